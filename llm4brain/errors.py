@@ -1,0 +1,29 @@
+"""The one error that a user is meant to read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class UserError(Exception):
+    """Something the user can mend: names the file, what is wrong with it, and what to do.
+
+    Steps and the command line print it as one line and exit with status 1; every other
+    exception keeps its traceback, because then the fault is ours.
+    """
+
+    def __init__(self, where: object, wrong: str, todo: str) -> None:
+        self.where, self.wrong, self.todo = str(where), wrong, todo
+        super().__init__(f"{where}: {wrong}; {todo}".replace("\n", " "))
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn a `UserError` into one line on standard error and exit status 1."""
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

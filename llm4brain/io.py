@@ -1,0 +1,123 @@
+"""One file format for numbers: safetensors, TSV or CSV, JSON; written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from llm4brain.errors import UserError
+
+
+@contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, renamed onto it only if the block succeeds.
+
+    The temporary name keeps the suffixes, since NIfTI writers choose the format by them.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_arrays(
+    path: str | Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any] | None = None
+) -> None:
+    """Write named arrays and a JSON-able `meta` to one safetensors file."""
+    header = {"meta": json.dumps(meta or {}, sort_keys=True)}
+    with whole(path) as partial:
+        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial, header)
+
+
+class Arrays:
+    """A safetensors file opened without reading it: `arrays["name"]`, `arrays.part("name", rows)`.
+
+    Attributes:
+        meta: what `write_arrays` was given as `meta`.
+        names: the names of the arrays.
+
+    Raises:
+        UserError: the file is missing, or is not a whole safetensors file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            self._file = safe_open(self.path, framework="numpy")
+        except FileNotFoundError:
+            raise UserError(path, "does not exist", "run the step that makes it") from None
+        except (SafetensorError, OSError) as error:
+            raise UserError(
+                path, f"is not a whole safetensors file ({error})", "delete it and run again"
+            ) from None
+        self.meta: dict[str, Any] = json.loads((self._file.metadata() or {}).get("meta", "{}"))
+        self.names: list[str] = sorted(self._file.keys())
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.names:
+            raise UserError(self.path, f"holds no array '{name}'", "delete it and run again")
+        return self._file.get_tensor(name)
+
+    def part(self, name: str, rows: slice) -> np.ndarray:
+        """Read only `rows` of the first axis from disk."""
+        return self._file.get_slice(name)[rows]
+
+
+def write_table(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table as TSV (or CSV by its suffix); floats keep six significant digits."""
+    sep = "," if Path(path).suffix == ".csv" else "\t"
+    with whole(path) as partial:
+        table.to_csv(partial, sep=sep, index=False, na_rep="n/a", float_format="%.6g")
+
+
+def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Read a TSV or CSV; labels such as `sub-01`'s "01" stay strings when named in `columns`.
+
+    Raises:
+        UserError: the file is missing, empty, or lacks one of `columns`.
+    """
+    sep = "," if Path(path).suffix == ".csv" else "\t"
+    text = {"subject": str, "run": str, "clip_id": str, "caption": str, "text": str}
+    try:
+        table = pd.read_csv(path, sep=sep, na_values=["n/a"], keep_default_na=False, dtype=text)
+    except FileNotFoundError:
+        raise UserError(path, "does not exist", "make it or correct the path") from None
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise UserError(path, f"is not a table ({error})", "write it anew") from None
+    missing = [c for c in columns if c not in table]
+    if missing:
+        raise UserError(path, f"has no column {', '.join(missing)}", "add it")
+    return table
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON with sorted keys, so that equal values are equal bytes."""
+    with whole(path) as partial:
+        partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        UserError: the file is missing or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise UserError(path, "does not exist", "make it or correct the path") from None
+    except json.JSONDecodeError as error:
+        raise UserError(path, f"is not JSON ({error})", "write it anew") from None
