@@ -1,0 +1,1 @@
+"""The fMRI side: 3D CNN tokenizer, SC-MBM, adaptors."""

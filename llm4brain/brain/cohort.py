@@ -1,0 +1,92 @@
+"""The samples of a cohort: one window of BOLD a subject and clip, repeats averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from llm4brain.brain.positions import PatchGrid, cut
+from llm4brain.clips import average_repeats
+from llm4brain.errors import UserError
+from llm4brain.io import Arrays, read_table
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Windows of BOLD, sample by sample.
+
+    Attributes:
+        windows: (samples, T, voxels) float32, z-scored BOLD.
+        table: a row a sample: subject, clip_id, stim_file, split.
+        voxels: (voxels, 3) index on the shared grid.
+        affine: (4, 4) to MNI mm.
+    """
+
+    windows: np.ndarray
+    table: pd.DataFrame
+    voxels: np.ndarray
+    affine: np.ndarray
+
+    def grid(self, edge: int) -> PatchGrid:
+        return cut(self.voxels, self.affine, edge)
+
+    def split(self, *names: str) -> Cohort:
+        """The samples of the named splits; a step that is fitted asks for what it may see."""
+        keep = self.table["split"].isin(names).to_numpy()
+        table = self.table[keep].reset_index(drop=True)
+        return replace(self, windows=self.windows[keep], table=table)
+
+    def column(self, name: str) -> np.ndarray:
+        return self.table[name].to_numpy(dtype=str)
+
+
+def load(
+    subjects: Sequence[str],
+    features: Sequence[Path],
+    trials: Sequence[Path],
+    splits: tuple[str, ...],
+    average: bool = True,
+) -> Cohort:
+    """Read the splits that a step may see of each subject's features.
+
+    Args:
+        subjects, features, trials: one entry a subject, in the same order.
+        splits: nothing of another split is kept, so that it can't be fitted by mistake.
+        average: one sample a clip, the mean over its repeats, instead of one a trial.
+
+    Raises:
+        UserError: subjects lie on different voxels, or nothing of `splits` is there.
+    """
+    windows, tables, first = [], [], None
+    for subject, path, table_path in zip(subjects, features, trials, strict=True):
+        arrays = Arrays(path)
+        table = read_table(table_path, ("trial", "clip_id", "stim_file", "split"))
+        keep = table["split"].isin(splits).to_numpy()
+        if not keep.any():
+            raise UserError(table_path, f"holds no trial of {', '.join(splits)}", "check splits")
+        data = arrays["windows"]
+        if len(data) != len(table):
+            raise UserError(path, f"has {len(data)} windows for {len(table)} trials", "remake both")
+        data, table = data[keep].astype(np.float32), table[keep].reset_index(drop=True)
+        if average:
+            data, table = average_repeats(data, table)
+        grid = (arrays["voxels"], np.array(arrays.meta["affine"]))
+        first = first or grid
+        if not (np.array_equal(first[0], grid[0]) and np.allclose(first[1], grid[1])):
+            raise UserError(path, "lies on other voxels than the subject before it", "remake both")
+        windows.append(np.asarray(data, dtype=np.float32))
+        tables.append(table.assign(subject=subject)[["subject", "clip_id", "stim_file", "split"]])
+    return Cohort(np.concatenate(windows), pd.concat(tables, ignore_index=True), *first)
+
+
+def rows_of(names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
+    """Position in `names` of each of `wanted`."""
+    place = {name: i for i, name in enumerate(names)}
+    missing = sorted(set(wanted) - place.keys())
+    if missing:
+        raise UserError("clips", f"no video features of {missing[0]}", "remake the video features")
+    return np.array([place[name] for name in wanted])

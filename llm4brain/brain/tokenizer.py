@@ -1,0 +1,53 @@
+"""The 3D CNN tokenizer: windows of BOLD volumes to one token a patch of brain."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from llm4brain.brain.positions import PatchGrid
+
+
+class Tokenizer3D(nn.Module):
+    """A small 3D CNN on each patch, its volumes in time as channels.
+
+    The convolutions stay within a patch: with receptive fields across patches a visible
+    token would already hold its masked neighbours, and masked modelling would be a copy.
+    Beside the CNN runs the plain linear patch embedding, so that what is linear in the BOLD
+    reaches the tokens unchanged; the CNN's last layer starts at zero.
+
+    Args:
+        grid: the patches.
+        volumes: volumes in a window (T).
+        width: of a token. Far wider than what a patch holds: the sparse coding of SC-MBM.
+        channels: of the CNN.
+    """
+
+    def __init__(self, grid: PatchGrid, volumes: int, width: int, channels: int = 16) -> None:
+        super().__init__()
+        self.edge, self.volumes = grid.edge, volumes
+        self.register_buffer("index", torch.as_tensor(grid.index), persistent=False)
+        self.register_buffer("inside", torch.as_tensor(grid.inside), persistent=False)
+        self.embed = nn.Conv3d(volumes, width, grid.edge)
+        nn.init.orthogonal_(self.embed.weight.view(width, -1))
+        nn.init.zeros_(self.embed.bias)
+        self.conv1 = nn.Conv3d(volumes, channels, 3, padding=1)
+        self.conv2 = nn.Conv3d(channels, channels, 3, padding=1)
+        self.out = nn.Conv3d(channels, width, grid.edge)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def patches(self, windows: Tensor) -> Tensor:
+        """(batch, T, voxels) -> (batch, patches, T * edge**3); zero outside the brain."""
+        padded = F.pad(windows, (0, 1))  # index -1 reads the zero appended here
+        cells = padded[:, :, self.index]  # (batch, T, patches, edge**3)
+        return cells.transpose(1, 2).flatten(2)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(batch, patches, T * edge**3) -> (batch, patches, width)."""
+        batch, number, _ = patches.shape
+        # -> (batch * patches, T, x, y, z)
+        x = patches.reshape(batch * number, self.volumes, self.edge, self.edge, self.edge)
+        h = self.out(F.gelu(self.conv2(F.gelu(self.conv1(x)))))
+        return (self.embed(x) + h).view(batch, number, -1)
