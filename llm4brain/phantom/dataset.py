@@ -1,0 +1,99 @@
+"""The phantom as a BIDS data set: dataset files, stimuli, one subject's scans and its truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import llm4brain
+from llm4brain.config import PhantomSettings
+from llm4brain.io import whole, write_json, write_table
+from llm4brain.phantom.films import caption_table, scene_film
+from llm4brain.phantom.grammar import Scene
+from llm4brain.phantom.plan import cohort_films, video_films
+
+VIDEO_FPS = 2.0  # frames a second of the films that train the video-LLM, which reads few of them
+
+_README = """\
+SIMULATED DATA. Nobody was scanned.
+
+This data set was made by the phantom of LLM4Brain (llm4brain/phantom, docs/phantom.md). Short
+drawn films were rendered from a small grammar of scenes, and the BOLD of several subjects who
+watch them was simulated: tuning planted in known regions of MNI space, topography, gain and
+haemodynamics that differ between subjects, noise, drift, motion and physiology. The anatomy is the
+MNI152 template. It serves to check a decoding pipeline where the truth is known; it says nothing
+about brains.
+
+stimuli/film-NN.mp4           what was shown, clips back to back
+stimuli/film-NN_captions.tsv  what people would say of each clip (onset and duration in seconds)
+
+In events.tsv one row is one film; `stim_file` is relative to stimuli/.
+"""
+
+
+def write_stimuli(
+    folder: str | Path, settings: PhantomSettings, subjects: list[str], seed: int, record: Any
+) -> None:
+    """Write all of the data set that belongs to no subject: description, films, captions.
+
+    Args:
+        folder: root of the data set.
+        settings: the phantom's section of the configuration.
+        subjects: labels of those who will be in it.
+        seed: the configuration's seed.
+        record: what made it (`llm4brain.provenance.record`).
+    """
+    folder = Path(folder)
+    films = cohort_films(settings, seed)
+    write_json(
+        folder / "dataset_description.json",
+        {
+            "Name": "LLM4Brain phantom (SIMULATED)",
+            "BIDSVersion": "1.10.0",
+            "DatasetType": "raw",
+            "License": "CC0",
+            "Authors": ["LLM4Brain developers"],
+            "Acknowledgements": "Simulated: no human being was scanned.",
+            "GeneratedBy": [
+                {
+                    "Name": "llm4brain.phantom",
+                    "Version": llm4brain.__version__,
+                    "Description": "Simulation with known truth; see README",
+                }
+            ],
+            "Simulation": record,
+        },
+    )
+    with whole(folder / "README") as partial:
+        partial.write_text(_README)
+    people = pd.DataFrame({"participant_id": [f"sub-{s}" for s in subjects], "species": "phantom"})
+    write_table(folder / "participants.tsv", people)
+    write_json(
+        folder / "participants.json",
+        {"species": {"Description": "phantom: simulated, after the MNI152 template (human)"}},
+    )
+    _write_films(folder / "stimuli", films, settings, settings.fps, f"cohort {seed}")
+
+
+def write_video_films(
+    folder: str | Path, settings: PhantomSettings, seed: int, record: Any
+) -> None:
+    """Write the films and captions that train the small video-LLM; none shares a scene with
+    the cohort's films."""
+    films = video_films(settings, seed)
+    fps = min(VIDEO_FPS, settings.fps)
+    _write_films(Path(folder), films, settings, fps, f"video {seed}")
+    write_json(Path(folder) / "films.json", {"simulated": True, "films": sorted(films), **record})
+
+
+def _write_films(
+    folder: Path, films: dict[str, list[Scene]], settings: PhantomSettings, fps: float, seed: str
+) -> None:
+    seconds = settings.clip_seconds
+    for name, scenes in films.items():
+        own = f"{seed} {name}"
+        table = caption_table(scenes, seconds, settings.captions_per_clip, own)
+        write_table(folder / name.replace(".mp4", "_captions.tsv"), table)
+        scene_film(folder / name, scenes, seconds, fps, settings.frame_size, own)
