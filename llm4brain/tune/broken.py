@@ -1,0 +1,46 @@
+"""Broken brains: what the same model says when BOLD holds nothing of the clip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from llm4brain.clips import average_repeats, cut_windows, read_runs
+from llm4brain.config import ClipSettings
+from llm4brain.io import Arrays
+
+
+def rolled(
+    bold: Arrays, clips: pd.DataFrame, window: ClipSettings, seconds: float, names: Sequence[str]
+) -> np.ndarray:
+    """Windows (clips, T, voxels) of a subject's BOLD turned in time within each run.
+
+    Every run is turned by the same time, so that averaging over repeats leaves as much signal
+    as in the true windows: that of another moment of the film. The hardest of the broken
+    brains, since its readings are those of a real clip.
+
+    Args:
+        clips: the clip table; only rows of `names` are cut.
+        seconds: at least this far.
+        names: clip_id of the rows wanted, in order.
+    """
+    wanted = clips[clips["clip_id"].isin(set(names))]
+    cut = cut_windows(read_runs(bold), wanted, window, roll=seconds)
+    windows, table = average_repeats(cut.windows, cut.trials, least_valid=0.0)
+    place = {name: i for i, name in enumerate(table["clip_id"])}
+    return windows[[place[name] for name in names]]
+
+
+def noise_like(windows: np.ndarray, number: int, seed: int) -> np.ndarray:
+    """`number` windows of Gaussian noise with each voxel's mean and standard deviation.
+
+    Args:
+        windows: (n, T, voxels) of the subject's train clips.
+
+    As large as BOLD, and nothing in it.
+    """
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal((number, *windows.shape[1:]), dtype=np.float32)
+    return noise * windows.std(0) + windows.mean(0)

@@ -1,0 +1,44 @@
+"""Cross-modal alignment: adaptors in SC-MBM and Q-Former, readout from the ridge solution."""
+
+from pathlib import Path
+
+from llm4brain import steps
+from llm4brain.align.aligner import train_stage
+from llm4brain.align.stage import StageData, build, new_reader, save
+from llm4brain.config import AlignSettings
+from llm4brain.provenance import record, sha256
+from llm4brain.training import machine, save_log
+from llm4brain.video.videollm import VideoLLM
+
+
+def main(
+    subject: list[str],
+    features: list[Path],
+    trials: list[Path],
+    video: Path,
+    pretrained: Path,
+    video_llm: Path,
+    out: Path,
+    log: Path,
+    plot: Path,
+    settings: str,
+    seed: int,
+    threads: int,
+    precision: str,
+    code: str,
+) -> None:
+    chosen = AlignSettings.model_validate_json(settings)
+    made_by = record(chosen.model_dump(mode="json"), code, seed)
+    accelerator = machine(threads, precision)
+    data = StageData.load(subject, features, trials, video)
+    reader = new_reader(data, pretrained, chosen.adaptor_width, chosen.rank)
+    aligner = build(data, reader, VideoLLM.load(video_llm), chosen.folds, "none")
+    identity = [made_by, *map(sha256, [*features, video, pretrained])]
+    folder = out.with_suffix(".checkpoint")
+    stage = train_stage(aligner, chosen.fit, 0.0, seed, "align", folder, accelerator, identity)
+    save(out, aligner, stage, pretrained, data, {"provenance": made_by, "folds": chosen.folds})
+    save_log(stage.log, log, plot, f"Alignment on {', '.join(subject)}")
+
+
+if __name__ == "__main__":
+    steps.run(main)

@@ -1,0 +1,80 @@
+"""Decode one subject's test clips, with its brain and with a broken one; no captions here."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from llm4brain import steps
+from llm4brain.align.reader import BrainReader
+from llm4brain.brain import cohort
+from llm4brain.config import ClipSettings, EvaluateSettings, VideoLLMSettings
+from llm4brain.io import Arrays, read_table, write_arrays, write_table
+from llm4brain.provenance import record
+from llm4brain.training import machine
+from llm4brain.tune.broken import noise_like, rolled
+from llm4brain.tune.decode import decode
+from llm4brain.tune.lora import load_lora
+from llm4brain.video.videollm import VideoLLM
+
+
+def main(
+    subject: str,
+    features: Path,
+    trials: Path,
+    bold: Path,
+    clips: Path,
+    video: Path,
+    video_llm: Path,
+    adapted: Path,
+    tuned: Path,
+    out: Path,
+    readings: Path,
+    settings: str,
+    clip_settings: str,
+    video_settings: str,
+    seed: int,
+    threads: int,
+    precision: str,
+    code: str,
+) -> None:
+    chosen = EvaluateSettings.model_validate_json(settings)
+    window = ClipSettings.model_validate_json(clip_settings)
+    tokens = VideoLLMSettings.model_validate_json(video_settings).max_new_tokens
+    accelerator = machine(threads, precision)
+    average = chosen.repeats == "average"
+    test = cohort.load([subject], [features], [trials], ("test",), average)
+    train = cohort.load([subject], [features], [trials], ("train",), average)
+    bf16 = accelerator.mixed_precision == "bf16"
+    llm = VideoLLM.load(video_llm, torch.bfloat16 if bf16 else torch.float32, accelerator.device)
+    load_lora(llm, tuned.parent)
+    reader = BrainReader.load(Arrays(adapted))
+    names, table = list(test.column("clip_id")), read_table(clips)
+    inputs = {
+        "model": ("model", test.windows),
+        "rolled": ("floor", rolled(Arrays(bold), table, window, chosen.roll, names)),
+        "noise": ("floor", noise_like(train.windows, len(names), seed)),
+    }
+    found = [
+        decode(name, kind, windows, subject, reader, llm, tokens)
+        for name, (kind, windows) in inputs.items()
+    ]
+    said = [
+        pd.DataFrame({"clip_id": names, "system": d.system, "kind": d.kind, "text": d.texts})
+        for d in found
+    ]
+    write_table(out, pd.concat(said))
+    truth_rows = cohort.rows_of(Arrays(video).meta["clip_id"], names)
+    truth = Arrays(video)["video_tokens"][truth_rows].reshape(len(names), -1)
+    arrays = {d.system: d.reading for d in found}
+    arrays |= {"truth": truth, "centre": np.asarray(reader.basis.mean, dtype=np.float32)}
+    write_arrays(
+        readings,
+        arrays,
+        {"clip_id": names, "provenance": record(chosen.model_dump(mode="json"), code, seed)},
+    )
+
+
+if __name__ == "__main__":
+    steps.run(main)

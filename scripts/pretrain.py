@@ -1,0 +1,39 @@
+"""Masked pretraining of SC-MBM on the unlabelled train BOLD of a cohort."""
+
+from pathlib import Path
+
+from llm4brain import steps
+from llm4brain.brain import cohort
+from llm4brain.brain.pretrain import pretrain, save_encoder
+from llm4brain.config import EncoderSettings
+from llm4brain.provenance import record, sha256
+from llm4brain.training import machine, save_log
+
+
+def main(
+    subject: list[str],
+    features: list[Path],
+    trials: list[Path],
+    out: Path,
+    log: Path,
+    plot: Path,
+    settings: str,
+    seed: int,
+    threads: int,
+    precision: str,
+    code: str,
+) -> None:
+    chosen = EncoderSettings.model_validate_json(settings)
+    made_by = record(chosen.model_dump(mode="json"), code, seed)
+    accelerator = machine(threads, precision)
+    train = cohort.load(subject, features, trials, ("train",), average=False)
+    validation = cohort.load(subject, features, trials, ("validation",), average=False)
+    identity = [made_by, *map(sha256, features)]
+    folder = out.with_suffix(".checkpoint")
+    model, table = pretrain(train, validation, chosen, seed, folder, accelerator, identity)
+    save_encoder(out, model, train, {"provenance": made_by, "subjects": subject})
+    save_log(table, log, plot, f"Masked pretraining on {', '.join(subject)}")
+
+
+if __name__ == "__main__":
+    steps.run(main)

@@ -1,0 +1,50 @@
+"""LLM tuning: LoRA on prompt and fMRI tokens, caption loss and understanding gap."""
+
+from pathlib import Path
+
+import torch
+
+from llm4brain import steps
+from llm4brain.align.reader import BrainReader
+from llm4brain.config import TuneSettings
+from llm4brain.io import Arrays, read_table, write_json
+from llm4brain.provenance import record, sha256
+from llm4brain.training import machine, save_log
+from llm4brain.tune.lora import save_lora, tune
+from llm4brain.tune.samples import tuning_samples
+from llm4brain.video.videollm import VideoLLM
+
+
+def main(
+    adapted: Path,
+    video: Path,
+    captions: Path,
+    video_llm: Path,
+    out: Path,
+    log: Path,
+    plot: Path,
+    settings: str,
+    seed: int,
+    threads: int,
+    precision: str,
+    code: str,
+) -> None:
+    chosen = TuneSettings.model_validate_json(settings)
+    made_by = record(chosen.model_dump(mode="json"), code, seed)
+    accelerator = machine(threads, precision)
+    arrays = Arrays(adapted)
+    reader, table = BrainReader.load(arrays), read_table(captions, ("clip_id", "caption"))
+    train = tuning_samples(arrays, reader, Arrays(video), table, "train", "out_of_fold")
+    validation = tuning_samples(arrays, reader, Arrays(video), table, "validation", "read")
+    bf16 = accelerator.mixed_precision == "bf16"
+    llm = VideoLLM.load(video_llm, torch.bfloat16 if bf16 else torch.float32)
+    identity = [made_by, *map(sha256, [adapted, video, captions])]
+    folder = out.parent.with_suffix(".checkpoint")
+    table = tune(llm, train, validation, chosen, seed, folder, accelerator, identity)
+    save_lora(llm.model.language_model, out.parent, "models/video_llm")
+    write_json(out.with_name("provenance.json"), made_by)
+    save_log(table, log, plot, "LLM tuning")
+
+
+if __name__ == "__main__":
+    steps.run(main)
