@@ -31,7 +31,7 @@ def data():
 
 
 def test_the_readout_is_ridge(data):
-    x, y, subjects = data
+    x, y, _subjects = data
     kernel = x @ x.T
     penalty = PENALTIES[9]
     dual = Spectrum.of(kernel).dual(y, penalty)
