@@ -1,0 +1,264 @@
+"""Clips of the stimuli, and the window of BOLD volumes that is read for each.
+
+Time. A volume k of a run stands for `start_time + k tr` seconds on the clock of the events. A
+clip at stimulus time s, shown by an event with onset o, asks for BOLD from o + s + lag on. Its
+window's first volume is **the first that is acquired at that moment or after it** (a millisecond
+before it counts as at it), so a window never holds a volume from before its lag; it spans
+`window / tr` volumes, rounded half up, at least one. A window that would leave its run does not
+exist: that trial is left out and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from llm4brain.config import ClipSettings, Splits
+from llm4brain.errors import UserError
+from llm4brain.io import Arrays
+
+CLIP_COLUMNS = ("clip_id", "stim_file", "onset", "duration", "split")
+TRIAL_COLUMNS = ("trial", "clip_id", "stim_file", "onset", "split", "run", "repeat", "valid")
+# s; containers round a film's length to a frame, scanners' clocks tick in ms
+FRAME, TICK = 0.1, 1e-3
+
+
+def stimulus_durations(folder: Path, names: Sequence[str]) -> dict[str, float]:
+    """Seconds of each stimulus, by its video stream.
+
+    Raises:
+        UserError: a stimulus is missing or does not decode.
+    """
+    import decord
+
+    seconds = {}
+    for name in names:
+        path = folder / name
+        if not path.is_file():
+            raise UserError(path, "does not exist", "add the stimulus, or correct splits")
+        try:
+            video = decord.VideoReader(str(path))
+            seconds[name] = len(video) / video.get_avg_fps()
+            video[len(video) - 1]
+        except (decord.DECORDError, ZeroDivisionError) as error:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else "no frames"
+            raise UserError(
+                path, f"does not decode as video ({first})", "encode it again"
+            ) from None
+    return seconds
+
+
+def clip_table(
+    durations: Mapping[str, float], splits: Splits, duration: float
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Cut each stimulus into clips; its split is the whole stimulus's.
+
+    Args:
+        durations: stim_file -> s.
+        duration: of a clip, s.
+
+    Returns:
+        the clip table, and stim_file -> seconds at its end that are shorter than a clip and so
+        belong to none.
+
+    Raises:
+        UserError: two stimuli whose clips would have the same name, or one shorter than a clip.
+    """
+    rows, rest = [], {}
+    for split in ("train", "validation", "test"):
+        for stim_file in getattr(splits, split):
+            seconds = durations[stim_file]
+            count = int((seconds + FRAME) // duration)
+            if count == 0:
+                raise UserError(
+                    stim_file, f"lasts {seconds:g} s, less than a clip", "lower clips.duration"
+                )
+            left = seconds - count * duration
+            if left > FRAME:
+                rest[stim_file] = left
+            stem = str(PurePosixPath(stim_file).with_suffix("")).replace("/", "_").replace(" ", "_")
+            rows += [
+                (f"{stem}_{k * duration:06.1f}", stim_file, k * duration, duration, split)
+                for k in range(count)
+            ]
+    table = pd.DataFrame(rows, columns=list(CLIP_COLUMNS))
+    if (twice := table.loc[table["clip_id"].duplicated(), "stim_file"]).any():
+        raise UserError(twice.iloc[0], "has the name of another stimulus", "rename one of them")
+    return table, rest
+
+
+def window_volumes(window: float, tr: float) -> int:
+    """How many volumes a window of so many seconds spans: rounded half up, at least one."""
+    return max(1, int(np.floor(window / tr + 0.5)))
+
+
+def first_volume(seconds: float, tr: float, start_time: float) -> int:
+    """The first volume acquired at or after `seconds` on the run's clock; may lie off the run.
+
+    >>> first_volume(4.0, tr=2.0, start_time=0.0), first_volume(4.0, tr=2.0, start_time=1.0)
+    (2, 2)
+    >>> first_volume(5.1, tr=2.0, start_time=1.0)
+    (3)
+    """
+    return int(np.ceil((seconds - start_time - TICK) / tr))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's clean BOLD.
+
+    Attributes:
+        label: `01`.
+        bold: (volumes, voxels) float32.
+        valid: (volumes,) bool.
+        tr, start_time: s.
+        events: dicts of onset, duration (s; None: the whole stimulus), stim_file.
+    """
+
+    label: str
+    bold: np.ndarray
+    valid: np.ndarray
+    tr: float
+    start_time: float
+    events: list[dict[str, Any]]
+
+    def rolled(self, seconds: float) -> Run:
+        """The run with its BOLD turned by at least so many seconds, end joined to start."""
+        volumes = int(np.sign(seconds) * np.ceil(abs(seconds) / self.tr - 1e-6))
+        return Run(
+            self.label,
+            np.roll(self.bold, volumes, axis=0),
+            np.roll(self.valid, volumes),
+            self.tr,
+            self.start_time,
+            self.events,
+        )
+
+
+def read_runs(bold: Arrays) -> list[Run]:
+    """The runs of a `data/bold/sub-XX.safetensors`."""
+    return [
+        Run(
+            label,
+            bold[f"run-{label}"],
+            bold[f"valid-{label}"],
+            about["tr"],
+            about["start_time"],
+            about["events"],
+        )
+        for label, about in sorted(bold.meta["runs"].items())
+    ]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of BOLD and the trials they belong to, row for row.
+
+    Attributes:
+        windows: (trials, volumes, voxels) float16.
+        trials: the table of `TRIAL_COLUMNS`.
+        left_out: reason -> how many showings of a clip have no window for it.
+    """
+
+    windows: np.ndarray
+    trials: pd.DataFrame
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+def cut_windows(
+    runs: Sequence[Run],
+    clips: pd.DataFrame,
+    settings: ClipSettings,
+    *,
+    lag: float | None = None,
+    roll: float = 0.0,
+) -> Windows:
+    """Read the window of every showing of every clip.
+
+    Args:
+        clips: the clip table; stimuli that it does not hold give no trial.
+        settings: lag and window, s.
+        lag: s, in place of `settings.lag`; a lag sweep's, also negative.
+        roll: s by which each run's BOLD is turned first: the rolled-brain floor.
+
+    Raises:
+        UserError: runs of different TR would give windows of different length, or no window
+            exists at all.
+    """
+    lag = settings.lag if lag is None else lag
+    spans = {window_volumes(settings.window, run.tr) for run in runs}
+    if len(spans) != 1:
+        raise UserError(
+            "runs " + ", ".join(run.label for run in runs),
+            f"differ in TR, and so in volumes a window ({sorted(spans)})",
+            "keep runs of one TR, or set clips.window to the same number of volumes in each",
+        )
+    span = spans.pop()
+    by_stimulus = dict(iter(clips.groupby("stim_file", sort=False)))
+    left_out = {"off the run": 0, "not shown": 0, "stimulus not in the clip table": 0}
+    windows, rows, shown = [], [], {}
+    for run in runs:
+        turned = run.rolled(roll) if roll else run
+        for event in run.events:
+            stim_file, length = event["stim_file"], event["duration"]
+            if stim_file not in by_stimulus:
+                left_out["stimulus not in the clip table"] += 1
+                continue
+            shown[stim_file] = shown.get(stim_file, 0) + 1
+            for clip in by_stimulus[stim_file].itertuples():
+                if length is not None and clip.onset + clip.duration > length + FRAME:
+                    left_out["not shown"] += 1
+                    continue
+                first = first_volume(event["onset"] + clip.onset + lag, run.tr, run.start_time)
+                if first < 0 or first + span > len(run.bold):
+                    left_out["off the run"] += 1
+                    continue
+                part = slice(first, first + span)
+                windows.append(turned.bold[part].astype(np.float16))
+                rows.append(
+                    (
+                        *(clip.clip_id, stim_file, clip.onset, clip.split, run.label),
+                        *(shown[stim_file], float(turned.valid[part].mean())),
+                    )
+                )
+    if not windows:
+        raise UserError(
+            "clips",
+            "no clip of the clip table has a window in any run",
+            f"check splits; {left_out}",
+        )
+    trials = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS[1:]))
+    trials.insert(0, "trial", np.arange(len(trials)))
+    return Windows(np.stack(windows), trials, {k: n for k, n in left_out.items() if n})
+
+
+def average_repeats(
+    windows: np.ndarray, trials: pd.DataFrame, least_valid: float = 0.5
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """One window a clip: the mean over its trials of which enough is valid.
+
+    Args:
+        windows: (trials, volumes, voxels).
+        trials: row for row with `windows`.
+        least_valid: a trial with a smaller share of valid volumes is not counted.
+
+    Returns:
+        (clips, volumes, voxels) float32 in order of stim_file and onset, and a table: clip_id,
+        stim_file, onset, split, trials (how many were averaged). A clip without a valid trial
+        is in neither.
+    """
+    keys = ["stim_file", "onset", "clip_id", "split"]
+    means, rows = [], []
+    good = trials.reset_index(drop=True)
+    good = good[good["valid"] >= least_valid]
+    for key, group in good.groupby(keys, sort=True):
+        means.append(np.asarray(windows[group.index.to_numpy()], dtype=np.float32).mean(axis=0))
+        rows.append((key[2], key[0], key[1], key[3], len(group)))
+    table = pd.DataFrame(rows, columns=["clip_id", "stim_file", "onset", "split", "trials"])
+    shape = (0, *windows.shape[1:])
+    return np.stack(means) if means else np.zeros(shape, np.float32), table

@@ -1,0 +1,172 @@
+"""Derivatives -> clean BOLD on the shared grid: confounds out, detrended, z-scored run by run."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from nilearn import signal
+from nilearn.interfaces.fmriprep import load_confounds
+from scipy import ndimage
+
+from llm4brain.config import BoldSettings
+from llm4brain.errors import UserError
+from llm4brain.io import read_table
+from llm4brain.preprocess.grid import Grid
+
+STRATEGIES: dict[str, dict[str, Any]] = {
+    # nilearn's preset `simple`: 24 motion, white matter, CSF, cosines
+    "simple": {"strategy": ("high_pass", "motion", "wm_csf"), "motion": "full", "wm_csf": "basic"},
+    "motion": {"strategy": ("high_pass", "motion"), "motion": "full"},
+    "none": {"strategy": ("high_pass",)},
+}
+LEAST_COVER = 0.5
+
+
+def on_grid(
+    path: Path, data: np.ndarray, affine: np.ndarray, mask: np.ndarray, grid: Grid
+) -> np.ndarray:
+    """A run's voxels on the shared grid.
+
+    Finer data are averaged over about a shared voxel (a Gaussian of that width over the run's own
+    brain mask), then read by linear interpolation; data on the shared grid are taken as they are.
+
+    Args:
+        path: of the data, for errors.
+        data: (x, y, z, time).
+        affine: (4, 4) of `data`.
+        mask: (x, y, z) bool, the run's own brain.
+
+    Returns:
+        (time, voxels), zero where the run's own brain mask does not reach.
+
+    Raises:
+        UserError: less than half of the shared brain lies in the run's own.
+    """
+    index = np.linalg.inv(affine) @ grid.affine  # shared voxel -> voxel of the run
+    at = index[:3, :3] @ grid.voxels.T + index[:3, 3:]  # (3, voxels)
+    nearest = np.rint(at).astype(int)
+    same = np.allclose(index[:3, :3], np.eye(3), atol=1e-3) and np.allclose(at, nearest, atol=1e-3)
+    if same:
+        inside = ((nearest >= 0) & (nearest < np.array(mask.shape)[:, None])).all(axis=0)
+        rows = tuple(np.where(inside, nearest, 0))
+        weight = mask[rows] & inside
+        signals = np.where(weight[:, None], data[rows], 0).T
+    else:
+        wide = np.linalg.norm(grid.affine[:3, :3], axis=0).mean()
+        own = np.linalg.norm(affine[:3, :3], axis=0)
+        # Gaussian whose full width at half maximum is a shared voxel; none for data as coarse
+        sigma = np.sqrt(np.maximum(wide**2 - own**2, 0)) / own / 2.355
+        soft = _read(ndimage.gaussian_filter(mask.astype(np.float32), sigma), at)
+        weight = soft > 0.2
+        signals = np.zeros((data.shape[3], at.shape[1]), dtype=np.float32)
+        for k in range(data.shape[3]):
+            volume = ndimage.gaussian_filter(np.where(mask, data[..., k], 0), sigma)
+            signals[k, weight] = _read(volume, at[:, weight]) / soft[weight]
+    if weight.mean() < LEAST_COVER:
+        raise UserError(
+            path,
+            f"covers {weight.mean():.0%} of the MNI brain",
+            "correct bold.space, or leave the run out",
+        )
+    return signals
+
+
+def _read(volume: np.ndarray, at: np.ndarray) -> np.ndarray:
+    return ndimage.map_coordinates(volume, at, order=1, mode="constant")
+
+
+def read_confounds(path: Path, volumes: int) -> pd.DataFrame:
+    """A run's confounds as they stand.
+
+    Raises:
+        UserError: no table, or not one row a volume.
+    """
+    table = read_table(path, ("framewise_displacement",))
+    if len(table) != volumes:
+        raise UserError(
+            path,
+            f"has {len(table)} rows for {volumes} volumes of BOLD",
+            "run preprocessing of this run again",
+        )
+    return table
+
+
+def valid_volumes(table: pd.DataFrame, threshold: float) -> np.ndarray:
+    """Which volumes count: in steady state and, by framewise displacement, not just moved.
+
+    Args:
+        table: confounds, one row a volume.
+        threshold: mm.
+
+    Returns:
+        (time,) bool. Invalid volumes are marked, never deleted, so that films stay in step.
+    """
+    moved = table["framewise_displacement"].astype(float).fillna(0) > threshold
+    return ~(moved.to_numpy() | (_non_steady(table) > 0).any(axis=1))
+
+
+def _non_steady(table: pd.DataFrame) -> np.ndarray:
+    return table.filter(like="non_steady_state").to_numpy(dtype=float)
+
+
+def regressors(path: Path, bold: Path, table: pd.DataFrame, strategy: str) -> pd.DataFrame:
+    """The confounds that are taken out, (time, k), through nilearn's `load_confounds`.
+
+    Raises:
+        UserError: a column of the strategy is missing, or holds NaN after the first row.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            chosen, _ = load_confounds(str(bold), demean=True, **STRATEGIES[strategy])
+    except ValueError as error:
+        raise UserError(
+            path,
+            f"lacks what bold.confounds: {strategy} needs ({error})",
+            "run preprocessing again, or set bold.confounds to motion or none",
+        ) from None
+    # nilearn's column order follows string hashes; sorted, sums of floats repeat bit for bit
+    chosen = pd.DataFrame() if chosen is None else chosen[sorted(chosen.columns)]
+    if chosen.isna().to_numpy().any():
+        column = chosen.columns[chosen.isna().any()][0]
+        raise UserError(
+            path, f"holds n/a below the first row of {column}", "run preprocessing of it again"
+        )
+    # a regressor for each volume before steady state, so that it bends no trend
+    for k, spike in enumerate(_non_steady(table).T):
+        chosen[f"non_steady_state_outlier{k:02d}"] = spike
+    return chosen
+
+
+def clean_run(
+    signals: np.ndarray, chosen: pd.DataFrame, tr: float, settings: BoldSettings
+) -> np.ndarray:
+    """Detrend, regress confounds out, z-score: one run at a time.
+
+    Args:
+        signals: (time, voxels).
+        chosen: (time, k) regressors. Where cosines are among them they are the high-pass and no
+            second filter follows; else `settings.high_pass` (Hz) is put in as cosines.
+
+    Returns:
+        (time, voxels) float32, mean 0 and standard deviation 1; 0 in voxels without signal.
+    """
+    filtered = any(name.startswith("cosine") for name in chosen.columns)
+    constant = np.ptp(signals, axis=0) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cleaned = signal.clean(
+            signals.astype(np.float64),
+            confounds=chosen.to_numpy() if len(chosen.columns) else None,
+            detrend=True,
+            standardize="zscore_sample",
+            filter=False if filtered else "cosine",
+            high_pass=None if filtered else settings.high_pass,
+            t_r=tr,
+        )
+    cleaned[:, constant] = 0
+    return cleaned.astype(np.float32)

@@ -1,0 +1,33 @@
+"""Derivatives and events of one subject -> clean BOLD arrays."""
+
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from llm4brain import steps
+from llm4brain.config import BoldSettings
+from llm4brain.io import write_arrays
+from llm4brain.preprocess.bold import subject_bold
+from llm4brain.provenance import record
+
+
+def main(
+    bids: Path,
+    derivatives: Path,
+    subject: str,
+    out: Path,
+    settings: str = "{}",
+    seed: int = 0,
+    threads: int = 1,
+    precision: str = "auto",
+    code: str = "",
+) -> None:
+    chosen = BoldSettings.model_validate_json(settings)
+    with threadpool_limits(threads):
+        made = subject_bold(bids, derivatives, subject, chosen)
+    meta = made.meta | {"provenance": record(chosen.model_dump(mode="json"), code, seed)}
+    write_arrays(out, made.arrays, meta)
+
+
+if __name__ == "__main__":
+    steps.run(main)

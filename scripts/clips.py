@@ -1,0 +1,32 @@
+"""Stimuli and splits -> the clip table."""
+
+import sys
+from pathlib import Path
+
+from llm4brain import steps
+from llm4brain.clips import clip_table, stimulus_durations
+from llm4brain.config import ClipSettings, Splits
+from llm4brain.io import write_table
+
+
+def main(
+    stimuli: Path,
+    splits: str,
+    out: Path,
+    settings: str = "{}",
+    seed: int = 0,
+    threads: int = 1,
+    precision: str = "auto",
+    code: str = "",
+) -> None:
+    split = Splits.model_validate_json(splits)
+    names = [*split.train, *split.validation, *split.test]
+    duration = ClipSettings.model_validate_json(settings).duration
+    table, rest = clip_table(stimulus_durations(stimuli, names), split, duration)
+    for stim_file, seconds in rest.items():
+        print(f"{stim_file}: its last {seconds:.1f} s are in no clip", file=sys.stderr)
+    write_table(out, table)
+
+
+if __name__ == "__main__":
+    steps.run(main)

@@ -1,0 +1,27 @@
+"""Raw BIDS of one subject -> derivatives, by fMRIPrep in Docker."""
+
+from pathlib import Path
+
+from llm4brain import steps
+from llm4brain.config import PreprocessSettings
+from llm4brain.preprocess.fmriprep import preprocess_subject
+
+
+def main(
+    bids: Path,
+    subject: str,
+    work: Path,
+    mem_mb: int,
+    out: Path,
+    settings: str = "{}",
+    seed: int = 0,
+    threads: int = 1,
+    precision: str = "auto",
+    code: str = "",
+) -> None:
+    chosen = PreprocessSettings.model_validate_json(settings)
+    preprocess_subject(bids, out, work, subject, chosen, threads=threads, mem_mb=mem_mb)
+
+
+if __name__ == "__main__":
+    steps.run(main)

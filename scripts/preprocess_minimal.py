@@ -1,0 +1,28 @@
+"""Raw BIDS of one subject -> derivatives, by the minimal backend (no substitute for fMRIPrep)."""
+
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from llm4brain import steps
+from llm4brain.config import PreprocessSettings
+from llm4brain.preprocess.minimal import preprocess_subject
+
+
+def main(
+    bids: Path,
+    subject: str,
+    out: Path,
+    settings: str = "{}",
+    seed: int = 0,
+    threads: int = 1,
+    precision: str = "auto",
+    code: str = "",
+) -> None:
+    PreprocessSettings.model_validate_json(settings)
+    with threadpool_limits(threads):
+        preprocess_subject(bids, out, subject)
+
+
+if __name__ == "__main__":
+    steps.run(main)
