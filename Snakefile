@@ -1,0 +1,49 @@
+"""LLM4Brain: from the fMRI of people watching videos to text. `rule all` is at the end."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, workflow.basedir)  # a clone runs its own code, whatever is installed
+
+from llm4brain.config import check
+from llm4brain.errors import one_line_errors
+
+
+configfile: f"{workflow.basedir}/config.yaml"
+
+
+with one_line_errors():
+    SETTINGS = check(
+        config, ", ".join(Path(file).name for file in workflow.configfiles)
+    )
+
+
+include: "rules/common.smk"
+
+
+with one_line_errors():
+    RECORDINGS = {subject: recordings(subject) for subject in SETTINGS.subjects}
+
+
+wildcard_constraints:
+    arm="|".join(SETTINGS.arms),
+    cohort="|".join(cohorts()),
+    subject="|".join(SETTINGS.subjects),
+
+
+include: "rules/phantom.smk"
+include: "rules/preprocess.smk"
+include: "rules/captions.smk"
+include: "rules/features.smk"
+include: "rules/pretrain.smk"
+include: "rules/align.smk"
+include: "rules/adapt.smk"
+include: "rules/tune.smk"
+include: "rules/evaluate.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "results/table1.csv",
+        "results/table1.png",

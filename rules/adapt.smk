@@ -1,0 +1,40 @@
+"""Domain adaptation: what differs between subjects goes, what the films say stays."""
+
+
+rule adapt:
+    input:
+        features=cohort_features,
+        trials=cohort_trials,
+        video="data/features/video.safetensors",
+        aligned="models/{arm}/{cohort}/align.safetensors",
+        model=VIDEO_LLM,
+    output:
+        out="models/{arm}/{cohort}/adapt.safetensors",
+        log="models/{arm}/{cohort}/adapt.csv",
+        plot="models/{arm}/{cohort}/adapt.png",
+    log:
+        "logs/adapt/{arm}/{cohort}.log",
+    benchmark:
+        "benchmarks/jobs/adapt/{arm}/{cohort}.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: HEAVY
+    resources:
+        mem_mb=3000,
+        runtime=240,
+        gpu=1,
+    params:
+        cohort=cohort_options,
+        video_llm=where("models/video_llm"),
+        source=SETTINGS.video_llm.source,
+        settings=of_arm("adapt"),
+        seed=SETTINGS.seed,
+        precision=SETTINGS.precision,
+        code=code("adapt"),
+    shell:
+        "python $SCRIPTS/adapt.py {params.cohort} "
+        "--video {input.video} --aligned {input.aligned} "
+        "--video-llm {params.video_llm} "
+        "--out {output.out} --log {output.log} --plot {output.plot} "
+        "--settings {params.settings:q} --seed {params.seed} --threads {threads} "
+        "--precision {params.precision} --code {params.code} > {log} 2>&1"

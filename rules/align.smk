@@ -1,0 +1,40 @@
+"""fMRI tokens meet video tokens: the closed-form readout, then adaptors by the CLIP loss."""
+
+
+rule align:
+    input:
+        features=cohort_features,
+        trials=cohort_trials,
+        video="data/features/video.safetensors",
+        pretrained="models/{arm}/{cohort}/pretrain.safetensors",
+        model=VIDEO_LLM,
+    output:
+        out="models/{arm}/{cohort}/align.safetensors",
+        log="models/{arm}/{cohort}/align.csv",
+        plot="models/{arm}/{cohort}/align.png",
+    log:
+        "logs/align/{arm}/{cohort}.log",
+    benchmark:
+        "benchmarks/jobs/align/{arm}/{cohort}.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: HEAVY
+    resources:
+        mem_mb=3000,
+        runtime=240,
+        gpu=1,
+    params:
+        cohort=cohort_options,
+        video_llm=where("models/video_llm"),
+        source=SETTINGS.video_llm.source,
+        settings=of_arm("align"),
+        seed=SETTINGS.seed,
+        precision=SETTINGS.precision,
+        code=code("align"),
+    shell:
+        "python $SCRIPTS/align.py {params.cohort} "
+        "--video {input.video} --pretrained {input.pretrained} "
+        "--video-llm {params.video_llm} "
+        "--out {output.out} --log {output.log} --plot {output.plot} "
+        "--settings {params.settings:q} --seed {params.seed} --threads {threads} "
+        "--precision {params.precision} --code {params.code} > {log} 2>&1"

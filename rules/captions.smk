@@ -1,0 +1,144 @@
+"""The video-LLM, trained small or fetched, and the captions of the films."""
+
+if SETTINGS.video_llm.source == "train":
+
+    rule fetch_llm:
+        input:
+            source_files(SETTINGS.video_llm.llm),
+        output:
+            model_files("models/llm", SETTINGS.video_llm.llm),
+        log:
+            "logs/fetch_llm.log",
+        benchmark:
+            "benchmarks/jobs/fetch_llm.tsv"
+        conda:
+            "../envs/llm4brain.yaml"
+        threads: LIGHT
+        resources:
+            mem_mb=3000,
+            runtime=60,
+            gpu=0,
+        params:
+            source=SETTINGS.video_llm.llm,
+            folder=where("models/llm"),
+            code=code("fetch_model"),
+        shell:
+            "HF_HUB_OFFLINE=0 python $SCRIPTS/fetch_model.py --source {params.source:q} "
+            "--out {params.folder} > {log} 2>&1"
+
+    rule video_llm:
+        input:
+            rules.fetch_llm.output,
+            films=rules.phantom_video_films.output,
+        output:
+            VIDEO_LLM,
+            log="models/video_llm.csv",
+            plot="models/video_llm.png",
+        log:
+            "logs/video_llm.log",
+        benchmark:
+            "benchmarks/jobs/video_llm.tsv"
+        conda:
+            "../envs/llm4brain.yaml"
+        threads: HEAVY
+        resources:
+            mem_mb=4000,
+            runtime=60,
+            gpu=1,
+        params:
+            llm=where("models/llm"),
+            films=where("data/video_films"),
+            folder=where("models/video_llm"),
+            settings=settings("video_llm"),
+            clips=settings("clips", without=OF_BOLD),
+            seed=SETTINGS.seed,
+            precision=SETTINGS.precision,
+            code=code("video_llm"),
+        shell:
+            "python $SCRIPTS/video_llm.py --llm {params.llm} --films {params.films} "
+            "--out {params.folder} --log {output.log} --plot {output.plot} "
+            "--settings {params.settings:q} --clip-settings {params.clips:q} "
+            "--seed {params.seed} --threads {threads} --precision {params.precision} --code {params.code} > {log} 2>&1"
+
+else:
+
+    rule fetch_video_llm:
+        input:
+            source_files(SETTINGS.video_llm.source),
+        output:
+            model_files("models/video_llm", SETTINGS.video_llm.source),
+        log:
+            "logs/fetch_video_llm.log",
+        benchmark:
+            "benchmarks/jobs/fetch_video_llm.tsv"
+        conda:
+            "../envs/llm4brain.yaml"
+        threads: LIGHT
+        resources:
+            mem_mb=3000,
+            runtime=60,
+            gpu=0,
+        params:
+            source=SETTINGS.video_llm.source,
+            folder=where("models/video_llm"),
+            code=code("fetch_model"),
+        shell:
+            "HF_HUB_OFFLINE=0 python $SCRIPTS/fetch_model.py --source {params.source:q} "
+            "--out {params.folder} > {log} 2>&1"
+
+
+rule captions_human:
+    input:
+        stimuli_captions(),
+        clips="data/clips.tsv",
+    output:
+        "data/captions/human.tsv",
+    log:
+        "logs/captions_human.log",
+    benchmark:
+        "benchmarks/jobs/captions_human.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: LIGHT
+    resources:
+        mem_mb=500,
+        runtime=10,
+        gpu=0,
+    params:
+        stimuli=where(BIDS / "stimuli"),
+        code=code("captions_human"),
+    shell:
+        "python $SCRIPTS/captions_human.py --clips {input.clips} --stimuli {params.stimuli} "
+        "--out {output} > {log} 2>&1"
+
+
+rule captions_generated:
+    input:
+        stimuli(),
+        VIDEO_LLM,
+        clips="data/clips.tsv",
+    output:
+        "data/captions/generated.tsv",
+    log:
+        "logs/captions_generated.log",
+    benchmark:
+        "benchmarks/jobs/captions_generated.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: HEAVY
+    resources:
+        mem_mb=3000,
+        runtime=120,
+        gpu=1,
+    params:
+        stimuli=where(BIDS / "stimuli"),
+        model=where("models/video_llm"),
+        settings=settings("video_llm"),
+        clips=settings("clips", without=OF_BOLD),
+        precision=SETTINGS.precision,
+        code=code("captions_generated"),
+    shell:
+        "python $SCRIPTS/captions_generated.py --clips {input.clips} --stimuli {params.stimuli} "
+        "--model {params.model} --out {output} --settings {params.settings:q} "
+        "--clip-settings {params.clips:q} --threads {threads} "
+        "--precision {params.precision} > {log} 2>&1"

@@ -1,0 +1,216 @@
+"""Test clips into words, words into figures, figures into table 1."""
+
+
+# No captions among the inputs: reference text never reaches the decoder.
+rule decode:
+    input:
+        features="data/features/sub-{subject}.safetensors",
+        trials="data/features/sub-{subject}_trials.tsv",
+        bold="data/bold/sub-{subject}.safetensors",
+        clips="data/clips.tsv",
+        video="data/features/video.safetensors",
+        adapted="models/{arm}/{cohort}/adapt.safetensors",
+        tuned="models/{arm}/{cohort}/tune/adapter_model.safetensors",
+        model=VIDEO_LLM,
+    output:
+        decoded="results/{arm}/{cohort}/sub-{subject}/decoded.tsv",
+        readings="results/{arm}/{cohort}/sub-{subject}/readings.safetensors",
+    log:
+        "logs/decode/{arm}/{cohort}/sub-{subject}.log",
+    benchmark:
+        "benchmarks/jobs/decode/{arm}/{cohort}/sub-{subject}.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: HEAVY
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        gpu=1,
+    params:
+        video_llm=where("models/video_llm"),
+        settings=settings("evaluate"),
+        clips=settings("clips"),
+        video=settings("video_llm"),
+        seed=SETTINGS.seed,
+        precision=SETTINGS.precision,
+        code=code("decode"),
+    shell:
+        "python $SCRIPTS/decode.py --subject {wildcards.subject} --features {input.features} "
+        "--trials {input.trials} --bold {input.bold} --clips {input.clips} "
+        "--video-llm {params.video_llm} --video {input.video} --adapted {input.adapted} "
+        "--tuned {input.tuned} --out {output.decoded} --readings {output.readings} "
+        "--settings {params.settings:q} --clip-settings {params.clips:q} "
+        "--video-settings {params.video:q} --seed {params.seed} --threads {threads} "
+        "--precision {params.precision} --code {params.code} > {log} 2>&1"
+
+
+rule reference:
+    input:
+        features="data/features/sub-{subject}.safetensors",
+        trials="data/features/sub-{subject}_trials.tsv",
+        clips="data/clips.tsv",
+        video="data/features/video.safetensors",
+        captions=f"data/captions/{SETTINGS.captions.train}.tsv",
+        model=VIDEO_LLM,
+    output:
+        decoded="results/reference/sub-{subject}/sub-{subject}/decoded.tsv",
+        readings="results/reference/sub-{subject}/sub-{subject}/readings.safetensors",
+    log:
+        "logs/reference/sub-{subject}.log",
+    benchmark:
+        "benchmarks/jobs/reference/sub-{subject}.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: HEAVY
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        gpu=1,
+    params:
+        video_llm=where("models/video_llm"),
+        settings=settings("evaluate"),
+        video=settings("video_llm"),
+        seed=SETTINGS.seed,
+        precision=SETTINGS.precision,
+        code=code("reference"),
+    shell:
+        "python $SCRIPTS/reference.py --subject {wildcards.subject} --features {input.features} "
+        "--trials {input.trials} --clips {input.clips} --video {input.video} "
+        "--video-llm {params.video_llm} --captions {input.captions} "
+        "--out {output.decoded} --readings {output.readings} "
+        "--settings {params.settings:q} --video-settings {params.video:q} --seed {params.seed} "
+        "--threads {threads} --precision {params.precision} --code {params.code} > {log} 2>&1"
+
+
+rule fetch_sentence_model:
+    input:
+        source_files(SETTINGS.evaluate.sentence_model),
+    output:
+        model_files("models/sentence", SETTINGS.evaluate.sentence_model),
+    log:
+        "logs/fetch_sentence_model.log",
+    benchmark:
+        "benchmarks/jobs/fetch_sentence_model.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: LIGHT
+    resources:
+        mem_mb=3000,
+        runtime=60,
+        gpu=0,
+    params:
+        source=SETTINGS.evaluate.sentence_model,
+        folder=where("models/sentence"),
+        code=code("fetch_model"),
+    shell:
+        "HF_HUB_OFFLINE=0 python $SCRIPTS/fetch_model.py --source {params.source:q} "
+        "--out {params.folder} > {log} 2>&1"
+
+
+rule score:
+    input:
+        decoded="results/{arm}/{cohort}/sub-{subject}/decoded.tsv",
+        readings="results/{arm}/{cohort}/sub-{subject}/readings.safetensors",
+        captions=f"data/captions/{SETTINGS.captions.score}.tsv",
+        sentence=rules.fetch_sentence_model.output,
+    output:
+        expand(
+            "results/{arm}/{cohort}/sub-{subject}/predictions/{system}.tsv",
+            system=TRAINED,
+            allow_missing=True,
+        ),
+        metrics="results/{arm}/{cohort}/sub-{subject}/metrics.json",
+    log:
+        "logs/score/{arm}/{cohort}/sub-{subject}.log",
+    benchmark:
+        "benchmarks/jobs/score/{arm}/{cohort}/sub-{subject}.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: LIGHT
+    resources:
+        mem_mb=2000,
+        runtime=60,
+        gpu=0,
+    params:
+        predictions=predictions,
+        sentence=where("models/sentence"),
+        source=SETTINGS.captions.score,
+        simulated="--simulated" if PHANTOM else "",
+        settings=settings("evaluate"),
+        seed=SETTINGS.seed,
+        code=code("score"),
+    shell:
+        "python $SCRIPTS/score.py --subject {wildcards.subject} --decoded {input.decoded} "
+        "--readings {input.readings} --captions {input.captions} "
+        "--sentence-model {params.sentence} --source {params.source} {params.simulated} "
+        "--predictions {params.predictions} --out {output.metrics} "
+        "--settings {params.settings:q} --seed {params.seed} --threads {threads} "
+        "--code {params.code} > {log} 2>&1"
+
+
+use rule score as score_reference with:
+    input:
+        decoded="results/reference/sub-{subject}/sub-{subject}/decoded.tsv",
+        readings="results/reference/sub-{subject}/sub-{subject}/readings.safetensors",
+        captions=f"data/captions/{SETTINGS.captions.score}.tsv",
+        sentence=rules.fetch_sentence_model.output,
+    output:
+        expand(
+            "results/reference/sub-{subject}/sub-{subject}/predictions/{system}.tsv",
+            system=UNTRAINED,
+            allow_missing=True,
+        ),
+        metrics="results/reference/sub-{subject}/sub-{subject}/metrics.json",
+    log:
+        "logs/score_reference/sub-{subject}.log",
+    benchmark:
+        "benchmarks/jobs/score_reference/sub-{subject}.tsv"
+
+
+rule table:
+    input:
+        expand("results/full/all/sub-{subject}/metrics.json", subject=SETTINGS.subjects),
+        expand(
+            "results/reference/sub-{subject}/sub-{subject}/metrics.json",
+            subject=SETTINGS.subjects,
+        ),
+    output:
+        "results/table1.csv",
+    log:
+        "logs/table.log",
+    benchmark:
+        "benchmarks/jobs/table.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: LIGHT
+    resources:
+        mem_mb=500,
+        runtime=10,
+        gpu=0,
+    params:
+        metrics=each_metrics,
+        code=code("table"),
+    shell:
+        "python $SCRIPTS/table.py {params.metrics} --out {output} > {log} 2>&1"
+
+
+rule figure:
+    input:
+        "results/table1.csv",
+    output:
+        "results/table1.png",
+    log:
+        "logs/figure.log",
+    benchmark:
+        "benchmarks/jobs/figure.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: LIGHT
+    resources:
+        mem_mb=500,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code("figure"),
+    shell:
+        "python $SCRIPTS/figure.py --table {input} --out {output} > {log} 2>&1"

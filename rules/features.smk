@@ -1,0 +1,61 @@
+"""Numbers to learn from: a BOLD window for each clip shown, and the tokens of each film."""
+
+
+rule bold_features:
+    input:
+        bold="data/bold/sub-{subject}.safetensors",
+        clips="data/clips.tsv",
+    output:
+        features="data/features/sub-{subject}.safetensors",
+        trials="data/features/sub-{subject}_trials.tsv",
+    log:
+        "logs/bold_features/sub-{subject}.log",
+    benchmark:
+        "benchmarks/jobs/bold_features/sub-{subject}.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: LIGHT
+    resources:
+        mem_mb=1500,
+        runtime=30,
+        gpu=0,
+    params:
+        settings=settings("clips"),
+        code=code("bold_features"),
+    shell:
+        "python $SCRIPTS/bold_features.py --bold {input.bold} --clips {input.clips} "
+        "--out {output.features} --trials {output.trials} "
+        "--settings {params.settings:q} --code {params.code} > {log} 2>&1"
+
+
+rule video_features:
+    input:
+        stimuli(),
+        VIDEO_LLM,
+        clips="data/clips.tsv",
+    output:
+        "data/features/video.safetensors",
+    log:
+        "logs/video_features.log",
+    benchmark:
+        "benchmarks/jobs/video_features.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: HEAVY
+    resources:
+        mem_mb=3000,
+        runtime=120,
+        gpu=1,
+    params:
+        stimuli=where(BIDS / "stimuli"),
+        model=where("models/video_llm"),
+        source=SETTINGS.video_llm.source,
+        clips=settings("clips", without=OF_BOLD),
+        seed=SETTINGS.seed,
+        precision=SETTINGS.precision,
+        code=code("video_features"),
+    shell:
+        "python $SCRIPTS/video_features.py --clips {input.clips} --stimuli {params.stimuli} "
+        "--model {params.model} --out {output} --clip-settings {params.clips:q} "
+        "--seed {params.seed} --threads {threads} --precision {params.precision} "
+        "--code {params.code} > {log} 2>&1"

@@ -1,0 +1,95 @@
+"""The embedded default: films, and simulated BOLD of people who watch them, as raw BIDS."""
+
+if PHANTOM:
+
+    rule phantom_stimuli:
+        output:
+            "data/phantom/dataset_description.json",
+            "data/phantom/participants.tsv",
+            "data/phantom/participants.json",
+            "data/phantom/README",
+            expand(
+                "data/phantom/stimuli/{file}",
+                file=phantom_films(SETTINGS.phantom.films),
+            ),
+        log:
+            "logs/phantom_stimuli.log",
+        benchmark:
+            "benchmarks/jobs/phantom_stimuli.tsv"
+        conda:
+            "../envs/llm4brain.yaml"
+        threads: LIGHT
+        resources:
+            mem_mb=1000,
+            runtime=10,
+            gpu=0,
+        params:
+            folder=where("data/phantom"),
+            settings=settings("phantom"),
+            subjects=expand("--subjects {s}", s=SETTINGS.subjects),
+            seed=SETTINGS.seed,
+            code=code("phantom_stimuli"),
+        shell:
+            "python $SCRIPTS/phantom_stimuli.py --out-dir {params.folder} {params.subjects} "
+            "--settings {params.settings:q} --seed {params.seed} --code {params.code} "
+            "> {log} 2>&1"
+
+    rule phantom_subject:
+        input:
+            stimuli(),
+        output:
+            of_any_subject(raw(SETTINGS.subjects[0])),
+            of_any_subject(events(SETTINGS.subjects[0])),
+            truth="data/truth/sub-{subject}.safetensors",
+        log:
+            "logs/phantom_subject/sub-{subject}.log",
+        benchmark:
+            "benchmarks/jobs/phantom_subject/sub-{subject}.tsv"
+        conda:
+            "../envs/llm4brain.yaml"
+        threads: LIGHT
+        resources:
+            mem_mb=1500,
+            runtime=10,
+            gpu=0,
+        params:
+            folder=where("data/phantom"),
+            settings=settings("phantom"),
+            seed=SETTINGS.seed,
+            code=code("phantom_subject"),
+        shell:
+            "python $SCRIPTS/phantom_subject.py --subject {wildcards.subject} "
+            "--out-dir {params.folder} --truth {output.truth} "
+            "--settings {params.settings:q} --seed {params.seed} --code {params.code} "
+            "> {log} 2>&1"
+
+
+if SETTINGS.video_llm.source == "train":
+
+    rule phantom_video_films:
+        output:
+            "data/video_films/films.json",
+            expand(
+                "data/video_films/{file}",
+                file=phantom_films(SETTINGS.phantom.video_films),
+            ),
+        log:
+            "logs/phantom_video_films.log",
+        benchmark:
+            "benchmarks/jobs/phantom_video_films.tsv"
+        conda:
+            "../envs/llm4brain.yaml"
+        threads: LIGHT
+        resources:
+            mem_mb=1000,
+            runtime=10,
+            gpu=0,
+        params:
+            folder=where("data/video_films"),
+            settings=settings("phantom", without=OF_SCANS),
+            seed=SETTINGS.seed,
+            code=code("phantom_video_films"),
+        shell:
+            "python $SCRIPTS/phantom_video_films.py --out-dir {params.folder} "
+            "--settings {params.settings:q} --seed {params.seed} --code {params.code} "
+            "> {log} 2>&1"

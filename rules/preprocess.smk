@@ -1,0 +1,126 @@
+"""Raw BIDS -> derivatives under fMRIPrep's names -> one BOLD array a subject; the clip table."""
+
+# One rule a subject, because in real data the subjects' runs differ.
+if SETTINGS.derivatives is None:
+    for SUBJECT in SETTINGS.subjects:
+        if SETTINGS.preprocess.backend == "minimal":
+
+            rule:
+                name:
+                    f"preprocess_minimal_{SUBJECT}"
+                input:
+                    f"{BIDS}/dataset_description.json",
+                    raw(SUBJECT),
+                output:
+                    derivatives(SUBJECT),
+                log:
+                    f"logs/preprocess_minimal/sub-{SUBJECT}.log",
+                benchmark:
+                    f"benchmarks/jobs/preprocess_minimal/sub-{SUBJECT}.tsv"
+                conda:
+                    "../envs/llm4brain.yaml"
+                threads: LIGHT
+                resources:
+                    mem_mb=2000,
+                    runtime=60,
+                    gpu=0,
+                params:
+                    subject=SUBJECT,
+                    bids=where(BIDS),
+                    out=where(DERIVATIVES),
+                    settings=settings("preprocess"),
+                    code=code("preprocess_minimal"),
+                shell:
+                    "python $SCRIPTS/preprocess_minimal.py --bids {params.bids} "
+                    "--subject {params.subject} --out {params.out} "
+                    "--settings {params.settings:q} --threads {threads} --code {params.code} "
+                    "> {log} 2>&1"
+
+        else:
+
+            rule:
+                name:
+                    f"preprocess_fmriprep_{SUBJECT}"
+                input:
+                    f"{BIDS}/dataset_description.json",
+                    raw(SUBJECT),
+                output:
+                    derivatives(SUBJECT),
+                log:
+                    f"logs/preprocess_fmriprep/sub-{SUBJECT}.log",
+                benchmark:
+                    f"benchmarks/jobs/preprocess_fmriprep/sub-{SUBJECT}.tsv"
+                conda:
+                    "../envs/llm4brain.yaml"
+                threads: HEAVY
+                resources:
+                    mem_mb=SETTINGS.preprocess.mem_mb,
+                    runtime=1440,
+                    gpu=0,
+                params:
+                    subject=SUBJECT,
+                    bids=where(BIDS),
+                    out=where(DERIVATIVES),
+                    work=where(f"data/fmriprep_work/sub-{SUBJECT}"),
+                    settings=settings("preprocess"),
+                    code=code("preprocess_fmriprep"),
+                shell:
+                    "python $SCRIPTS/preprocess_fmriprep.py --bids {params.bids} "
+                    "--subject {params.subject} --out {params.out} --work {params.work} "
+                    "--mem-mb {resources.mem_mb} --settings {params.settings:q} "
+                    "--threads {threads} --code {params.code} > {log} 2>&1"
+
+
+rule clips:
+    input:
+        stimuli(),
+    output:
+        "data/clips.tsv",
+    log:
+        "logs/clips.log",
+    benchmark:
+        "benchmarks/jobs/clips.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: LIGHT
+    resources:
+        mem_mb=500,
+        runtime=10,
+        gpu=0,
+    params:
+        stimuli=where(BIDS / "stimuli"),
+        splits=settings("splits"),
+        settings=settings("clips", without=(*OF_BOLD, "frames")),
+        code=code("clips"),
+    shell:
+        "python $SCRIPTS/clips.py --stimuli {params.stimuli} --splits {params.splits:q} "
+        "--out {output} --settings {params.settings:q} --code {params.code} "
+        "> {log} 2>&1"
+
+
+rule bold:
+    input:
+        bold=subject_derivatives,
+        events=subject_events,
+    output:
+        "data/bold/sub-{subject}.safetensors",
+    log:
+        "logs/bold/sub-{subject}.log",
+    benchmark:
+        "benchmarks/jobs/bold/sub-{subject}.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: LIGHT
+    resources:
+        mem_mb=1500,
+        runtime=60,
+        gpu=0,
+    params:
+        bids=where(BIDS),
+        derivatives=where(DERIVATIVES),
+        settings=settings("bold"),
+        code=code("bold"),
+    shell:
+        "python $SCRIPTS/bold.py --bids {params.bids} --derivatives {params.derivatives} "
+        "--subject {wildcards.subject} --out {output} --settings {params.settings:q} "
+        "--threads {threads} --code {params.code} > {log} 2>&1"

@@ -1,0 +1,33 @@
+"""SC-MBM learns to fill in masked patches of unlabelled train BOLD; then it is frozen."""
+
+
+rule pretrain:
+    input:
+        features=cohort_features,
+        trials=cohort_trials,
+    output:
+        out="models/{arm}/{cohort}/pretrain.safetensors",
+        log="models/{arm}/{cohort}/pretrain.csv",
+        plot="models/{arm}/{cohort}/pretrain.png",
+    log:
+        "logs/pretrain/{arm}/{cohort}.log",
+    benchmark:
+        "benchmarks/jobs/pretrain/{arm}/{cohort}.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: HEAVY
+    resources:
+        mem_mb=3000,
+        runtime=240,
+        gpu=1,
+    params:
+        cohort=cohort_options,
+        settings=of_arm("encoder"),
+        seed=SETTINGS.seed,
+        precision=SETTINGS.precision,
+        code=code("pretrain"),
+    shell:
+        "python $SCRIPTS/pretrain.py {params.cohort} "
+        "--out {output.out} --log {output.log} --plot {output.plot} "
+        "--settings {params.settings:q} --seed {params.seed} --threads {threads} "
+        "--precision {params.precision} --code {params.code} > {log} 2>&1"

@@ -1,0 +1,38 @@
+"""The LLM learns to put fMRI tokens into words, near to how it reads the video."""
+
+
+rule tune:
+    input:
+        video="data/features/video.safetensors",
+        adapted="models/{arm}/{cohort}/adapt.safetensors",
+        captions=f"data/captions/{SETTINGS.captions.train}.tsv",
+        model=VIDEO_LLM,
+    output:
+        "models/{arm}/{cohort}/tune/adapter_config.json",
+        out="models/{arm}/{cohort}/tune/adapter_model.safetensors",
+        log="models/{arm}/{cohort}/tune.csv",
+        plot="models/{arm}/{cohort}/tune.png",
+    log:
+        "logs/tune/{arm}/{cohort}.log",
+    benchmark:
+        "benchmarks/jobs/tune/{arm}/{cohort}.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: HEAVY
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=1,
+    params:
+        video_llm=where("models/video_llm"),
+        source=SETTINGS.video_llm.source,
+        settings=of_arm("tune"),
+        seed=SETTINGS.seed,
+        precision=SETTINGS.precision,
+        code=code("tune"),
+    shell:
+        "python $SCRIPTS/tune.py --video {input.video} --adapted {input.adapted} "
+        "--captions {input.captions} --video-llm {params.video_llm} "
+        "--out {output.out} --log {output.log} --plot {output.plot} "
+        "--settings {params.settings:q} --seed {params.seed} --threads {threads} "
+        "--precision {params.precision} --code {params.code} > {log} 2>&1"
