@@ -1,4 +1,4 @@
-"""The phantom as a BIDS data set: dataset files, stimuli, one subject's scans and its truth."""
+"""The part of the phantom that belongs to no subject: BIDS dataset files, films, captions."""
 
 from __future__ import annotations
 
