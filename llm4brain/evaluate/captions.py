@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from pycocoevalcap.bleu.bleu_scorer import cook_refs, cook_test
@@ -68,7 +69,7 @@ def caption_statistics(
     if not all(sizes) or not all(tokens[: len(flat)]):
         raise UserError("captions", "a clip's references are empty", "give each clip a caption")
     cut = np.cumsum([0, *sizes])
-    truth = [tokens[a:b] for a, b in zip(cut[:-1], cut[1:], strict=True)]
+    truth = [tokens[a:b] for a, b in pairwise(cut)]
     rest = tokens[len(flat) :]
     said = {name: rest[i * len(truth) : (i + 1) * len(truth)] for i, name in enumerate(systems)}
 

@@ -20,6 +20,7 @@ from llm4brain.errors import UserError
 
 TOKENIZER = Path(ptbtokenizer.__file__).with_name(ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR)
 METEOR = Path(meteor.__file__).with_name(meteor.METEOR_JAR)
+PTB = "edu.stanford.nlp.process.PTBTokenizer"
 METEOR_STATISTICS = 23
 
 
@@ -64,8 +65,7 @@ def tokenise(sentences: Sequence[str]) -> list[str]:
     if not distinct:
         return []
     lines = _answers(
-        ["-cp", TOKENIZER.name, "edu.stanford.nlp.process.PTBTokenizer"]
-        + ["-preserveLines", "-lowerCase"],
+        ["-cp", TOKENIZER.name, PTB, "-preserveLines", "-lowerCase"],
         distinct,
         TOKENIZER.parent,
     )
@@ -77,9 +77,7 @@ def tokenise(sentences: Sequence[str]) -> list[str]:
     return [tokens[" ".join(s.split())] for s in sentences]
 
 
-def meteor_statistics(
-    hypotheses: Sequence[str], references: Sequence[Sequence[str]]
-) -> np.ndarray:
+def meteor_statistics(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
     """METEOR 1.5's sufficient statistics of each hypothesis against its best reference.
 
     Args:

@@ -1,0 +1,65 @@
+"""A picture of table 1: how far each system lies from the floors and from the ceiling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from llm4brain.evaluate.table import MEAN
+
+PANELS = {
+    "cider": "CIDEr (0-100 scale)",
+    "similarity": "sentence similarity",
+    "top1": "retrieval top-1 (%)",
+}
+COLOURS = {"model": "#c0392b", "baseline": "#2471a3", "floor": "#909497", "ceiling": "#1e8449"}
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Points with 95% intervals a subject, a bar at the mean; floors are shaded.
+
+    Args:
+        table: table 1, numbers as numbers, `subject` as text.
+    """
+    systems = table.drop_duplicates("system")[["system", "kind"]].to_numpy().tolist()
+    figure, axes = plt.subplots(
+        1, len(PANELS), figsize=(11, 0.42 * len(systems) + 1.5), sharey=True, layout="constrained"
+    )
+    for ax, (metric, title) in zip(axes, PANELS.items(), strict=True):
+        for place, (system, kind) in enumerate(systems):
+            if kind == "floor":
+                ax.axhspan(place - 0.5, place + 0.5, color="0.93", zorder=0)
+            own = table[table["system"] == system]
+            subjects = own[own["subject"] != MEAN]
+            step = 0.6 / max(len(subjects), 1)
+            for i, row in enumerate(subjects.to_dict("records")):
+                y = place + (i - (len(subjects) - 1) / 2) * step
+                ax.plot(
+                    [row[f"{metric}_low"], row[f"{metric}_high"]], [y, y], c=COLOURS[kind], lw=1
+                )
+                ax.plot(row[metric], y, "o", c=COLOURS[kind], ms=3.5)
+            for mean in own.loc[own["subject"] == MEAN, metric]:
+                ax.plot(
+                    [mean, mean], [place - 0.4, place + 0.4], c=COLOURS[kind], lw=2.5, alpha=0.4
+                )
+        ax.set_title(title, fontsize=10)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(labelsize=9)
+    axes[0].set_yticks(range(len(systems)), [f"{s} ({k})" for s, k in systems])
+    axes[0].set_ylim(len(systems) - 0.5, -0.5)
+    data, references = table["data"].iloc[0], table["references"].iloc[0]
+    what = "simulated phantom" if data == "simulated" else f"{data} data"
+    figure.suptitle(
+        f"Captions decoded from BOLD: {what}, {references} references, 95% intervals a subject",
+        fontsize=11,
+    )
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG without date and version, so that the same figure is the same bytes."""
+    figure.savefig(path, dpi=150, metadata={"Software": None})
+    plt.close(figure)

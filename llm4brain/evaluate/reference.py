@@ -1,0 +1,154 @@
+"""The arm `reference`: what the systems without a trained encoder say of a subject's test clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from llm4brain.clips import average_repeats
+from llm4brain.errors import UserError
+from llm4brain.evaluate.baselines import (
+    constant_caption,
+    fit_ridge,
+    nearest,
+    random_clips,
+    typical_captions,
+)
+
+KINDS = ("model", "baseline", "floor", "ceiling")
+LEAST_VALID = 0.5  # share of valid volumes that a showing needs to be counted
+CENTRE, TRUTH = "centre", "truth"  # names of arrays in readings.safetensors that are no systems
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What systems say of test clips, and where their readings lie.
+
+    Attributes:
+        table: clip_id, system, kind, text; a row a system and clip.
+        clip_ids: the test clips, in the order of the readings' rows.
+        readings: `<system>` and `truth` (clips, D) float32; `centre` (D,), the mean of `truth`
+            over train clips.
+        ridge: the penalty that was chosen, and what each of the grid reached on validation.
+    """
+
+    table: pd.DataFrame
+    clip_ids: list[str]
+    readings: dict[str, np.ndarray]
+    ridge: dict[str, Any]
+
+
+def references_of(
+    captions: pd.DataFrame, clip_ids: list[str], where: object = "captions"
+) -> list[list[str]]:
+    """The captions of each clip, in the order of the file.
+
+    Raises:
+        UserError: a clip has no caption, or an empty one.
+    """
+    own = captions.groupby("clip_id", sort=False)["caption"].agg(list).to_dict()
+    missing = [clip for clip in clip_ids if clip not in own]
+    if missing:
+        wrong = f"has no caption for {len(missing)} clips, such as {missing[0]}"
+        raise UserError(where, wrong, "caption every clip, or make the file anew")
+    for clip in clip_ids:
+        if not all(isinstance(text, str) and text.strip() for text in own[clip]):
+            raise UserError(where, f"has an empty caption for {clip}", "fill it or drop its row")
+    return [own[clip] for clip in clip_ids]
+
+
+def per_clip(
+    windows: np.ndarray, trials: pd.DataFrame, repeats: Literal["average", "single"]
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """One window a clip: the mean over valid showings; `single`: a test clip's first valid one.
+
+    Training always averages, since it may; the setting says how much data a test reading gets.
+    """
+    if repeats == "single":
+        trials = trials.reset_index(drop=True)
+        test = trials[(trials["split"] == "test") & (trials["valid"] >= LEAST_VALID)]
+        later = test[test.sort_values("repeat").duplicated("clip_id").reindex(test.index)].index
+        trials = trials.drop(index=later)
+        windows, trials = windows[trials.index.to_numpy()], trials.reset_index(drop=True)
+    return average_repeats(windows, trials, LEAST_VALID)
+
+
+def reference_systems(
+    windows: np.ndarray,
+    trials: pd.DataFrame,
+    video_ids: list[str],
+    video_tokens: np.ndarray,
+    captions: pd.DataFrame,
+    generate: Callable[[np.ndarray], list[str]],
+    repeats: Literal["average", "single"],
+    seed: tuple[int, ...],
+) -> Decoded:
+    """Decode with `constant`, `random`, `ridge` and `video`.
+
+    Args:
+        windows: shape (trials, volumes, voxels), a subject's.
+        trials: its rows: clip_id, split, run, repeat, valid.
+        video_ids: clips of `video_tokens`, in order.
+        video_tokens: shape (clips, K, d).
+        captions: clip_id, caption; of train clips alone are they read.
+        generate: the video-LLM's reading of tokens (n, K, d).
+        repeats: what a test window holds, see `per_clip`.
+        seed: of the random floor.
+
+    Raises:
+        UserError: a clip has no video tokens, or a train clip no caption.
+    """
+    windows, table = per_clip(windows, trials, repeats)
+    row = {clip: i for i, clip in enumerate(video_ids)}
+    missing = [clip for clip in table["clip_id"] if clip not in row]
+    if missing:
+        wrong = f"hold no tokens for {len(missing)} clips, such as {missing[0]}"
+        raise UserError("video features", wrong, "make them anew from the same clip table")
+    flat = video_tokens.reshape(len(video_tokens), -1)
+    part, tokens, clips = {}, {}, {}
+    for split in ("train", "validation", "test"):
+        own = (table["split"] == split).to_numpy()
+        if not own.any():
+            raise UserError("features", f"hold no valid {split} clip", "correct splits or masks")
+        clips[split] = table["clip_id"][own].tolist()
+        part[split] = windows[own]
+        tokens[split] = flat[[row[clip] for clip in clips[split]]]
+
+    references = references_of(captions, clips["train"])
+    typical = typical_captions(references)
+    ridge = fit_ridge(part["train"], tokens["train"], part["validation"], tokens["validation"])
+    read = ridge.read(part["test"])
+    n = len(clips["test"])
+    blind = random_clips(len(clips["train"]), n, seed)
+    which = np.random.default_rng([*seed, 1]).random(n)  # which of the clip's captions
+    texts = {
+        ("constant", "floor"): [constant_caption(references)] * n,
+        ("random", "floor"): [
+            references[c][int(u * len(references[c]))] for c, u in zip(blind, which, strict=True)
+        ],
+        ("ridge", "baseline"): [typical[i] for i in nearest(read, tokens["train"], ridge.centre)],
+        ("video", "ceiling"): generate(
+            tokens["test"].reshape(n, *video_tokens.shape[1:]).astype(np.float32)
+        ),
+    }
+    said = pd.DataFrame(
+        [
+            {"clip_id": clip, "system": system, "kind": kind, "text": text}
+            for (system, kind), own in texts.items()
+            for clip, text in zip(clips["test"], own, strict=True)
+        ]
+    )
+    readings = {
+        "random": tokens["train"][blind],
+        "ridge": read,
+        "video": tokens["test"],
+        TRUTH: tokens["test"],
+        CENTRE: ridge.centre,
+    }
+    chosen = {"penalty": ridge.penalty, "validation": np.round(ridge.validation, 6).tolist()}
+    readings = {name: array.astype(np.float32) for name, array in readings.items()}
+    return Decoded(said, clips["test"], readings, chosen)

