@@ -1,7 +1,10 @@
 """From decoded captions to table 1: whole, ordered, the same bytes twice."""
 
 import json
+import subprocess
+import sys
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -188,3 +191,19 @@ def test_what_cannot_share_a_table_is_one_clear_line(parts):
         table1({"a": one, "b": one | {"subject": "02", "references": "generated"}})
     with pytest.raises(UserError, match="holds no 'systems'"):
         table1({"a": {k: v for k, v in one.items() if k != "systems"}})
+
+
+def test_the_script_ends_in_one_line_and_leaves_nothing_half_written(parts, tmp_path):
+    script = Path(__file__).parents[1] / "scripts" / "table.py"
+    good, broken, out = (tmp_path / name for name in ("01.json", "02.json", "table1.csv"))
+    write_json(good, metrics(scored(parts)))
+    broken.write_text("{")
+    command = [sys.executable, script, "--metrics", good, "--out", out]
+    done = subprocess.run([*command, "--metrics", broken], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "02.json: is not JSON" in done.stderr
+    assert list(tmp_path.glob("*table1*")) == []
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert out.exists()

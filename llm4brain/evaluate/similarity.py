@@ -24,7 +24,9 @@ def sentence_encoder(folder: str | Path, batch: int = 64) -> Encoder:
         wrong = "is no sentence-transformers model (it has no modules.json)"
         raise UserError(folder, wrong, "correct evaluate.sentence_model")
     from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
 
     def encode(sentences: Sequence[str]) -> np.ndarray:
