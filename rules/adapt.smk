@@ -31,6 +31,8 @@ rule adapt:
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
         code=code("adapt"),
+    message:
+        "Adapt across subjects ({wildcards.arm}, {wildcards.cohort})"
     shell:
         "python $SCRIPTS/adapt.py {params.cohort} "
         "--video {input.video} --aligned {input.aligned} "

@@ -31,6 +31,8 @@ rule align:
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
         code=code("align"),
+    message:
+        "Align fMRI tokens with video tokens ({wildcards.arm}, {wildcards.cohort})"
     shell:
         "python $SCRIPTS/align.py {params.cohort} "
         "--video {input.video} --pretrained {input.pretrained} "

@@ -22,6 +22,8 @@ if SETTINGS.video_llm.source == "train":
             source=SETTINGS.video_llm.llm,
             folder=where("models/llm"),
             code=code("fetch_model"),
+        message:
+            "Fetch the LLM, {params.source}"
         shell:
             "HF_HUB_OFFLINE=0 python $SCRIPTS/fetch_model.py --source {params.source:q} "
             "--out {params.folder} > {log} 2>&1"
@@ -54,6 +56,8 @@ if SETTINGS.video_llm.source == "train":
             seed=SETTINGS.seed,
             precision=SETTINGS.precision,
             code=code("video_llm"),
+        message:
+            "Train the small video-LLM"
         shell:
             "python $SCRIPTS/video_llm.py --llm {params.llm} --films {params.films} "
             "--out {params.folder} --log {output.log} --plot {output.plot} "
@@ -82,6 +86,8 @@ else:
             source=SETTINGS.video_llm.source,
             folder=where("models/video_llm"),
             code=code("fetch_model"),
+        message:
+            "Fetch the video-LLM, {params.source}"
         shell:
             "HF_HUB_OFFLINE=0 python $SCRIPTS/fetch_model.py --source {params.source:q} "
             "--out {params.folder} > {log} 2>&1"
@@ -107,6 +113,8 @@ rule captions_human:
     params:
         stimuli=where(BIDS / "stimuli"),
         code=code("captions_human"),
+    message:
+        "Gather the human captions"
     shell:
         "python $SCRIPTS/captions_human.py --clips {input.clips} --stimuli {params.stimuli} "
         "--out {output} > {log} 2>&1"
@@ -137,6 +145,8 @@ rule captions_generated:
         clips=settings("clips", without=OF_BOLD),
         precision=SETTINGS.precision,
         code=code("captions_generated"),
+    message:
+        "Caption every clip with the video-LLM"
     shell:
         "python $SCRIPTS/captions_generated.py --clips {input.clips} --stimuli {params.stimuli} "
         "--model {params.model} --out {output} --settings {params.settings:q} "

@@ -34,6 +34,8 @@ rule decode:
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
         code=code("decode"),
+    message:
+        "Decode the test clips of sub-{wildcards.subject} ({wildcards.arm}, {wildcards.cohort})"
     shell:
         "python $SCRIPTS/decode.py --subject {wildcards.subject} --features {input.features} "
         "--trials {input.trials} --bold {input.bold} --clips {input.clips} "
@@ -73,6 +75,8 @@ rule reference:
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
         code=code("reference"),
+    message:
+        "Floors, ridge and ceiling of sub-{wildcards.subject}"
     shell:
         "python $SCRIPTS/reference.py --subject {wildcards.subject} --features {input.features} "
         "--trials {input.trials} --clips {input.clips} --video {input.video} "
@@ -102,6 +106,8 @@ rule fetch_sentence_model:
         source=SETTINGS.evaluate.sentence_model,
         folder=where("models/sentence"),
         code=code("fetch_model"),
+    message:
+        "Fetch the sentence encoder, {params.source}"
     shell:
         "HF_HUB_OFFLINE=0 python $SCRIPTS/fetch_model.py --source {params.source:q} "
         "--out {params.folder} > {log} 2>&1"
@@ -139,6 +145,8 @@ rule score:
         settings=settings("evaluate"),
         seed=SETTINGS.seed,
         code=code("score"),
+    message:
+        "Score sub-{wildcards.subject} ({wildcards.arm}, {wildcards.cohort})"
     shell:
         "python $SCRIPTS/score.py --subject {wildcards.subject} --decoded {input.decoded} "
         "--readings {input.readings} --captions {input.captions} "
@@ -165,6 +173,8 @@ use rule score as score_reference with:
         "logs/score_reference/sub-{subject}.log",
     benchmark:
         "benchmarks/jobs/score_reference/sub-{subject}.tsv"
+    message:
+        "Score floors, ridge and ceiling of sub-{wildcards.subject}"
 
 
 rule table:
@@ -190,6 +200,8 @@ rule table:
     params:
         metrics=each_metrics,
         code=code("table"),
+    message:
+        "Write table 1"
     shell:
         "python $SCRIPTS/table.py {params.metrics} --out {output} > {log} 2>&1"
 
@@ -212,5 +224,7 @@ rule figure:
         gpu=0,
     params:
         code=code("figure"),
+    message:
+        "Draw table 1"
     shell:
         "python $SCRIPTS/figure.py --table {input} --out {output} > {log} 2>&1"

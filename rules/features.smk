@@ -22,6 +22,8 @@ rule bold_features:
     params:
         settings=settings("clips"),
         code=code("bold_features"),
+    message:
+        "Cut the BOLD of sub-{wildcards.subject} into windows, one a clip shown"
     shell:
         "python $SCRIPTS/bold_features.py --bold {input.bold} --clips {input.clips} "
         "--out {output.features} --trials {output.trials} "
@@ -54,6 +56,8 @@ rule video_features:
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
         code=code("video_features"),
+    message:
+        "Read every clip with the video-LLM"
     shell:
         "python $SCRIPTS/video_features.py --clips {input.clips} --stimuli {params.stimuli} "
         "--model {params.model} --out {output} --clip-settings {params.clips:q} "

@@ -29,6 +29,8 @@ if PHANTOM:
             subjects=expand("--subjects {s}", s=SETTINGS.subjects),
             seed=SETTINGS.seed,
             code=code("phantom_stimuli"),
+        message:
+            "Draw the films that the cohort watches, and caption them"
         shell:
             "python $SCRIPTS/phantom_stimuli.py --out-dir {params.folder} {params.subjects} "
             "--settings {params.settings:q} --seed {params.seed} --code {params.code} "
@@ -57,6 +59,8 @@ if PHANTOM:
             settings=settings("phantom"),
             seed=SETTINGS.seed,
             code=code("phantom_subject"),
+        message:
+            "Simulate sub-{wildcards.subject} watching the films"
         shell:
             "python $SCRIPTS/phantom_subject.py --subject {wildcards.subject} "
             "--out-dir {params.folder} --truth {output.truth} "
@@ -89,6 +93,8 @@ if SETTINGS.video_llm.source == "train":
             settings=settings("phantom", without=OF_SCANS),
             seed=SETTINGS.seed,
             code=code("phantom_video_films"),
+        message:
+            "Draw other films, which train the small video-LLM"
         shell:
             "python $SCRIPTS/phantom_video_films.py --out-dir {params.folder} "
             "--settings {params.settings:q} --seed {params.seed} --code {params.code} "

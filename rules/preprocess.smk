@@ -30,6 +30,8 @@ if SETTINGS.derivatives is None:
                     out=where(DERIVATIVES),
                     settings=settings("preprocess"),
                     code=code("preprocess_minimal"),
+                message:
+                    "Preprocess sub-{params.subject} (minimal, no substitute for fMRIPrep)"
                 shell:
                     "python $SCRIPTS/preprocess_minimal.py --bids {params.bids} "
                     "--subject {params.subject} --out {params.out} "
@@ -64,6 +66,8 @@ if SETTINGS.derivatives is None:
                     work=where(f"data/fmriprep_work/sub-{SUBJECT}"),
                     settings=settings("preprocess"),
                     code=code("preprocess_fmriprep"),
+                message:
+                    "Preprocess sub-{params.subject} with fMRIPrep (hours)"
                 shell:
                     "python $SCRIPTS/preprocess_fmriprep.py --bids {params.bids} "
                     "--subject {params.subject} --out {params.out} --work {params.work} "
@@ -92,6 +96,8 @@ rule clips:
         splits=settings("splits"),
         settings=settings("clips", without=(*OF_BOLD, "frames")),
         code=code("clips"),
+    message:
+        "Cut the films into clips, split by whole films"
     shell:
         "python $SCRIPTS/clips.py --stimuli {params.stimuli} --splits {params.splits:q} "
         "--out {output} --settings {params.settings:q} --code {params.code} "
@@ -120,6 +126,8 @@ rule bold:
         derivatives=where(DERIVATIVES),
         settings=settings("bold"),
         code=code("bold"),
+    message:
+        "Clean the BOLD of sub-{wildcards.subject}"
     shell:
         "python $SCRIPTS/bold.py --bids {params.bids} --derivatives {params.derivatives} "
         "--subject {wildcards.subject} --out {output} --settings {params.settings:q} "

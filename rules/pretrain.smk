@@ -26,6 +26,8 @@ rule pretrain:
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
         code=code("pretrain"),
+    message:
+        "Pretrain SC-MBM by masked modelling ({wildcards.arm}, {wildcards.cohort})"
     shell:
         "python $SCRIPTS/pretrain.py {params.cohort} "
         "--out {output.out} --log {output.log} --plot {output.plot} "

@@ -30,6 +30,8 @@ rule tune:
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
         code=code("tune"),
+    message:
+        "Tune the LLM on fMRI tokens ({wildcards.arm}, {wildcards.cohort})"
     shell:
         "python $SCRIPTS/tune.py --video {input.video} --adapted {input.adapted} "
         "--captions {input.captions} --video-llm {params.video_llm} "
