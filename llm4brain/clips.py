@@ -45,10 +45,10 @@ def stimulus_durations(folder: Path, names: Sequence[str]) -> dict[str, float]:
             video = decord.VideoReader(str(path))
             seconds[name] = len(video) / video.get_avg_fps()
             video[len(video) - 1]
-        except (decord.DECORDError, ZeroDivisionError) as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else "no frames"
+        except (decord.DECORDError, RuntimeError, ZeroDivisionError) as error:
+            reason = (str(error).strip().splitlines() or ["no frames"])[0]
             raise UserError(
-                path, f"does not decode as video ({first})", "encode it again"
+                path, f"does not decode as video ({reason})", "encode it anew"
             ) from None
     return seconds
 
@@ -103,7 +103,7 @@ def first_volume(seconds: float, tr: float, start_time: float) -> int:
     >>> first_volume(4.0, tr=2.0, start_time=0.0), first_volume(4.0, tr=2.0, start_time=1.0)
     (2, 2)
     >>> first_volume(5.1, tr=2.0, start_time=1.0)
-    (3)
+    3
     """
     return int(np.ceil((seconds - start_time - TICK) / tr))
 
@@ -228,9 +228,7 @@ def cut_windows(
                 )
     if not windows:
         raise UserError(
-            "clips",
-            "no clip of the clip table has a window in any run",
-            f"check splits; {left_out}",
+            "clip table", f"none of its clips has a window in any run ({left_out})", "check splits"
         )
     trials = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS[1:]))
     trials.insert(0, "trial", np.arange(len(trials)))

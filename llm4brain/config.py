@@ -48,7 +48,7 @@ class PhantomSettings(Settings):
     tr: Positive = 2.0
     voxel_mm: Positive = 8.0
     snr: Annotated[float, Field(ge=0)] = Field(
-        0.1, description="variance of signal over variance of noise, single trial, tuned voxels"
+        0.2, description="variance of signal over variance of noise, single trial, tuned voxels"
     )
     frame_size: Count = 128
     fps: Positive = 5.0
@@ -72,7 +72,7 @@ class BoldSettings(Settings):
     """From derivatives to arrays: confounds, detrending, z-score a run, crop."""
 
     space: str = "MNI152NLin2009cAsym"
-    voxel_mm: Positive = Field(8.0, description="the shared MNI grid that all subjects get")
+    voxel_mm: Count = Field(8, description="the shared MNI grid that all subjects get")
     confounds: Literal["simple", "motion", "none"] = "simple"
     high_pass: Positive = Field(0.008, description="Hz; used where no cosine regressors are")
     fd_threshold: Positive = Field(1.0, description="mm; volumes above are marked invalid")

@@ -36,7 +36,7 @@ class Grid:
 
 
 @cache
-def mni_grid(voxel_mm: float) -> Grid:
+def mni_grid(voxel_mm: int) -> Grid:
     """The template's grid at `voxel_mm`, cut to the brain's box and one voxel around it.
 
     The template that nilearn carries is ICBM 2009a, symmetric; fMRIPrep's

@@ -138,7 +138,7 @@ def preprocess_subject(bids_dir: Path, out: Path, subject: str) -> list[Path]:
         data, affine = images.read(run.path, 4)
         images.check(run.path, data)
         # one voxel size for all of the subject's runs: the first one's
-        size = size or float(max(1, round(np.linalg.norm(affine[:3, :3], axis=0).mean())))
+        size = size or max(1, round(np.linalg.norm(affine[:3, :3], axis=0).mean()))
         grid = mni_grid(size)
         made = preprocess_run(data, affine, grid, reference)
         cover = made.brain.sum() / grid.brain.sum()

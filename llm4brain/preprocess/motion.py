@@ -16,7 +16,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-FAR = 0.1  # voxels; below it the first order is exact enough
+FAR = 0.2  # voxels; below it the first order is exact enough
+INSIDE = 0.5  # of the reference's brightness
 ROUNDS = 6
 
 
@@ -77,18 +78,16 @@ def estimate(
         takes a point of the reference's head to where it lies in that volume.
     """
     size = float(np.linalg.norm(affine[:3, :3], axis=0).mean())
-    # Smoothed by a voxel, so that the gradient holds over a voxel's way and noise weighs less.
-    smooth = ndimage.gaussian_filter(reference, 1)
-    moved = ndimage.gaussian_filter(volumes, (1, 1, 1, 0))
-    points = np.argwhere(smooth > 0.2 * np.percentile(smooth, 98))
+    # Only inside the head: the magnitude of air's noise does not follow the head.
+    points = np.argwhere(reference > INSIDE * np.percentile(reference, 98))
     at = tuple(points.T)
-    slopes = derivatives(smooth, affine, points, centre)
+    slopes = derivatives(reference, affine, points, centre)
     # Nuisance columns: the volume's own brightness and offset.
-    design = np.column_stack([slopes, smooth[at], np.ones(len(points))])
+    design = np.column_stack([slopes, reference[at], np.ones(len(points))])
     scale = np.linalg.norm(design, axis=0)
     solve = np.linalg.pinv(design / scale)[:6] / scale[:6, None]  # (6, n)
 
-    found = (solve @ (moved[at] - smooth[at][:, None])).T  # (time, 6)
+    found = (solve @ (volumes[at] - reference[at][:, None])).T  # (time, 6)
     arms = points @ affine[:3, :3].T + affine[:3, 3] - centre
     reach = float(np.linalg.norm(arms, axis=1).max())
     world = points @ affine[:3, :3].T + affine[:3, 3]
@@ -104,10 +103,8 @@ def estimate(
         for row, volume in enumerate(active):
             now = matrix(found[volume], centre)
             target = (world @ now[:3, :3].T + now[:3, 3]) @ inverse[:3, :3].T + inverse[:3, 3]
-            seen = ndimage.map_coordinates(
-                moved[..., volume], target.T, order=3, mode="mirror", prefilter=True
-            )
-            step[row] = solve @ (seen - smooth[at])
+            seen = ndimage.map_coordinates(volumes[..., volume], target.T, order=3, mode="mirror")
+            step[row] = solve @ (seen - reference[at])
             found[volume] = parameters(now @ matrix(step[row], centre), centre)
     return found
 
