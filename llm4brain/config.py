@@ -82,8 +82,8 @@ class ClipSettings(Settings):
     """Clips of the stimuli and the BOLD window that is read for each."""
 
     duration: Positive = 4.0
-    lag: Seconds = Field(4.0, description="from clip onset to the window's first volume")
-    window: Positive = Field(8.0, description="seconds of BOLD read for a clip")
+    lag: Seconds = Field(6.0, description="from clip onset to the window's first volume")
+    window: Positive = Field(4.0, description="seconds of BOLD read for a clip")
     frames: Count = Field(4, description="frames of a clip that the video model sees")
 
 

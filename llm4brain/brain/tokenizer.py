@@ -14,8 +14,10 @@ class Tokenizer3D(nn.Module):
 
     The convolutions stay within a patch: with receptive fields across patches a visible
     token would already hold its masked neighbours, and masked modelling would be a copy.
-    Beside the CNN runs the plain linear patch embedding, so that what is linear in the BOLD
-    reaches the tokens unchanged; the CNN's last layer starts at zero.
+    Beside the CNN runs the plain linear patch embedding. It starts as an orthogonal code of the
+    window's mean volume, so that what ridge on the mean volume reads reaches the tokens whole
+    (at the SNR of single clips, free weights for each volume cost more than they explain). The
+    CNN sees the volumes apart; its last layer starts at zero.
 
     Args:
         grid: the patches.
@@ -30,7 +32,9 @@ class Tokenizer3D(nn.Module):
         self.register_buffer("index", torch.as_tensor(grid.index), persistent=False)
         self.register_buffer("inside", torch.as_tensor(grid.inside), persistent=False)
         self.embed = nn.Conv3d(volumes, width, grid.edge)
-        nn.init.orthogonal_(self.embed.weight.view(width, -1))
+        code = nn.init.orthogonal_(torch.empty(width, grid.edge**3)).view(width, 1, *[grid.edge] * 3)
+        with torch.no_grad():
+            self.embed.weight.copy_(code.expand_as(self.embed.weight) / volumes)
         nn.init.zeros_(self.embed.bias)
         self.conv1 = nn.Conv3d(volumes, channels, 3, padding=1)
         self.conv2 = nn.Conv3d(channels, channels, 3, padding=1)
@@ -49,5 +53,13 @@ class Tokenizer3D(nn.Module):
         batch, number, _ = patches.shape
         # -> (batch * patches, T, x, y, z)
         x = patches.reshape(batch * number, self.volumes, self.edge, self.edge, self.edge)
-        h = self.out(F.gelu(self.conv2(F.gelu(self.conv1(x)))))
-        return (self.embed(x) + h).view(batch, number, -1)
+        h = F.gelu(self.conv2(F.gelu(self.conv1(x))))
+        return (_whole(self.embed, x) + _whole(self.out, h)).view(batch, number, -1)
+
+
+def _whole(conv: nn.Conv3d, x: Tensor) -> Tensor:
+    """A convolution whose kernel is as large as its input, as the matrix product that it is.
+
+    (n, channels, x, y, z) -> (n, width); several times faster than the convolution on CPU.
+    """
+    return F.linear(x.flatten(1), conv.weight.flatten(1), conv.bias)
