@@ -12,7 +12,7 @@ from llm4brain.phantom.grammar import ATTRIBUTES, Scene
 
 STEP = 0.1  # s, of the fine time axis
 PEAK = 5.0  # s after a brief event, the cohort's mean
-PEAK_SD = 0.4
+PEAK_SPREAD = 0.5  # s, subjects lie evenly within this of the mean
 
 
 def hrf(peak: float) -> np.ndarray:

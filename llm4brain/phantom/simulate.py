@@ -79,13 +79,7 @@ def make_subject(
     """
     head = head_on_grid(settings.voxel_mm, chance(seed, subject, "head"))
     tuning = subject_tuning(chance(seed, "cohort"), chance(seed, subject, "tuning"))
-    peak = float(
-        np.clip(
-            chance(seed, subject, "hrf").normal(haemo.PEAK, haemo.PEAK_SD),
-            haemo.PEAK - 1,
-            haemo.PEAK + 1,
-        )
-    )
+    peak = haemo.PEAK + haemo.PEAK_SPREAD * chance(seed, subject, "hrf").uniform(-1, 1)
     volumes = volumes_of(settings, settings.clips_per_film)
     answers = {
         name: haemo.responses(signals, peak, settings.lead_in, volumes, settings.tr)
