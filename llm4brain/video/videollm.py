@@ -1,0 +1,232 @@
+"""The video-LLM: BLIP-2 read frame by frame, and its two ways of reading tokens as text.
+
+Clips and brain windows meet here: z_v (video tokens) and z_f (fMRI tokens) go through the same
+`answer` and `generate`. Any `Blip2ForConditionalGeneration` with a causal LLM will do. The
+frames' queries are concatenated in time, as in InstructBLIP-Video.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from llm4brain.config import VideoLLMSettings
+from llm4brain.errors import UserError
+from llm4brain.io import read_json
+from llm4brain.provenance import sha256
+
+SIDECAR = "video_llm.json"  # prompt and provenance beside the weights
+
+
+class VideoLLM(nn.Module):
+    """A `Blip2ForConditionalGeneration` with its tokenizer and image processor.
+
+    Args:
+        model: the BLIP-2 model.
+        tokenizer: that of its language model.
+        image_processor: resizes and normalises frames.
+        prompt: the instruction given with every clip.
+    """
+
+    def __init__(self, model, tokenizer, image_processor, prompt: str) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.image_processor = image_processor
+        self.prompt = prompt
+        text = model.config.text_config
+        stops = text.eos_token_id if text.eos_token_id is not None else tokenizer.eos_token_id
+        self.stops = list(stops) if isinstance(stops, list | tuple) else [stops]
+        if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in self.stops:
+            self.stops.append(tokenizer.eos_token_id)
+        self.before, self.after, self.lead = _prompt_ids(tokenizer, prompt)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+    ) -> VideoLLM:
+        """Read a Hugging Face folder, in evaluation mode and frozen.
+
+        `dtype` is that of the ViT and the LLM. Q-Former, queries and projection stay in float32,
+        as BLIP-2 itself keeps its Q-Former: they are small, and z_v is a regression target.
+
+        Raises:
+            UserError: no such folder, or another kind of model.
+        """
+        from transformers import AutoTokenizer, Blip2ForConditionalGeneration
+        from transformers.models.auto.image_processing_auto import AutoImageProcessor
+        from transformers.utils import logging
+
+        folder = Path(folder)
+        config = read_json(folder / "config.json")
+        if config.get("model_type") != "blip-2":
+            raise UserError(
+                folder, f"is a {config.get('model_type')} model, not BLIP-2", "name a BLIP-2 model"
+            )
+        logging.disable_progress_bar()
+        model = Blip2ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+        if not model.config.use_decoder_only_language_model:
+            raise UserError(folder, "has an encoder-decoder LLM", "name one with a causal LLM")
+        model.vision_model.to(dtype)
+        model.language_model.to(dtype)
+        model.requires_grad_(False)
+        sidecar = folder / SIDECAR
+        prompt = read_json(sidecar)["prompt"] if sidecar.exists() else VideoLLMSettings().prompt
+        whole = cls(
+            model,
+            AutoTokenizer.from_pretrained(folder),
+            AutoImageProcessor.from_pretrained(folder),
+            prompt,
+        )
+        return whole.to(device).eval()
+
+    @classmethod
+    def on(cls, accelerator: Accelerator, folder: str | Path) -> VideoLLM:
+        """`load` with the device and precision that accelerate chose."""
+        mixed = accelerator.mixed_precision
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(mixed, torch.float32)
+        return cls.load(folder, dtype, accelerator.device)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.query_tokens.device
+
+    @property
+    def embeddings(self) -> nn.Module:
+        """The LLM's input embeddings: ids -> (..., d)."""
+        return self.model.language_model.get_input_embeddings()
+
+    def pixels(self, frames: np.ndarray) -> Tensor:
+        """Resize and normalise: uint8 (b, t, h, w, 3) -> float32 (b, t, 3, H, W)."""
+        b, t = frames.shape[:2]
+        flat = list(frames.reshape(b * t, *frames.shape[2:]))
+        out = self.image_processor(flat, return_tensors="pt")["pixel_values"]
+        return out.view(b, t, *out.shape[1:])
+
+    @torch.no_grad()
+    def vit_tokens(self, pixels: Tensor) -> Tensor:
+        """Frozen ViT: (b, t, 3, h, w) -> (b, t, n, v) in float32."""
+        b, t = pixels.shape[:2]
+        flat = pixels.flatten(0, 1).to(self.device, self.model.vision_model.dtype)
+        tokens = self.model.vision_model(pixel_values=flat).last_hidden_state
+        return tokens.float().unflatten(0, (b, t))  # (b x t, n, v) -> (b, t, n, v)
+
+    def queries(self, vit_tokens: Tensor) -> Tensor:
+        """Q-Former over each frame's tokens: (b, t, n, v) -> (b, t x queries, q)."""
+        b, t = vit_tokens.shape[:2]
+        flat = vit_tokens.flatten(0, 1).to(self.device, self.model.query_tokens.dtype)
+        out = self.model.qformer(
+            query_embeds=self.model.query_tokens.expand(b * t, -1, -1), encoder_hidden_states=flat
+        ).last_hidden_state
+        return out.reshape(b, -1, out.shape[-1])  # (b x t, queries, q) -> (b, t x queries, q)
+
+    def video_tokens(self, vit_tokens: Tensor) -> Tensor:
+        """z_v: (b, t, n, v) -> (b, K, d), K = t x queries; differentiable."""
+        return self.model.language_projection(self.queries(vit_tokens))
+
+    def _context(self, prefix: Tensor) -> Tensor:
+        """Prompt and prefix as embeddings: (b, K, d) -> (b, before + K + after, d)."""
+        embed = self.embeddings
+        parts = [
+            embed(torch.tensor(ids, device=self.device, dtype=torch.long)).expand(
+                len(prefix), -1, -1
+            )
+            for ids in (self.before, self.after)
+        ]
+        return torch.cat([parts[0], prefix.to(parts[0].dtype), parts[1]], dim=1)
+
+    def answer_ids(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Captions as ids with the end token, right-padded: ids (b, n), mask (b, n)."""
+        rows = [
+            [*self.tokenizer(self.lead + c.strip(), add_special_tokens=False)["input_ids"],
+             self.stops[0]]
+            for c in captions
+        ]  # fmt: skip
+        longest = max(map(len, rows))
+        ids = torch.full((len(rows), longest), self.stops[0])
+        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = torch.tensor(row)
+            mask[i, : len(row)] = True
+        return ids.to(self.device), mask.to(self.device)
+
+    def answer(self, prefix: Tensor, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Teacher-forced reading of `prefix` (b, K, d).
+
+        Every context has one length and padding comes last, so under the causal mask no answer
+        token sees padding, and no attention mask is needed.
+
+        Returns:
+            logits (m, vocab) and labels (m,) at the m tokens of captions and end tokens; prompt
+            and prefix have none.
+        """
+        ids, mask = self.answer_ids(captions)
+        context = self._context(prefix)
+        shown = self.embeddings(ids[:, :-1]).to(context.dtype)
+        out = self.model.language_model(
+            inputs_embeds=torch.cat([context, shown], dim=1),
+            use_cache=False,
+            logits_to_keep=ids.shape[1],  # the positions that predict the answer, no others
+        )
+        return out.logits[mask], ids[mask]
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prefix: Tensor,
+        max_new_tokens: int = VideoLLMSettings().max_new_tokens,
+        batch: int = 64,
+    ) -> list[str]:
+        """Greedy, free-running reading of `prefix` (b, K, d), `batch` rows at a time."""
+        texts: list[str] = []
+        for rows in prefix.to(self.device).split(batch):
+            context = self._context(rows)
+            ids = self.model.language_model.generate(
+                inputs_embeds=context,
+                attention_mask=torch.ones(context.shape[:2], dtype=torch.long, device=self.device),
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                num_beams=1,
+                eos_token_id=self.stops,
+                pad_token_id=self.stops[0],
+            )
+            texts += self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return [" ".join(text.split()) for text in texts]
+
+
+def model_hash(folder: str | Path) -> str:
+    """SHA-256 over the weights of a folder, 12 digits: what names the model in tables."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        digest.update(f"{path.name} {sha256(path)}".encode())
+    return digest.hexdigest()[:12]
+
+
+def _prompt_ids(tokenizer, prompt: str) -> tuple[list[int], list[int], str]:
+    """Ids before and after the video tokens, and what leads an answer.
+
+    With a chat template the video and the prompt are one user turn. The turn is cut out of a
+    longer talk, so that a system message that the template adds by itself is left out. Without
+    one, as in BLIP-2 with OPT, the video tokens come first, even before the BOS token.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        return [], tokenizer(prompt)["input_ids"], " "
+    talk = [{"role": "user", "content": "-"}, {"role": "assistant", "content": "-"}]
+    turn = [{"role": "user", "content": f"<video>{prompt}"}]
+    begun = tokenizer.apply_chat_template(talk, tokenize=False)
+    whole = tokenizer.apply_chat_template(talk + turn, tokenize=False, add_generation_prompt=True)
+    before, after = whole[len(begun) :].split("<video>")
+    return (
+        tokenizer(before, add_special_tokens=False)["input_ids"],
+        tokenizer(after, add_special_tokens=False)["input_ids"],
+        "",
+    )
