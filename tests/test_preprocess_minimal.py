@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import runpy
 import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -118,7 +120,7 @@ def test_a_run_is_brought_onto_the_subject_s_first():
 
 
 def test_slice_timing_sets_the_start_time():
-    run = minimal.find.Found(names(), minimal.Path("x.nii.gz"), {"SliceTiming": [0.0, 1.0, 0.5]})
+    run = minimal.find.Found(names(), Path("x.nii.gz"), {"SliceTiming": [0.0, 1.0, 0.5]})
     assert minimal.sidecar(run, 1.5)["StartTime"] == 0.5
 
 
@@ -213,15 +215,13 @@ def test_missing_subject_and_data_set(tmp_path):
         minimal.preprocess_subject(tmp_path / "raw", tmp_path / "out", "07")
 
 
-def test_the_script_ends_in_one_line_and_status_1(tmp_path):
-    import subprocess
-
+def test_the_script_ends_in_one_line_and_status_1(tmp_path, monkeypatch, capsys):
     spoil_tr(write_run(tmp_path / "raw", STEM))
-    script = minimal.Path(__file__).parents[1] / "scripts/preprocess_minimal.py"
-    places = ["--bids", tmp_path / "raw", "--out", tmp_path / "out", "--subject", "01"]
-    done = subprocess.run(
-        [sys.executable, script, *places], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("error: ")
+    script = str(Path(__file__).parents[1] / "scripts/preprocess_minimal.py")
+    places = {"--bids": tmp_path / "raw", "--out": tmp_path / "out", "--subject": "01"}
+    words = [str(word) for pair in places.items() for word in pair]
+    monkeypatch.setattr(sys, "argv", [script, *words])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(script, run_name="__main__")
+    assert end.value.code == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")

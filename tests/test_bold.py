@@ -1,0 +1,375 @@
+"""Derivatives and events -> clean BOLD: planted signals stay, confounds go, bad input is told."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from preprocess_data import write_json, write_run
+
+from llm4brain.config import BoldSettings
+from llm4brain.errors import UserError
+from llm4brain.io import Arrays, write_arrays
+from llm4brain.preprocess import clean, events
+from llm4brain.preprocess.bold import labels, subject_bold
+from llm4brain.preprocess.grid import mni_grid
+from llm4brain.preprocess.names import Recording
+
+SPACE = "MNI152NLin2009cAsym"
+SETTINGS = BoldSettings(voxel_mm=12)
+STEM = "sub-01_task-film_run-01"
+MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
+
+
+class Set:
+    """A raw data set and fMRIPrep-like derivatives of it, made by hand."""
+
+    def __init__(self, root, volumes=80, tr=1.5, start=0.75):
+        self.raw, self.out = root / "raw", root / "out"
+        self.volumes, self.tr, self.start = volumes, tr, start
+        self.grid = mni_grid(12)
+        write_json(
+            self.out / "dataset_description.json",
+            {"Name": "d", "BIDSVersion": "1.9.0", "DatasetType": "derivative"},
+        )
+
+    def add(self, stem=STEM, *, bold=None, affine=None, mask=None, resolution="2", **raw):
+        """A run; BOLD of noise if none is given. Returns its Recording."""
+        rng = np.random.default_rng(0)
+        affine = self.grid.affine if affine is None else affine
+        if bold is None:
+            bold = 1000 + 10 * rng.standard_normal((*self.grid.shape, self.volumes))
+        mask = np.ones(bold.shape[:3]) if mask is None else mask
+        write_run(self.raw, stem, volumes=2, **({"tr": self.tr} | raw))
+        run = Recording.parse(f"{stem}_bold.nii.gz")
+        (self.out / run.folder).mkdir(parents=True, exist_ok=True)
+        # fMRIPrep names the resolution, the minimal backend has none
+        image = nib.Nifti1Image(np.asarray(bold, np.float32), affine)
+        nib.save(image, self.out / run.bold(SPACE, resolution))
+        nib.save(
+            nib.Nifti1Image(mask.astype(np.uint8), affine), self.out / run.mask(SPACE, resolution)
+        )
+        write_json(
+            self.out / run.bold_json(SPACE, resolution),
+            {"RepetitionTime": self.tr, "StartTime": self.start, "TaskName": "film"},
+        )
+        self.confounds(run, self.table(bold.shape[3]))
+        return run
+
+    def table(self, volumes):
+        """Confounds as fMRIPrep writes them: the first row of derivatives is n/a."""
+        rng = np.random.default_rng(1)
+        columns = {}
+        for name in (*MOTION, "csf", "white_matter"):
+            values = rng.standard_normal(volumes)
+            slope = np.concatenate([[np.nan], np.diff(values)])
+            columns |= {name: values, f"{name}_derivative1": slope}
+            columns |= {f"{name}_power2": values**2, f"{name}_derivative1_power2": slope**2}
+        columns["framewise_displacement"] = np.concatenate([[np.nan], np.full(volumes - 1, 0.1)])
+        columns["cosine00"] = np.cos(np.pi * (np.arange(volumes) + 0.5) / volumes)
+        return pd.DataFrame(columns)
+
+    def confounds(self, run, table):
+        table.to_csv(self.out / run.confounds(), sep="\t", index=False, na_rep="n/a")
+        write_json(self.out / run.confounds_json(), {})
+
+    def read(self, settings=SETTINGS):
+        return subject_bold(self.raw, self.out, "01", settings)
+
+
+@pytest.fixture
+def data(tmp_path):
+    return Set(tmp_path)
+
+
+def test_the_file_is_as_the_architecture_says(data, tmp_path):
+    data.add()
+    data.add("sub-01_task-film_run-02", events="onset\tduration\tstim_file\n-2\t100\tb.mp4\n")
+    made = data.read()
+    write_arrays(tmp_path / "sub-01.safetensors", made.arrays, made.meta)
+    stored = Arrays(tmp_path / "sub-01.safetensors")
+    assert stored.names == ["run-01", "run-02", "valid-01", "valid-02", "voxels"]
+    voxels = int(data.grid.brain.sum())
+    assert stored["run-01"].shape == (80, voxels)
+    assert stored["run-01"].dtype == np.float32
+    assert stored["valid-01"].dtype == bool
+    assert stored["voxels"].dtype == np.int16
+    assert stored["voxels"].shape == (voxels, 3)
+    assert stored.meta["shape"] == list(data.grid.shape)
+    np.testing.assert_allclose(stored.meta["affine"], data.grid.affine)
+    assert stored.meta["runs"]["02"] == {
+        "events": [{"onset": -2.0, "duration": 100.0, "stim_file": "b.mp4"}],
+        "source": f"sub-01_task-film_run-02_space-{SPACE}_res-2_desc-preproc_bold.nii.gz",
+        "start_time": 0.75,
+        "tr": 1.5,
+        "volumes": 80,
+    }
+
+
+def test_runs_are_z_scored_and_their_confounds_gone(data):
+    rng = np.random.default_rng(3)
+    table = data.table(data.volumes)
+    nuisance = table["trans_y"].to_numpy() + 2 * table["csf"].to_numpy()
+    drift = np.linspace(0, 5, data.volumes)
+    noise = rng.standard_normal((*data.grid.shape, data.volumes))
+    data.add(bold=1000 + noise + 10 * nuisance + 20 * drift)
+    run = data.read().arrays["run-01"]
+    np.testing.assert_allclose(run.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(run.std(axis=0, ddof=1), 1, atol=1e-4)
+    for gone in (table["trans_y"], table["csf"], table["cosine00"], drift):
+        wave = (gone - gone.mean()) / gone.std()
+        assert np.abs(run.T @ np.asarray(wave)).max() / data.volumes < 1e-3
+
+
+def test_fewer_confounds_leave_what_they_do_not_name(data):
+    table = data.table(data.volumes)
+    rng = np.random.default_rng(3)
+    noise = rng.standard_normal((*data.grid.shape, data.volumes))
+    data.add(bold=1000 + noise + 10 * table["csf"].to_numpy())
+    left = {}
+    for name in ("simple", "motion", "none"):
+        run = data.read(BoldSettings(voxel_mm=12, confounds=name)).arrays["run-01"]
+        left[name] = np.abs(np.corrcoef(run.mean(axis=1), table["csf"])[0, 1])
+    assert left["simple"] < 0.05
+    assert left["motion"] > 0.5
+    assert left["none"] > 0.9
+
+
+def test_without_cosines_the_high_pass_is_the_setting_s():
+    volumes, tr = 200, 2.0
+    time = tr * np.arange(volumes)
+    slow, fast = np.sin(2 * np.pi * time / 300), np.sin(2 * np.pi * time / 20)
+    signals = (1000 + slow + fast)[:, None]
+    cleaned = clean.clean_run(signals, pd.DataFrame(), tr, BoldSettings(high_pass=0.01))[:, 0]
+    assert abs(np.corrcoef(cleaned, slow)[0, 1]) < 0.05
+    assert np.corrcoef(cleaned, fast)[0, 1] > 0.95
+    # where cosines stand among the confounds, no second filter touches what they leave
+    one = pd.DataFrame({"cosine00": np.cos(np.pi * (np.arange(volumes) + 0.5) / volumes)})
+    kept = clean.clean_run(signals, one, tr, BoldSettings(high_pass=0.01))[:, 0]
+    assert abs(np.corrcoef(kept, slow)[0, 1]) > 0.3
+
+
+def test_moved_and_unsteady_volumes_are_marked_and_never_deleted(data):
+    run = data.add()
+    table = data.table(data.volumes)
+    table.loc[30, "framewise_displacement"] = 1.7
+    table["non_steady_state_outlier00"] = (np.arange(data.volumes) == 0).astype(int)
+    data.confounds(run, table)
+    made = data.read()
+    assert list(np.flatnonzero(~made.arrays["valid-01"])) == [0, 30]
+    assert len(made.arrays["run-01"]) == data.volumes
+    loose = data.read(BoldSettings(voxel_mm=12, fd_threshold=2.0))
+    assert list(np.flatnonzero(~loose.arrays["valid-01"])) == [0]
+
+
+def test_a_bright_start_before_steady_state_bends_nothing(data):
+    rng = np.random.default_rng(5)
+    wave = rng.standard_normal((*data.grid.shape, data.volumes))
+    bright = wave.copy()
+    bright[..., 0] += 300
+    run = data.add(bold=1000 + bright)
+    table = data.table(data.volumes)
+    table["non_steady_state_outlier00"] = (np.arange(data.volumes) == 0).astype(int)
+    data.confounds(run, table)
+    found = data.read().arrays["run-01"]
+    signals = wave[tuple(data.grid.voxels.T)].T
+    close = [np.corrcoef(found[1:, k], signals[1:, k])[0, 1] for k in range(0, 400, 40)]
+    assert np.mean(close) > 0.7  # what 27 regressors of 80 volumes leave
+
+
+def test_finer_data_are_averaged_onto_the_shared_grid(data):
+    """A wave planted at a place is found at that place, and noise falls by the averaging."""
+    fine = np.array(data.grid.affine)
+    fine[:3, :3] /= 3
+    fine[:3, 3] -= 4  # so that the box is covered from edge to edge
+    shape = tuple(3 * n for n in data.grid.shape)
+    rng = np.random.default_rng(2)
+    wave = rng.standard_normal(data.volumes)
+    place = np.argwhere(data.grid.brain)[300]
+    mm = data.grid.affine[:3, :3] @ place + data.grid.affine[:3, 3]
+    index = np.indices(shape).reshape(3, -1)
+    away = np.linalg.norm((fine[:3, :3] @ index + fine[:3, 3:]).T - mm, axis=1).reshape(shape)
+    bold = 1000 + 5 * rng.standard_normal((*shape, data.volumes))
+    bold += 10 * np.exp(-((away / 12) ** 2))[..., None] * wave
+    data.add(bold=bold, affine=fine)
+    made = data.read(BoldSettings(voxel_mm=12, confounds="none"))
+    match = np.abs(wave @ made.arrays["run-01"]) / data.volumes
+    np.testing.assert_array_equal(made.arrays["voxels"][match.argmax()], place)
+    assert match.max() > 0.9
+
+
+def test_voxels_outside_the_run_s_own_mask_are_zero(data):
+    mask = data.grid.brain.copy()
+    lost = tuple(np.argwhere(mask)[:50].T)
+    mask[lost] = False
+    data.add(mask=mask)
+    run = data.read().arrays["run-01"]
+    assert not run[:, :50].any()
+    assert run[:, 50:].any(axis=0).all()
+
+
+def test_all_subjects_share_one_voxel_list(data):
+    data.add()
+    data.add(
+        "sub-02_task-film_run-01", bold=900 + np.random.default_rng(9).random((20, 20, 20, 80))
+    )
+    first, second = (subject_bold(data.raw, data.out, s, SETTINGS) for s in ("01", "02"))
+    np.testing.assert_array_equal(first.arrays["voxels"], second.arrays["voxels"])
+
+
+def test_same_arrays_twice(data):
+    data.add()
+    once, twice = data.read(), data.read()
+    assert once.meta == twice.meta
+    for name, array in once.arrays.items():
+        assert array.tobytes() == twice.arrays[name].tobytes()
+
+
+def test_events_of_every_encoding(data, tmp_path):
+    path = tmp_path / "events.tsv"
+    path.write_text("onset\tduration\tstim_file\n6\t3\tclips/a b.mp4\n0\t3\tn/a\n3\tn/a\tc.mp4\n")
+    assert events.read_events(path, 60.0) == [
+        {"onset": 3.0, "duration": None, "stim_file": "c.mp4"},
+        {"onset": 6.0, "duration": 3.0, "stim_file": "clips/a b.mp4"},
+    ]
+    path.write_text("onset\tduration\ttrial_type\n0\t0.04\tframe\n")
+    assert events.read_events(path, 60.0) == []
+
+
+def test_events_at_the_root_hold_for_every_run_without_its_own(data):
+    data.add(events=None)
+    data.add("sub-01_task-film_run-02")
+    (data.raw / "task-film_events.tsv").write_text("onset\tduration\tstim_file\n1\t50\troot.mp4\n")
+    (data.raw / "task-rest_events.tsv").write_text("onset\tduration\tstim_file\n1\t50\tno.mp4\n")
+    runs = data.read().meta["runs"]
+    assert runs["01"]["events"][0]["stim_file"] == "root.mp4"
+    assert runs["02"]["events"][0]["stim_file"] == "film-01.mp4"
+
+
+def test_runs_without_a_film_are_left_out_and_said(data, capsys):
+    data.add()
+    data.add("sub-01_task-rest_run-02", events=None)
+    assert list(data.read().meta["runs"]) == ["01"]
+    assert "task-rest_run-02: no event with a stim_file, left out" in capsys.readouterr().err
+
+
+def test_sessions_whose_run_numbers_repeat_keep_their_names(data):
+    stems = [f"sub-01_ses-{s}_task-film_run-1" for s in "12"]
+    for stem in stems:
+        data.add(stem, resolution=None)
+    assert list(data.read().meta["runs"]) == ["ses-1_task-film_run-1", "ses-2_task-film_run-1"]
+    assert labels([Recording.parse(f"{s}_bold.nii.gz") for s in stems[:1]]) == ["1"]
+
+
+def spoil_confounds_rows(data, run):
+    data.confounds(run, data.table(data.volumes - 3))
+
+
+def spoil_confounds_columns(data, run):
+    data.confounds(run, data.table(data.volumes).drop(columns=["rot_y"]))
+
+
+def spoil_confounds_middle(data, run):
+    table = data.table(data.volumes)
+    table.loc[40, "trans_x"] = np.nan
+    data.confounds(run, table)
+
+
+def spoil_confounds_missing(data, run):
+    (data.out / run.confounds()).unlink()
+
+
+def spoil_mask_missing(data, run):
+    (data.out / run.mask(SPACE, "2")).unlink()
+
+
+def spoil_mask_shape(data, run):
+    nib.save(
+        nib.Nifti1Image(np.ones((5, 5, 5), np.uint8), np.eye(4)), data.out / run.mask(SPACE, "2")
+    )
+
+
+def spoil_bold_nan(data, run):
+    path = data.out / run.bold(SPACE, "2")
+    image = nib.load(path)
+    bold = image.get_fdata()
+    bold[4, 4, 4, 9] = np.nan
+    nib.save(nib.Nifti1Image(bold, image.affine), path)
+
+
+def spoil_bold_cut(data, run):
+    path = data.out / run.bold(SPACE, "2")
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+def spoil_bold_missing(data, run):
+    (data.out / run.bold(SPACE, "2")).unlink()
+
+
+def spoil_space(data, run):
+    data.add(affine=data.grid.affine + np.array([[0, 0, 0, 300]] * 3 + [[0] * 4]))
+
+
+def spoil_tr(data, run):
+    write_json(data.out / run.bold_json(SPACE, "2"), {"TaskName": "film"})
+
+
+def spoil_second_resolution(data, run):
+    data.add(resolution="1")
+
+
+def spoil_events_late(data, run):
+    rows = "onset\tduration\tstim_file\n0\t9\ta.mp4\n500\t9\tb.mp4\n"
+    (data.raw / run.folder / f"{run.stem}_events.tsv").write_text(rows)
+
+
+def spoil_events_onset(data, run):
+    rows = "onset\tduration\tstim_file\nsoon\t9\ta.mp4\n"
+    (data.raw / run.folder / f"{run.stem}_events.tsv").write_text(rows)
+
+
+def spoil_events_columns(data, run):
+    (data.raw / run.folder / f"{run.stem}_events.tsv").write_text("onset\tstim_file\n0\ta.mp4\n")
+
+
+def spoil_events_no_film(data, run):
+    rows = "onset\tduration\tstim_file\n0\t9\tn/a\n"
+    (data.raw / run.folder / f"{run.stem}_events.tsv").write_text(rows)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (spoil_confounds_rows, r"timeseries.tsv: has 77 rows for 80 volumes"),
+        (spoil_confounds_columns, r"timeseries.tsv: lacks what bold.confounds: simple needs"),
+        (spoil_confounds_middle, r"timeseries.tsv: holds n/a below the first row of trans_x"),
+        (spoil_confounds_missing, r"timeseries.tsv: is missing"),
+        (spoil_mask_missing, r"brain_mask.nii.gz: is missing"),
+        (spoil_mask_shape, r"brain_mask.nii.gz: is not on the grid of its BOLD"),
+        (spoil_bold_nan, r"preproc_bold.nii.gz: holds NaN .* number 9"),
+        (spoil_bold_cut, r"preproc_bold.nii.gz: is not a whole NIfTI"),
+        (spoil_bold_missing, r"sub-01: holds no preprocessed BOLD in space MNI152"),
+        (spoil_space, r"preproc_bold.nii.gz: covers 0% of the MNI brain"),
+        (spoil_tr, r"preproc_bold.nii.gz: has no RepetitionTime"),
+        (spoil_second_resolution, r"is not the only resolution of sub-01_task-film_run-01"),
+        (spoil_events_late, r"events.tsv: row 3 starts at 500 s, but the run ends at 120.75 s"),
+        (spoil_events_onset, r"events.tsv: row 2 has no onset"),
+        (spoil_events_columns, r"events.tsv: has no column duration"),
+        (spoil_events_no_film, r"sub-01: has no event with a stim_file in any run"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_the_file(data, spoil, said):
+    spoil(data, data.add())
+    with pytest.raises(UserError, match=said) as error:
+        data.read()
+    assert "\n" not in str(error.value)
+
+
+def test_no_derivatives_at_all(data):
+    data.add()
+    with pytest.raises(UserError, match="no BIDS data set"):
+        subject_bold(data.raw, data.out / "nowhere", "01", SETTINGS)
+    with pytest.raises(UserError, match="has no sub-02"):
+        subject_bold(data.raw, data.out, "02", SETTINGS)
+    assert json.loads((data.out / "dataset_description.json").read_text())
