@@ -6,21 +6,25 @@ import hashlib
 import json
 import math
 import os
-import shutil
+import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from llm4brain.config import FitSettings
-from llm4brain.io import read_json, read_table, whole, write_json, write_table
+from llm4brain.errors import UserError
+from llm4brain.io import read_json, whole, write_json, write_table
 
 
 def machine(threads: int, precision: str = "auto") -> Accelerator:
@@ -31,6 +35,7 @@ def machine(threads: int, precision: str = "auto") -> Accelerator:
         precision: `fp32`, `bf16`, or `auto`: bf16 where the device multiplies it natively.
     """
     torch.set_num_threads(max(1, min(threads, os.cpu_count() or 1)))
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS is not deterministic
     torch.use_deterministic_algorithms(True, warn_only=True)
     if precision == "auto":
         gpu = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
@@ -40,10 +45,11 @@ def machine(threads: int, precision: str = "auto") -> Accelerator:
 
 
 def seed_everything(*parts: object) -> None:
-    """Seed torch and numpy from any parts, e.g. `(seed, "align", epoch)`."""
+    """Seed torch, numpy and Python from any parts, e.g. `(seed, "align", epoch)`."""
     seed = int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little")
     torch.manual_seed(seed)
     np.random.seed(seed)
+    random.seed(seed)
 
 
 def trainable(model: nn.Module) -> dict[str, Tensor]:
@@ -60,31 +66,37 @@ class Checkpoint:
 
     def save(self, epoch: int, state: dict[str, Tensor], log: list[dict[str, float]]) -> None:
         """Write weights, best weights and optimizer moments, then the index that names them."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         name = f"epoch-{epoch:04d}.safetensors"
         with whole(self.folder / name) as partial:
             save_file({k: v.detach().cpu().clone() for k, v in state.items()}, partial)
-        write_table(self.folder / "log.csv", pd.DataFrame(log))
-        write_json(
-            self.folder / "index.json", {"epoch": epoch, "file": name, "identity": self.identity}
-        )
-        for old in self.folder.glob("epoch-*.safetensors"):
-            if old.name != name:
-                old.unlink()
+        index = {"epoch": epoch, "file": name, "identity": self.identity, "log": log}
+        write_json(self.folder / "index.json", index)
+        self._delete(keep=name)
 
     def load(self) -> tuple[int, dict[str, Tensor], list[dict[str, float]]] | None:
         """The last whole epoch, or None if there is none of this identity."""
-        if not (self.folder / "index.json").exists():
-            return None
-        index = read_json(self.folder / "index.json")
-        if index["identity"] != self.identity:
-            shutil.rmtree(self.folder)
-            return None
-        log = read_table(self.folder / "log.csv").to_dict("records")
-        return index["epoch"], load_file(self.folder / index["file"]), log[: index["epoch"] + 1]
+        try:
+            index = read_json(self.folder / "index.json")
+            if index["identity"] == self.identity:
+                return index["epoch"], load_file(self.folder / index["file"]), index["log"]
+        except (UserError, KeyError, OSError, SafetensorError):
+            pass  # none yet, or damaged: nothing to resume
+        self.clear()
+        return None
 
     def clear(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete the checkpoint, and its folder if nothing else lies there."""
+        (self.folder / "index.json").unlink(missing_ok=True)
+        self._delete()
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def _delete(self, keep: str = "") -> None:
+        """Delete weights other than `keep`, and what a killed process left half-written."""
+        for pattern in ("epoch-*.safetensors", ".partial-*"):
+            for old in self.folder.glob(pattern):
+                if old.name != keep:
+                    old.unlink()
 
 
 def fit(
@@ -113,12 +125,15 @@ def fit(
         settings: epochs, batch size, learning rate, ...
         seed: seeds initial order and dropout; the same seed gives the same bytes.
         name: what the progress bar and the seeds are called.
-        folder: where checkpoints lie while training lasts; empty after success.
+        folder: where checkpoints lie while training lasts; gone after success.
         accelerator: device, precision, gradient scaling.
         identity: what must be equal for a checkpoint to be resumed (settings, data hashes).
 
     Returns:
         The log: one row an epoch, training terms averaged, validation figures, `best`.
+
+    Raises:
+        UserError: the validation loss is not finite before any training.
     """
     params = trainable(model)
     optimizer = torch.optim.AdamW(
@@ -139,7 +154,10 @@ def fit(
     resumed = checkpoint.load()
     if resumed is None:
         model.eval()
+        seed_everything(seed, name, 0)
         log = [{"epoch": 0} | validate()]
+        if not math.isfinite(log[0]["val_loss"]):
+            raise UserError(name, "has no finite validation loss to start from", "check its inputs")
         best = {n: p.detach().cpu().clone() for n, p in params.items()}
         start = 1
     else:
@@ -149,43 +167,62 @@ def fit(
         start = epoch + 1
         print(f"{name}: resumed after epoch {epoch}", file=sys.stderr)
 
-    bar = tqdm(
-        total=total, initial=(start - 1) * steps, desc=name, disable=not sys.stderr.isatty()
-    )
-    for epoch in range(start, settings.epochs + 1):
-        seed_everything(seed, name, epoch)
-        order = np.random.permutation(samples)
-        model.train()
-        sums: dict[str, float] = {}
-        for i in range(steps):
-            batch = order[i * settings.batch_size : (i + 1) * settings.batch_size]
-            for group in optimizer.param_groups:
-                group["lr"] = settings.lr * rate((epoch - 1) * steps + i)
-            with accelerator.autocast():
-                terms = loss(batch)
-            accelerator.backward(terms["loss"])
-            accelerator.clip_grad_norm_(params.values(), settings.clip)
-            optimizer.step()
-            optimizer.zero_grad()
-            for key, value in terms.items():
-                sums[key] = sums.get(key, 0.0) + float(value.detach()) * len(batch)
-            bar.update()
-        model.eval()
-        row = {"epoch": epoch} | {k: v / samples for k, v in sums.items()} | validate()
-        if row["val_loss"] < min(r["val_loss"] for r in log):
-            best = {n: p.detach().cpu().clone() for n, p in params.items()}
-        log.append(row)
-        if not sys.stderr.isatty():
-            print(name, " ".join(f"{k}={v:.5g}" for k, v in row.items()), file=sys.stderr)
-        if epoch < settings.epochs:
-            checkpoint.save(epoch, _snapshot(optimizer, params, best), log)
-    bar.close()
+    with _progress(name, (start - 1) * steps, total) as bar:
+        for epoch in range(start, settings.epochs + 1):
+            seed_everything(seed, name, epoch)
+            order = np.random.permutation(samples)
+            model.train()
+            sums: dict[str, float] = {}
+            for i in range(steps):
+                batch = order[i * settings.batch_size : (i + 1) * settings.batch_size]
+                for group in optimizer.param_groups:
+                    group["lr"] = settings.lr * rate((epoch - 1) * steps + i)
+                with accelerator.autocast():
+                    terms = loss(batch)
+                accelerator.backward(terms["loss"])
+                accelerator.clip_grad_norm_(params.values(), settings.clip)
+                optimizer.step()
+                optimizer.zero_grad()
+                for key, value in terms.items():
+                    sums[key] = sums.get(key, 0.0) + float(value.detach()) * len(batch)
+                bar.update()
+            model.eval()
+            row = {"epoch": epoch} | {k: v / samples for k, v in sums.items()} | validate()
+            log.append(row)
+            if _best(log) == epoch:
+                best = {n: p.detach().cpu().clone() for n, p in params.items()}
+            tqdm.write(" ".join([name, *(f"{k}={v:.5g}" for k, v in row.items())]), file=sys.stderr)
+            if epoch < settings.epochs:
+                checkpoint.save(epoch, _snapshot(optimizer, params, best), log)
     with torch.no_grad():
         for n, p in params.items():
             p.copy_(best[n])
+    checkpoint.clear()
     table = pd.DataFrame(log)
-    table["best"] = table["val_loss"].eq(table["val_loss"].min()) & ~table["val_loss"].duplicated()
-    return table
+    # A resumed log has lost the order in which its terms came, so they go by name.
+    table = table[["epoch", *sorted(c for c in table if c != "epoch")]]
+    return table.assign(best=table["epoch"].eq(_best(log)))
+
+
+def _best(log: list[dict[str, float]]) -> int:
+    """The epoch of the lowest validation loss, the first of equals; a loss gone NaN never is."""
+    losses = [row["val_loss"] if math.isfinite(row["val_loss"]) else math.inf for row in log]
+    return losses.index(min(losses))
+
+
+@contextmanager
+def _progress(name: str, done: int, total: int) -> Iterator[tqdm]:
+    """A bar on standard error; where that goes to a log, on the terminal behind it, if any."""
+    with ExitStack() as stack:
+        shown: TextIO = sys.stderr
+        if not shown.isatty():
+            with suppress(OSError):
+                shown = stack.enter_context(open("/dev/tty", "w"))
+        off = not shown.isatty()
+        with tqdm(
+            total=total, initial=done, desc=name, file=shown, disable=off, leave=False
+        ) as bar:
+            yield bar
 
 
 def _snapshot(optimizer, params: dict[str, Tensor], best: dict[str, Tensor]) -> dict[str, Tensor]:
