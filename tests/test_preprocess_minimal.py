@@ -3,6 +3,7 @@
 import hashlib
 import json
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -84,6 +85,12 @@ def test_derivative_says_that_it_is_no_substitute(derived):
     assert sidecar["RepetitionTime"] == 2.0
     assert sidecar["StartTime"] == 0.0
     assert sidecar["TaskName"] == "film"
+
+
+def test_derivatives_are_valid_bids(derived):
+    validator = Path(sys.executable).with_name("bids-validator-deno")
+    done = subprocess.run([validator, derived / "out"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_same_bytes_twice_and_nothing_left_over(derived):

@@ -198,5 +198,7 @@ def describe(out: Path) -> None:
             ],
         },
     )
-    with whole(out / "README") as partial:
-        partial.write_text(NO_SUBSTITUTE + "\n")
+    # the validator does not know fMRIPrep's confounds; fMRIPrep has it ignore them, too
+    for name, text in (("README", NO_SUBSTITUTE), (".bidsignore", "*_timeseries.*")):
+        with whole(out / name) as partial:
+            partial.write_text(text + "\n")
