@@ -183,6 +183,9 @@ class Splits(Settings):
         return self
 
 
+OfArm = Literal["encoder", "align", "adapt", "tune"]
+
+
 class Config(Settings):
     """All of config.yaml."""
 
@@ -204,28 +207,37 @@ class Config(Settings):
     adapt: AdaptSettings = AdaptSettings()
     tune: TuneSettings = TuneSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
-    arms: dict[Label, dict[str, Any]] = Field(
+    arms: dict[Label, dict[OfArm, dict[str, Any]]] = Field(
         default_factory=lambda: {"full": {}},
         description="name of an arm -> settings of encoder, align, adapt, tune that differ",
     )
 
     @model_validator(mode="after")
-    def _arms_are_settings(self) -> Config:
+    def _fits_together(self) -> Config:
+        if len(set(self.subjects)) < len(self.subjects):
+            raise ValueError("subjects: one is named twice")
+        if self.dataset == "bids" and self.bids_dir is None:
+            raise ValueError("bids_dir: is needed for dataset: bids")
+        if "reference" in self.arms:
+            raise ValueError(
+                "arms.reference: is the name of what needs no training; choose another"
+            )
         for arm in self.arms:
-            self.arm(arm)
+            try:
+                encoder = self.arm(arm).encoder
+            except ValidationError as error:
+                raise ValueError(f"arms.{arm}: {_wrong(error)}") from None
+            if encoder.width % encoder.heads:
+                raise ValueError(f"arms.{arm}: encoder.width is no multiple of encoder.heads")
         return self
 
     def arm(self, name: str) -> Config:
         """The settings of one arm: these, with the arm's own laid over them."""
-        own = self.arms[name]
-        allowed = {"encoder", "align", "adapt", "tune"}
-        if wrong := set(own) - allowed:
-            raise ValueError(f"arm {name} sets {', '.join(sorted(wrong))}, which is shared")
         sections = {
             key: type(getattr(self, key)).model_validate(
                 _merge(getattr(self, key).model_dump(), value)
             )
-            for key, value in own.items()
+            for key, value in self.arms[name].items()
         }
         return self.model_copy(update=sections)
 
@@ -239,6 +251,16 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _wrong(error: ValidationError) -> str:
+    """What a validation error says, key by key, on one line."""
+    return "; ".join(
+        ": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))).replace(
+            "Value error, ", ""
+        )
+        for e in error.errors()
+    )
+
+
 def check(raw: dict[str, Any], where: str = "config.yaml") -> Config:
     """Check settings.
 
@@ -248,11 +270,8 @@ def check(raw: dict[str, Any], where: str = "config.yaml") -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(str(p) for p in e['loc']) or 'settings'}: {e['msg']}"
-            for e in error.errors()
-        )
-        raise UserError(where, wrong, "correct it (docs/settings.md lists every key)") from None
+        todo = "correct it (docs/settings.md lists every key)"
+        raise UserError(where, _wrong(error), todo) from None
 
 
 def load(*paths: str | Path) -> Config:
@@ -260,9 +279,12 @@ def load(*paths: str | Path) -> Config:
     merged: dict[str, Any] = {}
     for path in paths:
         try:
-            merged = _merge(merged, yaml.safe_load(Path(path).read_text()) or {})
+            read = yaml.safe_load(Path(path).read_text()) or {}
         except FileNotFoundError:
             raise UserError(path, "does not exist", "correct --configfile") from None
         except yaml.YAMLError as error:
             raise UserError(path, f"is not YAML ({error})", "correct it") from None
+        if not isinstance(read, dict):
+            raise UserError(path, "holds no settings", "write it as key: value")
+        merged = _merge(merged, read)
     return check(merged, ", ".join(str(p) for p in paths))

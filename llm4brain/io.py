@@ -67,13 +67,16 @@ class Arrays:
         self.names: list[str] = sorted(self._file.keys())
 
     def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self.names:
-            raise UserError(self.path, f"holds no array '{name}'", "delete it and run again")
-        return self._file.get_tensor(name)
+        return self._file.get_tensor(self._known(name))
 
     def part(self, name: str, rows: slice) -> np.ndarray:
         """Read only `rows` of the first axis from disk."""
-        return self._file.get_slice(name)[rows]
+        return self._file.get_slice(self._known(name))[rows]
+
+    def _known(self, name: str) -> str:
+        if name not in self.names:
+            raise UserError(self.path, f"holds no array '{name}'", "delete it and run again")
+        return name
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
@@ -84,10 +87,10 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
 
 
 def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Read a TSV or CSV; labels such as `sub-01`'s "01" stay strings when named in `columns`.
+    """Read a TSV or CSV; labels such as `sub-01`'s "01", and all words, stay strings.
 
     Raises:
-        UserError: the file is missing, empty, or lacks one of `columns`.
+        UserError: the file cannot be read, is no table, or lacks one of `columns`.
     """
     sep = "," if Path(path).suffix == ".csv" else "\t"
     text = {"subject": str, "run": str, "clip_id": str, "caption": str, "text": str}
@@ -95,7 +98,7 @@ def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
         table = pd.read_csv(path, sep=sep, na_values=["n/a"], keep_default_na=False, dtype=text)
     except FileNotFoundError:
         raise UserError(path, "does not exist", "make it or correct the path") from None
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+    except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise UserError(path, f"is not a table ({error})", "write it anew") from None
     missing = [c for c in columns if c not in table]
     if missing:
@@ -119,5 +122,5 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text())
     except FileNotFoundError:
         raise UserError(path, "does not exist", "make it or correct the path") from None
-    except json.JSONDecodeError as error:
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(path, f"is not JSON ({error})", "write it anew") from None

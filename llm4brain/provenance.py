@@ -11,18 +11,20 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parent
+# Settings reach a step by value, in its own slice; how they are checked changes no result.
+BY_VALUE = {"llm4brain.config"}
 REPORTED = ("torch", "transformers", "peft", "numpy", "scikit-learn", "nilearn", "snakemake")
 
 
 def _bare(tree: ast.AST) -> str:
-    """The syntax tree as text, without comments, docstrings and positions."""
+    """The code as text, without comments, docstrings and layout."""
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body:
             first = body[0]
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 node.body = body[1:]  # type: ignore[attr-defined]
-    return ast.dump(tree)
+    return ast.unparse(tree)  # unlike ast.dump, much the same from one Python to the next
 
 
 def _file(module: str) -> Path | None:
@@ -38,15 +40,26 @@ def _file(module: str) -> Path | None:
 def _read(path: Path) -> tuple[str, tuple[str, ...]]:
     """A file's bare code and the package's modules that it names in imports."""
     tree = ast.parse(path.read_text())
+    inside = path.is_relative_to(PACKAGE)
+    own = path.relative_to(PACKAGE.parent).with_suffix("").parts if inside else ()
     named: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             named.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            named.add(node.module)
-            named.update(f"{node.module}.{alias.name}" for alias in node.names)
-    inside = sorted(n for n in named if n.split(".")[0] == "llm4brain" and _file(n))
-    return _bare(tree), tuple(inside)
+        elif isinstance(node, ast.ImportFrom):
+            above = own[: len(own) - node.level] if node.level else ()
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            named.update([module, *(f"{module}.{alias.name}" for alias in node.names)])
+    # Importing a.b.c runs a/__init__.py and a/b/__init__.py too.
+    named |= {".".join(n.split(".")[:k]) for n in named for k in range(1, n.count(".") + 1)}
+    ours = {n for n in named if n.split(".")[0] == "llm4brain" and _file(n)}
+    return _bare(tree), tuple(sorted(ours - BY_VALUE))
+
+
+def _name(path: Path) -> str:
+    """What a file is called wherever the project lies: `llm4brain/io.py`, or a script's name."""
+    inside = path.is_relative_to(PACKAGE)
+    return path.relative_to(PACKAGE.parent).as_posix() if inside else path.name
 
 
 def fingerprint(*sources: str) -> str:
@@ -56,8 +69,8 @@ def fingerprint(*sources: str) -> str:
         sources: modules of the package (`llm4brain.align.fit`) or paths of scripts.
 
     Returns:
-        12 hexadecimal digits that an edit of a used statement changes, and an edit of a
-        comment, a docstring or an unrelated module does not.
+        12 hexadecimal digits that an edit of a used module changes, and an edit of a comment,
+        a docstring, the layout or an unrelated module does not.
     """
     waiting = [Path(s) if s.endswith(".py") else _file(s) for s in sources]
     if None in waiting:
@@ -71,8 +84,9 @@ def fingerprint(*sources: str) -> str:
         seen[path] = code
         waiting += [_file(name) for name in imports]
     digest = hashlib.sha256()
-    for path in sorted(seen, key=lambda p: p.name if p.parent == PACKAGE else str(p)):
-        digest.update(path.name.encode() + b"\0" + seen[path].encode() + b"\0")
+    named = {_name(path): code for path, code in seen.items()}
+    for name in sorted(named):
+        digest.update(f"{name}\0{named[name]}\0".encode())
     return digest.hexdigest()[:12]
 
 

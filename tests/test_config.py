@@ -1,0 +1,118 @@
+"""Settings: every wrong key is named on one line, and no job starts."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from llm4brain import config
+from llm4brain.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+def default():
+    return yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def said(raw):
+    with pytest.raises(UserError) as error:
+        config.check(raw)
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def test_the_default_holds():
+    settings = config.load(ROOT / "config.yaml")
+    assert settings.subjects == ["01", "02", "03"]
+    assert set(settings.arms) >= {"full"}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
+def test_every_shipped_file_holds_over_the_default(path):
+    config.load(ROOT / "config.yaml", path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sede": 3}, "sede: Extra inputs are not permitted"),
+        ({"encoder": {"widht": 3}}, "encoder.widht"),
+        ({"encoder": None}, "encoder"),
+        ({"seed": "banana"}, "seed"),
+        ({"subjects": []}, "subjects"),
+        ({"subjects": ["01", "01"]}, "subjects: one is named twice"),
+        ({"subjects": [1]}, "subjects.0"),
+        ({"subjects": ["sub-01"]}, "subjects.0"),
+        (
+            {"splits": {"train": ["a"], "validation": ["b"], "test": ["a"]}},
+            "more than one place: a",
+        ),
+        ({"splits": {"train": ["a"], "validation": [], "test": ["c"]}}, "validation names no"),
+        ({"video_llm": {"source": "somewhere"}}, "video_llm.source"),
+        ({"arms": {"x": {"clips": {"lag": 3}}}}, "arms.x.clips"),
+        ({"arms": {"x": {"encoder": {"widht": 3}}}}, "arms.x: widht"),
+        ({"arms": {"x": None}}, "arms.x"),
+        ({"arms": {"x": {"encoder": None}}}, "arms.x.encoder"),
+        ({"arms": {"reference": {}}}, "arms.reference"),
+        ({"arms": {"x": {"encoder": {"width": 50, "heads": 4}}}}, "multiple of encoder.heads"),
+        ({"dataset": "bids"}, "bids_dir: is needed"),
+    ],
+)
+def test_what_is_wrong_is_named(change, message):
+    assert message in said(default() | change)
+
+
+def test_all_wrong_keys_are_named_at_once():
+    message = said(default() | {"sede": 1, "tune": {"lr": 3}})
+    assert "sede" in message
+    assert "tune.lr" in message
+
+
+@pytest.mark.parametrize("text", ["- a list", "a: [", "just words"])
+def test_what_is_no_mapping_is_one_line(tmp_path, text):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match="wrong"):
+        config.load(path)
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        config.load(tmp_path / "none.yaml")
+
+
+def test_an_arm_lays_its_own_settings_over_the_shared():
+    raw = default() | {
+        "arms": {"full": {}, "small": {"encoder": {"width": 24, "fit": {"lr": 0.5}}}}
+    }
+    settings = config.check(raw)
+    small = settings.arm("small")
+    assert (small.encoder.width, small.encoder.fit.lr) == (24, 0.5)
+    assert small.encoder.blocks == settings.encoder.blocks
+    assert small.encoder.fit.epochs == settings.encoder.fit.epochs
+    assert small.tune == settings.tune
+    assert settings.arm("full").encoder == settings.encoder
+
+
+def test_later_files_lie_over_earlier_ones(tmp_path):
+    path = tmp_path / "over.yaml"
+    path.write_text("encoder: {width: 24}\n")
+    settings = config.load(ROOT / "config.yaml", path)
+    assert settings.encoder.width == 24
+    assert settings.encoder.heads == config.load(ROOT / "config.yaml").encoder.heads
+
+
+def test_every_section_is_frozen_and_knows_its_keys():
+    def sections(model):
+        yield model
+        for field in model.model_fields.values():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                yield from sections(field.annotation)
+
+    for section in sections(config.Config):
+        assert section.model_config["frozen"], section
+        assert section.model_config["extra"] == "forbid", section
