@@ -125,7 +125,7 @@ def test_tables_come_back(tmp_path):
 def test_what_is_no_table_is_one_line(tmp_path, content):
     path = tmp_path / "t.tsv"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"t\\.tsv") as error:
+    with pytest.raises(UserError, match=r"t\.tsv") as error:
         io.read_table(path, ("clip_id",))
     assert "\n" not in str(error.value)
 
