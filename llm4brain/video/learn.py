@@ -116,7 +116,7 @@ def contrast(video, films, train, held, settings, seed, folder, accelerator, ide
     @torch.no_grad()
     def validate() -> dict[str, float]:
         with accelerator.autocast():
-            found = [terms(part, films.pixels[part], lambda n: 0) for part in _parts(held)]
+            found = [terms(part, films.pixels[part][:, :1], lambda n: 0) for part in _parts(held)]
         return _mean(found, held)
 
     return fit(

