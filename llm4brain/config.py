@@ -48,7 +48,7 @@ class PhantomSettings(Settings):
     tr: Positive = 2.0
     voxel_mm: Positive = 8.0
     snr: Annotated[float, Field(ge=0)] = Field(
-        0.2, description="variance of signal over variance of noise, single trial, tuned voxels"
+        0.1, description="variance of signal over variance of noise, single trial, tuned voxels"
     )
     frame_size: Count = 128
     fps: Positive = 5.0
