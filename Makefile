@@ -4,10 +4,13 @@ UV := uv==0.13.9
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test lint lock clean
+# `make install` is the environment alone.
+.PHONY: run test install lint lock clean
 
 run: .venv/installed
 	$(BIN)/snakemake --cores 8 results/table1.csv
+
+install: .venv/installed
 
 test: .venv/installed
 	$(BIN)/python -m pytest

