@@ -1,12 +1,16 @@
 """What several tests share: the workflow as a user calls it, and one run of the tiny cohort."""
 
 import os
+import random
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from llm4brain.phantom.grammar import captions, every_scene
 
 ROOT = Path(__file__).parent.parent
 SNAKEMAKE = str(Path(sys.executable).with_name("snakemake"))
@@ -41,24 +45,48 @@ def jobs(directory: Path, *arguments: object) -> dict[str, int]:
     return {name: int(count) for name, count in (row.split() for row in table[1].splitlines())}
 
 
-@pytest.fixture(scope="session")
-def workplace(tmp_path_factory) -> Path:
-    """Where the tiny cohort lives for the whole session; models are fetched there once."""
-    return tmp_path_factory.mktemp("tiny")
+def tiny_llm(folder: Path) -> Path:
+    """An untrained LLM of two layers that knows the words of the phantom's captions."""
+    import torch
+    from tiny_models import CHAT, text_config
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    scenes = random.Random(0).sample(every_scene(), 300)
+    said = [text for scene in scenes for text in captions(scene, 4, random.Random(0))]
+    words = sorted(set(re.findall(r"\w+|[^\w\s]", " ".join(said).lower())))
+    names = ["<pad>", "<s>", "</s>", "<unk>", "user", "assistant", "describe", "video", *words]
+    vocabulary = {word: i for i, word in enumerate(dict.fromkeys(names))}
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    inner.normalizer = normalizers.Lowercase()
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, **special)
+    tokenizer.chat_template = CHAT
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(text_config("llama", len(vocabulary)))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def fetched(workplace) -> Path:
-    """`models/llm` and `models/sentence`, as the workflow fetches them; their parent folder."""
-    targets = ("models/llm/config.json", "models/sentence/config.json")
-    done = snakemake(workplace, "--configfile", TINY, *targets)
+def tiny_settings(tmp_path_factory) -> Path:
+    """configs/tiny.yaml with an LLM of two layers, so that the chain walks in a minute or two.
+
+    `make run` walks it with the real one.
+    """
+    folder = tmp_path_factory.mktemp("settings")
+    settings = yaml.safe_load(TINY.read_text())
+    settings["video_llm"]["llm"] = f"path:{tiny_llm(folder / 'llm')}"
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings))
+    return folder / "tiny.yaml"
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory, tiny_settings) -> Path:
+    """The folder of one whole run of the tiny cohort, from nothing to table 1."""
+    folder = tmp_path_factory.mktemp("tiny")
+    done = snakemake(folder, "--configfile", tiny_settings)
     assert done.returncode == 0, done.stdout + done.stderr
-    return workplace / "models"
-
-
-@pytest.fixture(scope="session")
-def tiny_run(workplace, fetched) -> Path:
-    """The folder of one whole run of configs/tiny.yaml, from nothing to table 1."""
-    done = snakemake(workplace, "--configfile", TINY)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return workplace
+    return folder

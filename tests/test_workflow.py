@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, TINY, jobs, snakemake
+from conftest import ROOT, jobs, snakemake
 
 SHARED = {  # what every result stands on, whoever the subject is
     "phantom_stimuli": 1,
@@ -248,8 +248,8 @@ def test_the_whole_chain_walks(tiny_run):
     assert not list((tiny_run / "models").rglob("*.checkpoint"))
 
 
-def test_after_a_run_nothing_is_to_be_done(tiny_run):
-    assert jobs(tiny_run, "--configfile", TINY) == {}
+def test_after_a_run_nothing_is_to_be_done(tiny_run, tiny_settings):
+    assert jobs(tiny_run, "--configfile", tiny_settings) == {}
 
 
 @pytest.mark.parametrize(
@@ -259,8 +259,8 @@ def test_after_a_run_nothing_is_to_be_done(tiny_run):
         ("bold={fd_threshold: 0.5}", None),
     ],
 )
-def test_an_edited_setting_reruns_what_sees_it(tiny_run, change, rerun):
-    counted = set(jobs(tiny_run, "--configfile", TINY, "--config", change))
+def test_an_edited_setting_reruns_what_sees_it(tiny_run, tiny_settings, change, rerun):
+    counted = set(jobs(tiny_run, "--configfile", tiny_settings, "--config", change))
     if rerun is None:  # all that follows from BOLD, and nothing of the films
         films = {"phantom_stimuli", "video_llm", "video_features", "captions_generated", "clips"}
         assert not films & counted
