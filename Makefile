@@ -35,8 +35,10 @@ lint: .venv/installed
 	  $(BIN)/python -m pip install --quiet --no-deps -e .
 	@touch $@
 
-# A local version such as torch's +cpu goes: which build it is, the user's own index decides.
+# A local version such as torch's +cpu goes: which build it is, the user's own index decides. Old pins
+# are kept where they still hold (delete a line to renew it), but torch's hides the local build.
 lock: .venv/installed
+	sed -i.old '/^torch==/d' requirements.lock
 	envs/uv.sh $(BIN) pip compile requirements-dev.in --no-header --no-annotate --quiet \
 	  --no-emit-index-url --no-emit-find-links -o requirements.lock
 	sed -i.old 's/^\(torch==[^+ ]*\)+cpu/\1/' requirements.lock && rm requirements.lock.old
