@@ -115,11 +115,11 @@ class EncoderSettings(Settings):
     """The 3D CNN tokenizer and SC-MBM."""
 
     patch: Count = Field(3, description="voxels along an edge of a patch")
-    width: Count = 192
-    blocks: Count = 3
-    heads: Count = 6
+    width: Count = 96
+    blocks: Count = 2
+    heads: Count = 4
     mlp_ratio: Positive = 1.0
-    decoder_width: Count = 96
+    decoder_width: Count = 64
     decoder_blocks: Count = 1
     mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.75
     fit: FitSettings = FitSettings(epochs=8, batch_size=64, lr=1e-3)

@@ -30,7 +30,8 @@ class Attention(nn.Module):
         batch, tokens, width = x.shape
         # -> 3 x (batch, heads, tokens, width / heads)
         q, k, v = self.qkv(x).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        h = F.scaled_dot_product_attention(q, k, v)
+        # Written out: the fused kernel's backward is several times slower on CPU at these sizes.
+        h = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1).to(v.dtype) @ v
         return self.proj(h.transpose(1, 2).reshape(batch, tokens, width))
 
 
@@ -90,10 +91,13 @@ class SCMBM(nn.Module):
         )
         # (patches, T * edge**3): cells outside the brain count in no loss
         self.register_buffer("cells", torch.as_tensor(grid.inside).repeat(1, volumes), False)
-        for block in [*self.blocks, *self.decoder_blocks]:
-            for linear in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2):
-                nn.init.trunc_normal_(linear.weight, std=0.02)
-                nn.init.zeros_(linear.bias)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        for block in self.blocks:  # what a block adds starts small beside the token's own code
+            nn.init.trunc_normal_(block.attn.proj.weight, std=0.02)
+            nn.init.trunc_normal_(block.mlp.fc2.weight, std=0.02)
 
     def tokens(self, windows: Tensor) -> Tensor:
         """All tokens of unmasked windows.

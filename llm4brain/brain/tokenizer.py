@@ -16,8 +16,10 @@ class Tokenizer3D(nn.Module):
     token would already hold its masked neighbours, and masked modelling would be a copy.
     Beside the CNN runs the plain linear patch embedding. It starts as an orthogonal code of the
     window's mean volume, so that what ridge on the mean volume reads reaches the tokens whole
-    (at the SNR of single clips, free weights for each volume cost more than they explain). The
-    CNN sees the volumes apart; its last layer starts at zero.
+    (at the SNR of single clips, free weights for each volume cost more than they explain), and
+    stays it: masked modelling of noisy BOLD would forget what predicts no neighbour, which is
+    most of the signal. The CNN sees the volumes apart and is trained; its last layer starts at
+    zero.
 
     Args:
         grid: the patches.
@@ -36,6 +38,7 @@ class Tokenizer3D(nn.Module):
         with torch.no_grad():
             self.embed.weight.copy_(code.expand_as(self.embed.weight) / volumes)
         nn.init.zeros_(self.embed.bias)
+        self.embed.requires_grad_(False)
         self.conv1 = nn.Conv3d(volumes, channels, 3, padding=1)
         self.conv2 = nn.Conv3d(channels, channels, 3, padding=1)
         self.out = nn.Conv3d(channels, width, grid.edge)
