@@ -52,7 +52,7 @@ rule reference:
         trials="data/features/sub-{subject}_trials.tsv",
         clips="data/clips.tsv",
         video="data/features/video.safetensors",
-        captions=f"data/captions/{SETTINGS.captions.train}.tsv",
+        captions=f"data/captions/{SETTINGS.captions.score}.tsv",
         model=VIDEO_LLM,
     output:
         decoded="results/reference/sub-{subject}/sub-{subject}/decoded.tsv",

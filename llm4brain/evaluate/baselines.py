@@ -165,3 +165,29 @@ def fit_ridge(
 def nearest(readings: np.ndarray, train_tokens: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """Index of the train clip that correlates best with each reading: shape (n,)."""
     return np.argmax(np.round(correlations(readings, train_tokens, centre), 9), axis=1)
+
+
+# What ridge may be given of a window: its volumes apart, or their mean.
+FORMS = {"volumes": lambda windows: windows, "mean": lambda windows: windows.mean(1, keepdims=True)}
+
+
+def best_ridge(
+    train: np.ndarray,
+    train_tokens: np.ndarray,
+    validation: np.ndarray,
+    validation_tokens: np.ndarray,
+) -> tuple[str, Ridge]:
+    """The baseline at its strongest: `fit_ridge` on the form that reads validation clips best.
+
+    Volumes apart can weigh the haemodynamics, at the price of more weights than the signal of
+    single clips pays for; which wins depends on the SNR. Shapes as in `fit_ridge`.
+
+    Returns:
+        Name of the form, and the ridge that reads windows brought into it.
+    """
+    fits = {
+        name: fit_ridge(form(train), train_tokens, form(validation), validation_tokens)
+        for name, form in FORMS.items()
+    }
+    best = max(fits, key=lambda name: fits[name].validation.max())
+    return best, fits[best]

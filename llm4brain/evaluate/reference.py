@@ -12,8 +12,9 @@ import pandas as pd
 from llm4brain.clips import average_repeats
 from llm4brain.errors import UserError
 from llm4brain.evaluate.baselines import (
+    FORMS,
+    best_ridge,
     constant_caption,
-    fit_ridge,
     nearest,
     random_clips,
     typical_captions,
@@ -120,8 +121,10 @@ def reference_systems(
 
     references = references_of(captions, clips["train"])
     typical = typical_captions(references)
-    ridge = fit_ridge(part["train"], tokens["train"], part["validation"], tokens["validation"])
-    read = ridge.read(part["test"])
+    form, ridge = best_ridge(
+        part["train"], tokens["train"], part["validation"], tokens["validation"]
+    )
+    read = ridge.read(FORMS[form](part["test"]))
     n = len(clips["test"])
     blind = random_clips(len(clips["train"]), n, seed)
     which = np.random.default_rng([*seed, 1]).random(n)  # which of the clip's captions
@@ -149,6 +152,10 @@ def reference_systems(
         TRUTH: tokens["test"],
         CENTRE: ridge.centre,
     }
-    chosen = {"penalty": ridge.penalty, "validation": np.round(ridge.validation, 6).tolist()}
+    chosen = {
+        "form": form,
+        "penalty": ridge.penalty,
+        "validation": np.round(ridge.validation, 6).tolist(),
+    }
     readings = {name: array.astype(np.float32) for name, array in readings.items()}
     return Decoded(said, clips["test"], readings, chosen)
