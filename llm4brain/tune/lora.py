@@ -48,7 +48,7 @@ def save_lora(peft: PeftModel, folder: Path, base: str) -> None:
         config.inference_mode = True
     partial = folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
-    peft.save_pretrained(partial)
+    peft.save_pretrained(partial, save_embedding_layers=False)  # they are frozen
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (partial / name).replace(folder / name)

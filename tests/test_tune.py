@@ -1,0 +1,144 @@
+"""Tuning and decoding: the gap, LoRA, what the decoder may see."""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny_models import blip2
+
+from llm4brain.clips import Run, cut_windows
+from llm4brain.config import ClipSettings, FitSettings, TuneSettings
+from llm4brain.errors import UserError
+from llm4brain.training import machine
+from llm4brain.tune import samples as samples_module
+from llm4brain.tune.broken import noise_like
+from llm4brain.tune.gap import understanding_gap
+from llm4brain.tune.lora import add_lora, load_lora, save_lora, tune
+from llm4brain.video.videollm import VideoLLM
+
+ROOT = Path(__file__).parent.parent
+CAPTIONS = [["a dog is running ."], ["a cat in red ."], ["the girl is jumping ."], ["a dog ."]]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return blip2(tmp_path / "blip2", "llama")
+
+
+def tokens(n: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(n, 8, 32)).astype(np.float32)
+
+
+def test_the_gap_is_kl_from_the_video_reading():
+    student, teacher = torch.randn(5, 7), torch.randn(5, 7)
+    p, q = teacher.softmax(-1), student.softmax(-1)
+    assert float(understanding_gap(teacher, teacher)) == pytest.approx(0, abs=1e-6)
+    by_hand = float((p * (p / q).log()).sum(-1).mean())
+    assert float(understanding_gap(student, teacher)) == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_lora_starts_as_no_change(folder):
+    llm = VideoLLM.load(folder)
+    z = torch.from_numpy(tokens(4, 0))
+    texts = [c[0] for c in CAPTIONS]
+    before = llm.answer(z, texts)[0]
+    add_lora(llm, TuneSettings())
+    llm.eval()
+    assert torch.allclose(llm.answer(z, texts)[0], before, atol=1e-6)
+
+
+def test_tuning_trains_lora_alone_and_is_saved_in_pefts_format(folder, tmp_path):
+    llm = VideoLLM.load(folder)
+    frozen = {n: p.clone() for n, p in llm.model.language_model.named_parameters()}
+    settings = TuneSettings(fit=FitSettings(epochs=3, batch_size=2, lr=1e-2))
+    train = (tokens(4, 0), tokens(4, 1), CAPTIONS)
+    log = tune(llm, train, train, settings, 0, tmp_path / "ck", machine(1, "fp32"))
+    assert {"caption_loss", "gap_loss", "val_loss", "best"} <= set(log.columns)
+    assert log["val_loss"].iloc[-1] < log["val_loss"].iloc[0]
+    after = dict(llm.model.language_model.named_parameters())
+    for name, weight in frozen.items():
+        kept = after.get(f"base_model.model.{name}")
+        if kept is None:  # wrapped by a LoRA layer
+            kept = after[f"base_model.model.{name.replace('_proj.', '_proj.base_layer.')}"]
+        assert torch.equal(weight, kept)
+    save_lora(llm.model.language_model, tmp_path / "tune", "models/video_llm")
+    assert sorted(p.name for p in (tmp_path / "tune").iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    again = VideoLLM.load(folder)
+    load_lora(again, tmp_path / "tune")
+    z, texts = torch.from_numpy(tokens(4, 0)), [c[0] for c in CAPTIONS]
+    assert torch.allclose(again.answer(z, texts)[0], llm.eval().answer(z, texts)[0], atol=1e-5)
+
+
+class _Stage:
+    """As much of an adapted encoder's file as `tuning_samples` reads."""
+
+    meta = {"train_clips": ["a", "b"]}  # noqa: RUF012
+
+    def __getitem__(self, name):
+        assert name == "train.out_of_fold"
+        return np.zeros((2, 3), dtype=np.float32)
+
+
+class _Reader:
+    def query_tokens(self, components):
+        return tokens(len(components), 0)
+
+
+class _Video:
+    meta = {"clip_id": ["t", "b", "a"]}  # noqa: RUF012
+
+    def __getitem__(self, name):
+        return tokens(3, 1)
+
+
+def test_captions_of_other_splits_never_reach_the_samples():
+    captions = pd.DataFrame({"clip_id": ["a", "b", "t"], "caption": ["one", "two", "secret"]})
+    z_f, z_v, texts = samples_module.tuning_samples(
+        _Stage(), _Reader(), _Video(), captions, "train", "out_of_fold"
+    )
+    assert texts == [["one"], ["two"]]
+    assert np.array_equal(z_v, tokens(3, 1)[[2, 1]])
+    with pytest.raises(UserError, match="none for clip b"):
+        samples_module.tuning_samples(
+            _Stage(), _Reader(), _Video(), captions.iloc[[0, 2]], "train", "out_of_fold"
+        )
+
+
+def test_the_decode_step_has_no_captions():
+    source = (ROOT / "scripts" / "decode.py").read_text()
+    arguments = next(n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef)).args
+    assert "captions" not in {a.arg for a in arguments.args}
+    rule = (ROOT / "rules" / "evaluate.smk").read_text().split("rule decode:")[1].split("rule ")[0]
+    assert "data/captions" not in rule
+
+
+def test_noise_has_the_size_of_bold_and_nothing_of_it():
+    rng = np.random.default_rng(0)
+    windows = rng.normal(3, 2, size=(300, 2, 5)).astype(np.float32)
+    noise = noise_like(windows, 400, seed=1)
+    assert noise.shape == (400, 2, 5)
+    assert np.allclose(noise.mean(0), 3, atol=0.6)
+    assert np.allclose(noise.std(0), 2, atol=0.4)
+    assert np.array_equal(noise, noise_like(windows, 400, seed=1))
+
+
+def test_a_rolled_run_shows_another_moment():
+    bold = np.arange(40, dtype=np.float32)[:, None]
+    run = Run("01", bold, np.ones(40, bool), 2.0, 0.0, [
+        {"onset": 0.0, "duration": 60.0, "stim_file": "a.mp4"}
+    ])  # fmt: skip
+    clips = pd.DataFrame({
+        "clip_id": ["a_1"], "stim_file": ["a.mp4"], "onset": [32.0], "duration": [4.0],
+        "split": ["test"],
+    })  # fmt: skip
+    settings = ClipSettings(lag=4.0, window=4.0)
+    true = cut_windows([run], clips, settings).windows[0, :, 0]
+    other = cut_windows([run], clips, settings, roll=20.0).windows[0, :, 0]
+    assert true.tolist() == [18, 19]
+    assert other.tolist() == [8, 9]
