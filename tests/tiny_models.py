@@ -4,25 +4,8 @@ from pathlib import Path
 
 import torch
 
-WORDS = [
-    "describe",
-    "the",
-    "video",
-    "a",
-    "dog",
-    "cat",
-    "girl",
-    "is",
-    "running",
-    "jumping",
-    "on",
-    "beach",
-    "moon",
-    "in",
-    "red",
-    "blue",
-    ".",
-]
+TEXT = "describe the video a dog cat girl is running jumping on beach moon in red blue ."
+WORDS = TEXT.split(" ")
 CHAT = (
     "{% for m in messages %}<s>{{ m['role'] }} {{ m['content'] }}</s>{% endfor %}"
     "{% if add_generation_prompt %}<s>assistant {% endif %}"

@@ -19,7 +19,7 @@ from llm4brain.io import write_json
 from llm4brain.training import fit
 from llm4brain.video.captions import film_captions
 from llm4brain.video.frames import film_frames
-from llm4brain.video.small import Contrast, Reading, Words, caption_loss
+from llm4brain.video.small import Contrast, Reading, Words, caption_loss, embedded
 from llm4brain.video.videollm import SIDECAR, VideoLLM
 
 HELD_OUT = 8  # every eighth film validates
@@ -101,22 +101,27 @@ def contrast(video, films, train, held, settings, seed, folder, accelerator, ide
     with torch.no_grad():
         module.words.bias.copy_(torch.logit(rate))
     texts = [_embed(video, texts) for texts in films.captions]
+    blends = embedded(video, films.captions, train).to(accelerator.device)
+    with torch.no_grad():
+        module.language_projection.weight.zero_()
+        module.language_projection.bias.copy_(blends[train].mean((0, 1)))
 
     def terms(index: np.ndarray, pixels: Tensor, pick: Callable[[int], int]) -> dict[str, Tensor]:
         text = torch.stack([texts[i][pick(len(texts[i]))] for i in index]).to(accelerator.device)
-        return module(pixels.to(accelerator.device, torch.float32), text, shares[index])
+        pixels = pixels.to(accelerator.device, torch.float32)
+        return module(pixels, text, shares[index], blends[index])
 
     def loss(batch: np.ndarray) -> dict[str, Tensor]:
         # One frame a clip, another each time: frames of a clip are alike, and the Q-Former reads
         # them one by one, so four would cost four times as much and teach hardly more.
         index, frames = train[batch], films.pixels.shape[1]
-        shown = films.pixels[index, np.random.randint(frames, size=len(index))].unsqueeze(1)
+        shown = films.pixels[index, np.random.randint(frames, size=len(index))]
         return terms(index, shown, np.random.randint)
 
     @torch.no_grad()
     def validate() -> dict[str, float]:
         with accelerator.autocast():
-            found = [terms(part, films.pixels[part][:, :1], lambda n: 0) for part in _parts(held)]
+            found = [terms(part, films.pixels[part, 0], lambda n: 0) for part in _parts(held)]
         return _mean(found, held)
 
     return fit(

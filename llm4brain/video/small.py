@@ -20,6 +20,7 @@ from llm4brain.config import VideoLLMSettings
 from llm4brain.training import seed_everything
 from llm4brain.video.videollm import VideoLLM
 
+EMBED_WEIGHT = 5.0
 COMMON = 8  # a word in fewer clips than this is not predicted
 
 
@@ -48,7 +49,7 @@ def build(llm: Path, settings: VideoLLMSettings, seed: int) -> VideoLLM:
         "hidden_size": settings.width,
         "intermediate_size": 4 * settings.width,
         "num_attention_heads": max(1, settings.width // 32),
-        "initializer_range": 0.02,
+        "initializer_range": settings.width**-0.5,  # BERT's 0.02 is for width 768: far too still
     }
     config = Blip2Config(
         vision_config=Blip2VisionConfig(
@@ -69,8 +70,10 @@ def build(llm: Path, settings: VideoLLMSettings, seed: int) -> VideoLLM:
     )
     model = Blip2ForConditionalGeneration(config)
     model.language_model = language_model.requires_grad_(False)
-    # BLIP-2 starts its queries at zero, where they are all alike and stay so.
+    # BLIP-2 starts its queries at zero, where they are all alike and stay so; and positions that
+    # stand out from the start let a ViT of so few films find its way in minutes.
     nn.init.normal_(model.query_tokens, std=0.02)
+    nn.init.normal_(model.vision_model.embeddings.position_embedding, std=0.5)
     whole = VideoLLM(model, processor.tokenizer, processor.image_processor, settings.prompt)
     whole.processor = processor
     return whole
@@ -116,11 +119,49 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[^\W\d_]+", text.lower())
 
 
+def embedded(video: VideoLLM, captions: list[list[str]], train: np.ndarray) -> Tensor:
+    """What each query should look like to the LLM: a blend of the words that captions hold.
+
+    A caption's tokens are cut into as many consecutive parts as there are queries, so that the
+    queries share the sentence among them. A part is the sum of its tokens' input embeddings,
+    rarer tokens weighing more (inverse document frequency over train clips), at the length that
+    the LLM's own embeddings have, averaged over a clip's captions.
+
+    Returns:
+        (clips, queries, d)
+    """
+    queries = video.model.config.num_query_tokens
+    table = video.embeddings.weight.detach().float().cpu()
+    mean = table.mean(0)
+    length = (table - mean).norm(dim=-1).mean()
+    ids = [[video.answer_ids([text])[0][0, :-1].cpu() for text in texts] for texts in captions]
+    seen = torch.zeros(len(table))
+    for i in train:
+        seen[torch.cat(ids[i]).unique()] += 1
+    rare = torch.log(len(train) / seen.clamp(min=1))
+
+    def blend(tokens: Tensor) -> Tensor:
+        return ((table[tokens] - mean) * rare[tokens, None]).sum(0)
+
+    out = torch.stack(
+        [
+            torch.stack(
+                [torch.stack([blend(p) for p in row.tensor_split(queries)]) for row in rows]
+            ).mean(0)
+            for rows in ids
+        ]
+    )
+    apart = out - out[train].mean(0)  # what all clips share says nothing
+    return mean + apart * length / apart[train].norm(dim=-1).mean()
+
+
 class Contrast(nn.Module):
-    """Stage 1: image-text contrast, and the words that captions of the clip hold.
+    """Stage 1: image-text contrast, the words of captions, and their place in the LLM's space.
 
     The text side is cheap: the mean of the frozen LLM's input embeddings of a caption's tokens,
-    through one linear layer. Captions alone teach; no label of any kind.
+    through one linear layer. The projection learns to send each query to a blend of word
+    embeddings (`embedded`), so that the LLM can almost read it before stage 2 begins. Captions
+    alone teach; no label of any kind.
     """
 
     def __init__(self, video: VideoLLM, words: int, width: int = 64) -> None:
@@ -129,37 +170,46 @@ class Contrast(nn.Module):
         q, d = model.config.qformer_config.hidden_size, model.config.text_config.hidden_size
         self.vision_model, self.qformer = model.vision_model, model.qformer
         self.query_tokens = model.query_tokens
+        self.language_projection = model.language_projection
         self.image = nn.Linear(q, width)
         self.text = nn.Linear(d, width)
         self.words = nn.Linear(q, words)
         self.scale = nn.Parameter(torch.tensor(2.0))
-        self.register_buffer("prior", torch.zeros(words), persistent=False)
 
-    def forward(self, pixels: Tensor, text: Tensor, shares: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, pixels: Tensor, text: Tensor, shares: Tensor, blends: Tensor
+    ) -> dict[str, Tensor]:
         """Losses.
 
         Args:
-            pixels: (b, t, 3, h, w)
+            pixels: (b, 3, h, w), one frame a clip
             text: (b, d), mean embedding of one caption a clip
             shares: (b, words), see `Words`
+            blends: (b, queries, d), see `embedded`
         """
-        b, t = pixels.shape[:2]
-        tokens = self.vision_model(pixel_values=pixels.flatten(0, 1)).last_hidden_state
+        tokens = self.vision_model(pixel_values=pixels).last_hidden_state
         queries = self.qformer(
-            query_embeds=self.query_tokens.expand(b * t, -1, -1), encoder_hidden_states=tokens
+            query_embeds=self.query_tokens.expand(len(pixels), -1, -1),
+            encoder_hidden_states=tokens,
         ).last_hidden_state
-        pooled = queries.reshape(b, -1, queries.shape[-1]).mean(1).float()
+        pooled = queries.mean(1).float()
         image, text = F.normalize(self.image(pooled), dim=-1), F.normalize(self.text(text), dim=-1)
-        similar = self.scale.exp() * image @ text.T
+        similar = self.scale.exp() * (image @ text.T).float()
         # Clips whose captions hold the same words are no negatives of each other.
-        same = F.normalize(shares, dim=-1) @ F.normalize(shares, dim=-1).T > 0.999
-        similar = similar.masked_fill(
-            same & ~torch.eye(b, dtype=torch.bool, device=same.device), -1e4
-        )
-        rows = torch.arange(b, device=similar.device)
-        contrast = (F.cross_entropy(similar, rows) + F.cross_entropy(similar.T, rows)) / 2
-        words = F.binary_cross_entropy_with_logits(self.words(pooled), shares) * shares.shape[1]
-        return {"loss": contrast + words, "contrast_loss": contrast, "words_loss": words}
+        alike = F.normalize(shares, dim=-1) @ F.normalize(shares, dim=-1).T > 0.999
+        similar = similar.masked_fill(alike.fill_diagonal_(False), -1e4)
+        rows = torch.arange(len(pixels), device=similar.device)
+        losses = {
+            "contrast_loss": (F.cross_entropy(similar, rows) + F.cross_entropy(similar.T, rows))
+            / 2,
+            "words_loss": F.binary_cross_entropy_with_logits(self.words(pooled).float(), shares)
+            * shares.shape[1],
+            # 1 where the projection knows nothing
+            "embed_loss": F.mse_loss(self.language_projection(queries).float(), blends)
+            / blends.var(dim=0).mean(),
+        }
+        weights = {"contrast_loss": 1.0, "words_loss": 1.0, "embed_loss": EMBED_WEIGHT}
+        return {"loss": sum(weights[k] * v for k, v in losses.items())} | losses
 
 
 class Reading(nn.Module):

@@ -8,7 +8,8 @@ frames' queries are concatenated in time, as in InstructBLIP-Video.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,9 @@ class VideoLLM(nn.Module):
         self.stops = list(stops) if isinstance(stops, list | tuple) else [stops]
         if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in self.stops:
             self.stops.append(tokenizer.eos_token_id)
+        # Texts are short, and there torch's fused attention on a CPU is slow, backwards above all.
+        if model.device.type == "cpu":
+            model.language_model.set_attn_implementation("eager")
         self.before, self.after, self.lead = _prompt_ids(tokenizer, prompt)
 
     @classmethod
@@ -172,12 +176,26 @@ class VideoLLM(nn.Module):
         ids, mask = self.answer_ids(captions)
         context = self._context(prefix)
         shown = self.embeddings(ids[:, :-1]).to(context.dtype)
-        out = self.model.language_model(
-            inputs_embeds=torch.cat([context, shown], dim=1),
-            use_cache=False,
-            logits_to_keep=ids.shape[1],  # the positions that predict the answer, no others
-        )
-        return out.logits[mask], ids[mask]
+        # The last n positions predict the n tokens of the answer.
+        with self._head_sees(lambda hidden: hidden[:, -ids.shape[1] :][mask]):
+            out = self.model.language_model(
+                inputs_embeds=torch.cat([context, shown], dim=1), use_cache=False
+            )
+        return out.logits, ids[mask]
+
+    @contextmanager
+    def _head_sees(self, select: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """Let the LLM's head see `select(hidden)` of its hidden states (b, n, d).
+
+        So no logits are made where none are read. And what it sees is contiguous: torch multiplies
+        a slice of positions by copying the head once a row, gigabytes of it.
+        """
+        head = self.model.language_model.get_output_embeddings()
+        hook = head.register_forward_pre_hook(lambda _, given: (select(given[0]),))
+        try:
+            yield
+        finally:
+            hook.remove()
 
     @torch.no_grad()
     def generate(
@@ -190,15 +208,18 @@ class VideoLLM(nn.Module):
         texts: list[str] = []
         for rows in prefix.to(self.device).split(batch):
             context = self._context(rows)
-            ids = self.model.language_model.generate(
-                inputs_embeds=context,
-                attention_mask=torch.ones(context.shape[:2], dtype=torch.long, device=self.device),
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                num_beams=1,
-                eos_token_id=self.stops,
-                pad_token_id=self.stops[0],
-            )
+            with self._head_sees(Tensor.contiguous):
+                ids = self.model.language_model.generate(
+                    inputs_embeds=context,
+                    attention_mask=torch.ones(
+                        context.shape[:2], dtype=torch.long, device=self.device
+                    ),
+                    max_new_tokens=max_new_tokens,
+                    do_sample=False,
+                    num_beams=1,
+                    eos_token_id=self.stops,
+                    pad_token_id=self.stops[0],
+                )
             texts += self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return [" ".join(text.split()) for text in texts]
 
