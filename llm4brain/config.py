@@ -131,7 +131,7 @@ class AlignSettings(Settings):
     rank: Count = Field(64, description="components of the video tokens that are read")
     folds: Count = Field(4, description="cross-fitting folds over train stimuli")
     adaptor_width: Count = 32
-    fit: FitSettings = FitSettings(epochs=3, batch_size=64, lr=1e-3)
+    fit: FitSettings = FitSettings(epochs=2, batch_size=64, lr=1e-3)
 
 
 DomainMember = Literal["none", "adversarial", "coral", "selfsupervised"]
@@ -142,7 +142,7 @@ class AdaptSettings(Settings):
 
     member: DomainMember = "selfsupervised"
     weight: Annotated[float, Field(ge=0)] = 0.1
-    fit: FitSettings = FitSettings(epochs=2, batch_size=64, lr=3e-4)
+    fit: FitSettings = FitSettings(epochs=1, batch_size=64, lr=3e-4)
 
 
 class TuneSettings(Settings):
@@ -151,7 +151,7 @@ class TuneSettings(Settings):
     lora_rank: Count = 8
     lora_alpha: Positive = 16
     gap_weight: Annotated[float, Field(ge=0)] = 0.5
-    fit: FitSettings = FitSettings(epochs=4, batch_size=16, lr=5e-4)
+    fit: FitSettings = FitSettings(epochs=1, batch_size=16, lr=5e-4)
 
 
 class EvaluateSettings(Settings):
