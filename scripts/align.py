@@ -33,6 +33,7 @@ def main(
     data = StageData.load(subject, features, trials, video)
     reader = new_reader(data, pretrained, chosen.adaptor_width, chosen.rank)
     aligner = build(data, reader, VideoLLM.load(video_llm), chosen.folds, "none")
+    aligner.choose_gain()
     identity = [made_by, *map(sha256, [*features, video, pretrained])]
     folder = out.with_suffix(".checkpoint")
     stage = train_stage(aligner, chosen.fit, 0.0, seed, "align", folder, accelerator, identity)

@@ -27,6 +27,8 @@ from llm4brain.brain.cohort import Cohort
 from llm4brain.config import DomainMember, FitSettings
 from llm4brain.training import fit, seed_everything
 
+GAINS = (0.01, 0.03, 0.1, 0.3, 1.0)  # of what SC-MBM adds to the linear patch code
+
 
 class VideoSide(nn.Module):
     """The Q-Former's reading of stored ViT tokens, with its adaptors.
@@ -79,22 +81,10 @@ class Aligner(nn.Module):
 
     def refit(self) -> float:
         """Solve the readout for the features as they now are; returns validation agreement."""
-        features = self.reader.all_features(self.train_cohort.windows)
-        held_out = self.reader.all_features(self.val_cohort.windows)
-        mean = features.mean(0)
-        features -= mean
-        held_out -= mean
-        self.readout = fit_readout(
-            features @ features.T,
-            self.subjects,
-            self.targets,
-            self.folds,
-            held_out @ features.T,
-            self.val_subjects,
-            self.val_targets,
-        )
+        train, held_out = self._centred()
+        self.readout = self._solve(train @ train.T, held_out @ train.T)
+        features = train
         solved = self.readout
-        self.reader.mean = torch.from_numpy(mean)
         self.reader.weights = {
             name: torch.from_numpy(np.asarray(weight, dtype=np.float32))
             for name, weight in primal(
@@ -111,6 +101,43 @@ class Aligner(nn.Module):
         ]
         self._mean = self.reader.mean.to(device)
         return solved.validation
+
+    def choose_gain(self) -> None:
+        """Set the reader's gain to the one that reads validation stimuli best."""
+        self.reader.gain = 1.0
+        train, held_out = self._centred()
+        half = train.shape[1] // 2
+        parts = [
+            (train[:, part] @ train[:, part].T, held_out[:, part] @ train[:, part].T)
+            for part in (slice(None, half), slice(half, None))
+        ]
+        reached = {}
+        for gain in GAINS:
+            kernels = [own + gain**2 * added for own, added in zip(*parts, strict=True)]
+            reached[gain] = self._solve(*kernels, folds=False).validation
+        self.reader.gain = max(reached, key=reached.get)
+
+    def _centred(self) -> tuple[np.ndarray, np.ndarray]:
+        """Features of train and validation samples, less the mean of train, which is kept."""
+        train = self.reader.all_features(self.train_cohort.windows)
+        held_out = self.reader.all_features(self.val_cohort.windows)
+        mean = train.mean(0)
+        train -= mean
+        held_out -= mean
+        self.reader.mean = torch.from_numpy(mean)
+        return train, held_out
+
+    def _solve(self, kernel: np.ndarray, across: np.ndarray, folds: bool = True) -> Readout:
+        """The readout for a kernel; `folds=False` leaves cross-fitting out."""
+        return fit_readout(
+            kernel,
+            self.subjects,
+            self.targets,
+            self.folds if folds else None,
+            across,
+            self.val_subjects,
+            self.val_targets,
+        )
 
     def read(self, windows: Tensor, samples: np.ndarray) -> Tensor:
         """Cross-fitted reading of train samples: -> (batch, rank)."""

@@ -38,16 +38,25 @@ class BrainReader(nn.Module):
         self.adaptors = (
             insert(encoder.blocks, width, adaptor_width) if adaptor_width else nn.ModuleList()
         )
-        self.mean = torch.zeros(encoder.pos.shape[0] * width)
+        self.gain = 1.0
+        self.mean = torch.zeros(2 * encoder.pos.shape[0] * width)
         self.weights: dict[str, Tensor] = {}
 
     def features(self, windows: Tensor) -> Tensor:
-        """(batch, T, voxels) -> (batch, patches * width), as yet uncentred."""
-        return self.encoder.tokens(windows).flatten(1)
+        """What the readout is linear in: (batch, T, voxels) -> (batch, 2 * patches * width).
+
+        The tokens in two parts, as yet uncentred: their linear patch code, on which the readout
+        is ridge on the mean volume, and `gain` times what SC-MBM and adaptors add to it. A ridge
+        on the sum would have to take both at one size, and what is added is mostly noise; apart,
+        a gain chosen on validation takes from it what helps.
+        """
+        code = self.encoder.code(windows)
+        added = self.encoder.tokens(windows) - code
+        return torch.cat([code.flatten(1), self.gain * added.flatten(1)], dim=1)
 
     @torch.no_grad()
     def all_features(self, windows: np.ndarray, batch: int = 64) -> np.ndarray:
-        """(n, T, voxels) -> (n, patches * width) float32, in full precision."""
+        """(n, T, voxels) -> (n, 2 * patches * width) float32, in full precision."""
         device = next(self.encoder.parameters()).device
         out = np.empty((len(windows), len(self.mean)), dtype=np.float32)
         for i in range(0, len(windows), batch):
@@ -88,6 +97,7 @@ class BrainReader(nn.Module):
             "volumes": self.encoder.tokenizer.volumes,
             "adaptor_width": self.adaptor_width,
             "shape": list(self.shape),
+            "gain": self.gain,
         }
         with whole(path) as partial:
             flat = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
@@ -109,6 +119,7 @@ class BrainReader(nn.Module):
             if n.startswith("adaptors.")
         }
         reader.adaptors.load_state_dict(state)
+        reader.gain = meta["gain"]
         reader.mean = torch.from_numpy(arrays["mean"])
         reader.weights = {
             n.removeprefix("weights."): torch.from_numpy(arrays[n])

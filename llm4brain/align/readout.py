@@ -109,7 +109,7 @@ def fit_readout(
     kernel: np.ndarray,
     subjects: np.ndarray,
     targets: np.ndarray,
-    folds: np.ndarray,
+    folds: np.ndarray | None,
     kernel_val: np.ndarray,
     subjects_val: np.ndarray,
     targets_val: np.ndarray,
@@ -120,7 +120,7 @@ def fit_readout(
         kernel: (n, n) of train samples.
         subjects: (n,) subject of each.
         targets: (n, rank) components of the clip's video tokens.
-        folds: (n,) cross-fitting fold, by stimulus.
+        folds: (n,) cross-fitting fold, by stimulus; None leaves `out_of_fold` at zero.
         kernel_val: (m, n); subjects_val: (m,); targets_val: (m, rank).
     """
     couplings = COUPLINGS if len(np.unique(subjects)) > 1 else (1.0,)
@@ -138,8 +138,9 @@ def fit_readout(
     whole = coupled(kernel, subjects, subjects, coupling)
     dual = Spectrum.of(whole).dual(targets, penalty)
     out_of_fold = np.zeros_like(dual)
-    fold_dual = np.zeros((folds.max() + 1, *dual.shape))
-    for fold in range(folds.max() + 1):
+    number = 0 if folds is None else folds.max() + 1
+    fold_dual = np.zeros((number, *dual.shape))
+    for fold in range(number):
         out, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
         part = Spectrum.of(whole[np.ix_(rest, rest)]).dual(targets[rest], penalty)
         fold_dual[fold, rest] = part

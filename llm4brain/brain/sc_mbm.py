@@ -115,6 +115,10 @@ class SCMBM(nn.Module):
             x = block(x)
         return x
 
+    def code(self, windows: Tensor) -> Tensor:
+        """The linear patch code of windows (batch, T, voxels): -> (batch, patches, width)."""
+        return self.tokenizer.code(self.tokenizer.patches(windows))
+
     def draw_masks(self, batch: int, generator: torch.Generator | None = None) -> Tensor:
         """(batch, visible) indices of the patches that stay visible, drawn anew each time."""
         patches = self.pos.shape[0]

@@ -51,13 +51,18 @@ class Tokenizer3D(nn.Module):
         cells = padded[:, :, self.index]  # (batch, T, patches, edge**3)
         return cells.transpose(1, 2).flatten(2)
 
+    def _cubes(self, patches: Tensor) -> Tensor:
+        """(batch, patches, T * edge**3) -> (batch * patches, T, x, y, z)."""
+        return patches.reshape(-1, self.volumes, self.edge, self.edge, self.edge)
+
+    def code(self, patches: Tensor) -> Tensor:
+        """The linear patch code alone: -> (batch, patches, width)."""
+        return _whole(self.embed, self._cubes(patches)).view(*patches.shape[:2], -1)
+
     def forward(self, patches: Tensor) -> Tensor:
         """(batch, patches, T * edge**3) -> (batch, patches, width)."""
-        batch, number, _ = patches.shape
-        # -> (batch * patches, T, x, y, z)
-        x = patches.reshape(batch * number, self.volumes, self.edge, self.edge, self.edge)
-        h = F.gelu(self.conv2(F.gelu(self.conv1(x))))
-        return (_whole(self.embed, x) + _whole(self.out, h)).view(batch, number, -1)
+        h = F.gelu(self.conv2(F.gelu(self.conv1(self._cubes(patches)))))
+        return self.code(patches) + _whole(self.out, h).view(*patches.shape[:2], -1)
 
 
 def _whole(conv: nn.Conv3d, x: Tensor) -> Tensor:
