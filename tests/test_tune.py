@@ -99,7 +99,7 @@ class _Video:
 
 def test_captions_of_other_splits_never_reach_the_samples():
     captions = pd.DataFrame({"clip_id": ["a", "b", "t"], "caption": ["one", "two", "secret"]})
-    z_f, z_v, texts = samples_module.tuning_samples(
+    _z_f, z_v, texts = samples_module.tuning_samples(
         _Stage(), _Reader(), _Video(), captions, "train", "out_of_fold"
     )
     assert texts == [["one"], ["two"]]

@@ -34,7 +34,9 @@ class Tokenizer3D(nn.Module):
         self.register_buffer("index", torch.as_tensor(grid.index), persistent=False)
         self.register_buffer("inside", torch.as_tensor(grid.inside), persistent=False)
         self.embed = nn.Conv3d(volumes, width, grid.edge)
-        code = nn.init.orthogonal_(torch.empty(width, grid.edge**3)).view(width, 1, *[grid.edge] * 3)
+        code = nn.init.orthogonal_(torch.empty(width, grid.edge**3)).view(
+            width, 1, *[grid.edge] * 3
+        )
         with torch.no_grad():
             self.embed.weight.copy_(code.expand_as(self.embed.weight) / volumes)
         nn.init.zeros_(self.embed.bias)
