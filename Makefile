@@ -2,6 +2,8 @@
 PYTHON ?= python3
 UV := uv==0.13.9
 BIN := .venv/bin
+# Some containers forbid Python to keep bytecode: each of many jobs would compile torch anew.
+unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # `make install` is the environment alone.

@@ -22,6 +22,7 @@ from llm4brain.config import ClipSettings, Splits
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays
 
+LEAST_VALID = 0.5  # share of valid volumes that a showing needs to be counted
 CLIP_COLUMNS = ("clip_id", "stim_file", "onset", "duration", "split")
 TRIAL_COLUMNS = ("trial", "clip_id", "stim_file", "onset", "split", "run", "repeat", "valid")
 # s; containers round a film's length to a frame, scanners' clocks tick in ms
@@ -235,8 +236,18 @@ def cut_windows(
     return Windows(np.stack(windows), trials, {k: n for k, n in left_out.items() if n})
 
 
+def first_showings(
+    windows: np.ndarray, trials: pd.DataFrame, least_valid: float = LEAST_VALID
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Of each clip the first trial of which enough is valid; rows of both, in their order."""
+    trials = trials.reset_index(drop=True)
+    good = trials[trials["valid"] >= least_valid].sort_values("repeat", kind="stable")
+    rows = good.drop_duplicates("clip_id").index.sort_values()
+    return windows[rows.to_numpy()], trials.loc[rows].reset_index(drop=True)
+
+
 def average_repeats(
-    windows: np.ndarray, trials: pd.DataFrame, least_valid: float = 0.5
+    windows: np.ndarray, trials: pd.DataFrame, least_valid: float = LEAST_VALID
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """One window a clip: the mean over its trials of which enough is valid.
 

@@ -101,7 +101,7 @@ class VideoLLMSettings(Settings):
     prompt: str = "Describe the video."
     max_new_tokens: Count = 32
     contrast: FitSettings = FitSettings(epochs=16, batch_size=32, lr=1e-3)
-    generate: FitSettings = FitSettings(epochs=2, batch_size=16, lr=1e-3)
+    generate: FitSettings = FitSettings(epochs=1, batch_size=8, lr=2e-3)
 
 
 class CaptionSettings(Settings):
@@ -151,7 +151,7 @@ class TuneSettings(Settings):
     lora_rank: Count = 8
     lora_alpha: Positive = 16
     gap_weight: Annotated[float, Field(ge=0)] = 0.5
-    fit: FitSettings = FitSettings(epochs=1, batch_size=16, lr=5e-4)
+    fit: FitSettings = FitSettings(epochs=2, batch_size=8, lr=1e-3)
 
 
 class EvaluateSettings(Settings):

@@ -17,6 +17,13 @@ from safetensors.numpy import save_file
 from llm4brain.errors import UserError
 
 
+def _umask() -> int:
+    """What the user takes away from new files; there is no way to ask but to set it."""
+    now = os.umask(0o022)
+    os.umask(now)
+    return now
+
+
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, renamed onto it only if the block succeeds.
@@ -28,6 +35,7 @@ def whole(path: str | Path) -> Iterator[Path]:
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield partial
+        partial.chmod(0o666 & ~_umask())  # safetensors writes for its owner alone
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -29,12 +29,18 @@ os.environ.update(
 MACHINE = os.cpu_count() or 1
 LIGHT = max(1, math.ceil((workflow.cores or MACHINE) / MACHINE))
 HEAVY = LIGHT * min(MACHINE, 8)
+# For jobs that come one a subject, so that several run side by side.
+SHARE = max(LIGHT, HEAVY // len(SETTINGS.subjects))
 # Snakemake exports a job's threads as OMP_NUM_THREADS; here it becomes cores that exist.
 shell.prefix(
     "set -euo pipefail; "
     f"export OMP_NUM_THREADS=$(( (OMP_NUM_THREADS + {LIGHT - 1}) / {LIGHT} )); "
     "export OPENBLAS_NUM_THREADS=$OMP_NUM_THREADS MKL_NUM_THREADS=$OMP_NUM_THREADS; "
 )
+
+# Every job is a Python of its own. Where containers forbid it to keep bytecode, each would compile
+# torch and transformers again, for ten seconds.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 PHANTOM = SETTINGS.dataset == "phantom"
 BIDS = Path("data/phantom" if PHANTOM else SETTINGS.bids_dir)

@@ -21,7 +21,7 @@ rule decode:
         "benchmarks/jobs/decode/{arm}/{cohort}/sub-{subject}.tsv"
     conda:
         "../envs/llm4brain.yaml"
-    threads: HEAVY
+    threads: SHARE
     resources:
         mem_mb=4000,
         runtime=120,
@@ -53,7 +53,7 @@ rule reference:
         clips="data/clips.tsv",
         video="data/features/video.safetensors",
         captions=f"data/captions/{SETTINGS.captions.score}.tsv",
-        model=VIDEO_LLM,
+        generated="data/captions/generated.tsv",
     output:
         decoded="results/reference/sub-{subject}/sub-{subject}/decoded.tsv",
         readings="results/reference/sub-{subject}/sub-{subject}/readings.safetensors",
@@ -63,27 +63,23 @@ rule reference:
         "benchmarks/jobs/reference/sub-{subject}.tsv"
     conda:
         "../envs/llm4brain.yaml"
-    threads: HEAVY
+    threads: LIGHT
     resources:
-        mem_mb=4000,
-        runtime=120,
-        gpu=1,
+        mem_mb=1000,
+        runtime=30,
+        gpu=0,
     params:
-        video_llm=where("models/video_llm"),
         settings=settings("evaluate"),
-        video=settings("video_llm"),
         seed=SETTINGS.seed,
-        precision=SETTINGS.precision,
         code=code("reference"),
     message:
         "Floors, ridge and ceiling of sub-{wildcards.subject}"
     shell:
         "python $SCRIPTS/reference.py --subject {wildcards.subject} --features {input.features} "
         "--trials {input.trials} --clips {input.clips} --video {input.video} "
-        "--video-llm {params.video_llm} --captions {input.captions} "
-        "--out {output.decoded} --readings {output.readings} "
-        "--settings {params.settings:q} --video-settings {params.video:q} --seed {params.seed} "
-        "--threads {threads} --precision {params.precision} --code {params.code} > {log} 2>&1"
+        "--captions {input.captions} --generated {input.generated} "
+        "--out {output.decoded} --readings {output.readings} --settings {params.settings:q} "
+        "--seed {params.seed} --code {params.code} > {log} 2>&1"
 
 
 rule fetch_sentence_model:
@@ -134,7 +130,7 @@ rule score:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=2000,
+        mem_mb=3000,  # METEOR's Java takes half of it
         runtime=60,
         gpu=0,
     params:

@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
+from llm4brain.clips import CLIP_COLUMNS
 from llm4brain.config import ClipSettings, VideoLLMSettings
 from llm4brain.errors import one_line_errors
 from llm4brain.io import read_table, write_table
 from llm4brain.training import machine
-from llm4brain.video.captions import CLIP_COLUMNS, generated_captions
+from llm4brain.video.captions import generated_captions
 from llm4brain.video.videollm import VideoLLM, model_hash
 
 

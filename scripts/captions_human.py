@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
+from llm4brain.clips import CLIP_COLUMNS
 from llm4brain.errors import one_line_errors
 from llm4brain.io import read_table, write_table
-from llm4brain.video.captions import CLIP_COLUMNS, human_captions
+from llm4brain.video.written import human_captions
 
 
 def main(

@@ -43,9 +43,8 @@ def main(
     window = ClipSettings.model_validate_json(clip_settings)
     tokens = VideoLLMSettings.model_validate_json(video_settings).max_new_tokens
     accelerator = machine(threads, precision)
-    average = chosen.repeats == "average"
-    test = cohort.load([subject], [features], [trials], ("test",), average)
-    train = cohort.load([subject], [features], [trials], ("train",), average)
+    test = cohort.load([subject], [features], [trials], ("test",), chosen.repeats)
+    train = cohort.load([subject], [features], [trials], ("train",))
     bf16 = accelerator.mixed_precision == "bf16"
     llm = VideoLLM.load(video_llm, torch.bfloat16 if bf16 else torch.float32, accelerator.device)
     load_lora(llm, tuned.parent)
@@ -53,7 +52,10 @@ def main(
     names, table = list(test.column("clip_id")), read_table(clips)
     inputs = {
         "model": ("model", test.windows),
-        "rolled": ("floor", rolled(Arrays(bold), table, window, chosen.roll, names)),
+        "rolled": (
+            "floor",
+            rolled(Arrays(bold), table, window, chosen.roll, names, chosen.repeats),
+        ),
         "noise": ("floor", noise_like(train.windows, len(names), seed)),
     }
     found = [

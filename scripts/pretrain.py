@@ -26,8 +26,8 @@ def main(
     chosen = EncoderSettings.model_validate_json(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
-    train = cohort.load(subject, features, trials, ("train",), average=False)
-    validation = cohort.load(subject, features, trials, ("validation",), average=False)
+    train = cohort.load(subject, features, trials, ("train",), repeats="every")
+    validation = cohort.load(subject, features, trials, ("validation",), repeats="every")
     identity = [made_by, *map(sha256, features)]
     folder = out.with_suffix(".checkpoint")
     model, table = pretrain(train, validation, chosen, seed, folder, accelerator, identity)

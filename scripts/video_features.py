@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
+from llm4brain.clips import CLIP_COLUMNS
 from llm4brain.config import ClipSettings
 from llm4brain.errors import one_line_errors
 from llm4brain.io import read_table, write_arrays
 from llm4brain.provenance import record
 from llm4brain.training import machine
-from llm4brain.video.captions import CLIP_COLUMNS, video_features
+from llm4brain.video.captions import video_features
 from llm4brain.video.videollm import VideoLLM, model_hash
 
 

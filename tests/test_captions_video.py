@@ -15,10 +15,11 @@ from tiny_models import llm
 from llm4brain.config import VideoLLMSettings
 from llm4brain.errors import UserError
 from llm4brain.training import machine
-from llm4brain.video.captions import generated_captions, human_captions, video_features
+from llm4brain.video.captions import generated_captions, video_features
 from llm4brain.video.learn import learn, read_films, save
 from llm4brain.video.small import Words, build
 from llm4brain.video.videollm import VideoLLM, model_hash
+from llm4brain.video.written import human_captions
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 TINY = VideoLLMSettings.model_validate(
@@ -161,7 +162,7 @@ def test_features_follow_the_clip_table(films, clips, trained):
     found = video_features(model, clips, films, 2)
     assert found["vit_tokens"].shape == (4, 2, 5, 32)
     assert found["vit_tokens"].dtype == np.float16
-    assert found["video_tokens"].shape == (4, 4, 32)
+    assert found["video_tokens"].shape == (4, 2 * 4, 32)  # queries of both frames
     again = model.video_tokens(torch.from_numpy(found["vit_tokens"]).float())
     np.testing.assert_array_equal(found["video_tokens"], again.numpy())
     back = video_features(model, clips[::-1], films, 2)

@@ -16,11 +16,11 @@ from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 from llm4brain.errors import UserError
 from llm4brain.evaluate import java
 from llm4brain.evaluate.captions import (
-    CAPTION_METRICS,
     CaptionStatistics,
     caption_metrics,
     caption_statistics,
 )
+from llm4brain.evaluate.names import CAPTION_METRICS
 from llm4brain.evaluate.similarity import sentence_encoder, similarity
 
 WORDS = """a man woman dogs the runs running walks in on the park beach red blue ball quickly, big

@@ -15,7 +15,8 @@ from llm4brain.errors import UserError
 from llm4brain.evaluate import captions as caption_module
 from llm4brain.evaluate.bootstrap import beats
 from llm4brain.evaluate.figure import draw, save
-from llm4brain.evaluate.scoring import METRICS, score
+from llm4brain.evaluate.names import METRICS
+from llm4brain.evaluate.scoring import score
 from llm4brain.evaluate.table import COLUMNS, summary, table1
 from llm4brain.io import read_table, write_json, write_table
 

@@ -13,10 +13,11 @@ from llm4brain.clips import Run, cut_windows
 from llm4brain.config import ClipSettings, FitSettings, TuneSettings
 from llm4brain.errors import UserError
 from llm4brain.training import machine
-from llm4brain.tune import samples as samples_module
 from llm4brain.tune.broken import noise_like
 from llm4brain.tune.gap import understanding_gap
 from llm4brain.tune.lora import add_lora, load_lora, save_lora, tune
+from llm4brain.tune.samples import Samples, tuning_samples
+from llm4brain.tune.teacher import Teacher
 from llm4brain.video.videollm import VideoLLM
 
 ROOT = Path(__file__).parent.parent
@@ -54,7 +55,7 @@ def test_tuning_trains_lora_alone_and_is_saved_in_pefts_format(folder, tmp_path)
     llm = VideoLLM.load(folder)
     frozen = {n: p.clone() for n, p in llm.model.language_model.named_parameters()}
     settings = TuneSettings(fit=FitSettings(epochs=3, batch_size=2, lr=1e-2))
-    train = (tokens(4, 0), tokens(4, 1), CAPTIONS)
+    train = Samples(tokens(8, 0), np.repeat(np.arange(4), 2), tokens(4, 1), CAPTIONS)
     log = tune(llm, train, train, settings, 0, tmp_path / "ck", machine(1, "fp32"))
     assert {"caption_loss", "gap_loss", "val_loss", "best"} <= set(log.columns)
     assert log["val_loss"].iloc[-1] < log["val_loss"].iloc[0]
@@ -78,11 +79,11 @@ def test_tuning_trains_lora_alone_and_is_saved_in_pefts_format(folder, tmp_path)
 class _Stage:
     """As much of an adapted encoder's file as `tuning_samples` reads."""
 
-    meta = {"train_clips": ["a", "b"]}  # noqa: RUF012
+    meta = {"train_clips": ["a", "b", "a"]}  # noqa: RUF012
 
     def __getitem__(self, name):
         assert name == "train.out_of_fold"
-        return np.zeros((2, 3), dtype=np.float32)
+        return np.zeros((3, 3), dtype=np.float32)
 
 
 class _Reader:
@@ -99,15 +100,12 @@ class _Video:
 
 def test_captions_of_other_splits_never_reach_the_samples():
     captions = pd.DataFrame({"clip_id": ["a", "b", "t"], "caption": ["one", "two", "secret"]})
-    _z_f, z_v, texts = samples_module.tuning_samples(
-        _Stage(), _Reader(), _Video(), captions, "train", "out_of_fold"
-    )
-    assert texts == [["one"], ["two"]]
-    assert np.array_equal(z_v, tokens(3, 1)[[2, 1]])
+    found = tuning_samples(_Stage(), _Reader(), _Video(), captions, "train", "out_of_fold")
+    assert found.captions == [["one"], ["two"]]
+    assert np.array_equal(found.z_v, tokens(3, 1)[[2, 1]])
+    assert [rows.tolist() for rows in found.readings()] == [[0, 2], [1]]
     with pytest.raises(UserError, match="none for clip b"):
-        samples_module.tuning_samples(
-            _Stage(), _Reader(), _Video(), captions.iloc[[0, 2]], "train", "out_of_fold"
-        )
+        tuning_samples(_Stage(), _Reader(), _Video(), captions.iloc[[0, 2]], "train", "out_of_fold")
 
 
 def test_the_decode_step_has_no_captions():
@@ -142,3 +140,19 @@ def test_a_rolled_run_shows_another_moment():
     other = cut_windows([run], clips, settings, roll=20.0).windows[0, :, 0]
     assert true.tolist() == [18, 19]
     assert other.tolist() == [8, 9]
+
+
+def test_the_teacher_is_the_frozen_llm_reading_the_video(folder):
+    llm = VideoLLM.load(folder)
+    z_v = tokens(3, 1)
+    texts = [["a dog is running .", "a cat in red ."], ["the girl is jumping ."], ["a dog ."]]
+    teacher = Teacher(llm, z_v, texts)
+    read = ["a cat in red .", "a dog ."]
+    expected = llm.answer(torch.from_numpy(z_v[[0, 2]]), read)[0]
+    peft = add_lora(llm, TuneSettings())
+    for name, weight in peft.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight)  # what is tuned leaves the teacher as it was
+    found = teacher.logits([0, 2], read)
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert not torch.allclose(llm.answer(torch.from_numpy(z_v[[0, 2]]), read)[0], expected)

@@ -10,6 +10,7 @@ penalty. Training never starts below ridge because ridge is where it starts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,6 +114,7 @@ def fit_readout(
     kernel_val: np.ndarray,
     subjects_val: np.ndarray,
     targets_val: np.ndarray,
+    couplings: Sequence[float] = COUPLINGS,
 ) -> Readout:
     """Fit on train samples, choose coupling and penalty on validation samples.
 
@@ -122,8 +124,9 @@ def fit_readout(
         targets: (n, rank) components of the clip's video tokens.
         folds: (n,) cross-fitting fold, by stimulus; None leaves `out_of_fold` at zero.
         kernel_val: (m, n); subjects_val: (m,); targets_val: (m, rank).
+        couplings: to choose from; one subject has none.
     """
-    couplings = COUPLINGS if len(np.unique(subjects)) > 1 else (1.0,)
+    couplings = couplings if len(np.unique(subjects)) > 1 else (1.0,)
     best = (-np.inf, 0.0, 0.0)
     for coupling in couplings:
         spectrum = Spectrum.of(coupled(kernel, subjects, subjects, coupling))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from llm4brain.brain.positions import PatchGrid, cut
-from llm4brain.clips import average_repeats
+from llm4brain.clips import average_repeats, first_showings
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays, read_table
 
@@ -49,14 +50,15 @@ def load(
     features: Sequence[Path],
     trials: Sequence[Path],
     splits: tuple[str, ...],
-    average: bool = True,
+    repeats: Literal["average", "single", "every"] = "average",
 ) -> Cohort:
     """Read the splits that a step may see of each subject's features.
 
     Args:
         subjects, features, trials: one entry a subject, in the same order.
         splits: nothing of another split is kept, so that it can't be fitted by mistake.
-        average: one sample a clip, the mean over its repeats, instead of one a trial.
+        repeats: a sample is the mean over a clip's valid trials, its first valid one, or each
+            trial is a sample of its own.
 
     Raises:
         UserError: subjects lie on different voxels, or nothing of `splits` is there.
@@ -72,7 +74,9 @@ def load(
         if len(data) != len(table):
             raise UserError(path, f"has {len(data)} windows for {len(table)} trials", "remake both")
         data, table = data[keep].astype(np.float32), table[keep].reset_index(drop=True)
-        if average:
+        if repeats == "single":
+            data, table = first_showings(data, table)
+        if repeats != "every":
             data, table = average_repeats(data, table)
         grid = (arrays["voxels"], np.array(arrays.meta["affine"]))
         first = first or grid

@@ -22,8 +22,6 @@ from pycocoevalcap.rouge.rouge import Rouge
 from llm4brain.errors import UserError
 from llm4brain.evaluate.java import meteor_statistics, tokenise
 
-CAPTION_METRICS = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider")
-
 # METEOR 1.5's parameters for English, task "rank"; stages: exact, stem, synonym, paraphrase
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
 STAGES = np.array([1.0, 0.6, 0.8, 0.6])

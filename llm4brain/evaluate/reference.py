@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from llm4brain.clips import average_repeats
+from llm4brain.clips import average_repeats, first_showings
 from llm4brain.errors import UserError
 from llm4brain.evaluate.baselines import (
     FORMS,
@@ -19,10 +18,8 @@ from llm4brain.evaluate.baselines import (
     random_clips,
     typical_captions,
 )
-
-KINDS = ("model", "baseline", "floor", "ceiling")
-LEAST_VALID = 0.5  # share of valid volumes that a showing needs to be counted
-CENTRE, TRUTH = "centre", "truth"  # names of arrays in readings.safetensors that are no systems
+from llm4brain.evaluate.names import CENTRE, TRUTH
+from llm4brain.evaluate.references import references_of
 
 
 @dataclass(frozen=True)
@@ -43,25 +40,6 @@ class Decoded:
     ridge: dict[str, Any]
 
 
-def references_of(
-    captions: pd.DataFrame, clip_ids: list[str], where: object = "captions"
-) -> list[list[str]]:
-    """The captions of each clip, in the order of the file.
-
-    Raises:
-        UserError: a clip has no caption, or an empty one.
-    """
-    own = captions.groupby("clip_id", sort=False)["caption"].agg(list).to_dict()
-    missing = [clip for clip in clip_ids if clip not in own]
-    if missing:
-        wrong = f"has no caption for {len(missing)} clips, such as {missing[0]}"
-        raise UserError(where, wrong, "caption every clip, or make the file anew")
-    for clip in clip_ids:
-        if not all(isinstance(text, str) and text.strip() for text in own[clip]):
-            raise UserError(where, f"has an empty caption for {clip}", "fill it or drop its row")
-    return [own[clip] for clip in clip_ids]
-
-
 def per_clip(
     windows: np.ndarray, trials: pd.DataFrame, repeats: Literal["average", "single"]
 ) -> tuple[np.ndarray, pd.DataFrame]:
@@ -69,13 +47,12 @@ def per_clip(
 
     Training always averages, since it may; the setting says how much data a test reading gets.
     """
+    test = (trials["split"] == "test").to_numpy()
     if repeats == "single":
-        trials = trials.reset_index(drop=True)
-        test = trials[(trials["split"] == "test") & (trials["valid"] >= LEAST_VALID)]
-        later = test[test.sort_values("repeat").duplicated("clip_id").reindex(test.index)].index
-        trials = trials.drop(index=later)
-        windows, trials = windows[trials.index.to_numpy()], trials.reset_index(drop=True)
-    return average_repeats(windows, trials, LEAST_VALID)
+        shown, rows = first_showings(windows[test], trials[test])
+        windows = np.concatenate([windows[~test], shown])
+        trials = pd.concat([trials[~test], rows], ignore_index=True)
+    return average_repeats(windows, trials)
 
 
 def reference_systems(
@@ -84,7 +61,7 @@ def reference_systems(
     video_ids: list[str],
     video_tokens: np.ndarray,
     captions: pd.DataFrame,
-    generate: Callable[[np.ndarray], list[str]],
+    generated: pd.DataFrame,
     repeats: Literal["average", "single"],
     seed: tuple[int, ...],
 ) -> Decoded:
@@ -96,7 +73,7 @@ def reference_systems(
         video_ids: clips of `video_tokens`, in order.
         video_tokens: shape (clips, K, d).
         captions: clip_id, caption; of train clips alone are they read.
-        generate: the video-LLM's reading of tokens (n, K, d).
+        generated: clip_id, caption; what the video-LLM says of each test clip itself.
         repeats: what a test window holds, see `per_clip`.
         seed: of the random floor.
 
@@ -134,9 +111,7 @@ def reference_systems(
             references[c][int(u * len(references[c]))] for c, u in zip(blind, which, strict=True)
         ],
         ("ridge", "baseline"): [typical[i] for i in nearest(read, tokens["train"], ridge.centre)],
-        ("video", "ceiling"): generate(
-            tokens["test"].reshape(n, *video_tokens.shape[1:]).astype(np.float32)
-        ),
+        ("video", "ceiling"): [own[0] for own in references_of(generated, clips["test"])],
     }
     said = pd.DataFrame(
         [

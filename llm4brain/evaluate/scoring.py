@@ -13,13 +13,12 @@ import pandas as pd
 from llm4brain.config import EvaluateSettings
 from llm4brain.errors import UserError
 from llm4brain.evaluate import bootstrap
-from llm4brain.evaluate.captions import CAPTION_METRICS, caption_metrics, caption_statistics
-from llm4brain.evaluate.reference import CENTRE, KINDS, TRUTH, references_of
+from llm4brain.evaluate.captions import caption_metrics, caption_statistics
+from llm4brain.evaluate.names import CENTRE, COMPARED, KINDS, METRICS, TRUTH
+from llm4brain.evaluate.references import references_of
 from llm4brain.evaluate.retrieval import chance, retrieval
 from llm4brain.evaluate.similarity import Encoder, similarity
 
-METRICS = (*CAPTION_METRICS, "similarity", "top1", "top5")
-COMPARED = ("cider", "similarity", "top1")  # those that lead
 PER_CLIP = ("cider", "similarity", "rouge_l", "top1", "top5")
 DIGITS = 6
 

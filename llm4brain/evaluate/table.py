@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from llm4brain.errors import UserError
-from llm4brain.evaluate.reference import KINDS
-from llm4brain.evaluate.scoring import COMPARED, METRICS
+from llm4brain.evaluate.names import COMPARED, KINDS, METRICS
 
 MEAN = "mean"
 NO_NUMBER = "n/a"

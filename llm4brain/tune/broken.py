@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from llm4brain.clips import average_repeats, cut_windows, read_runs
+from llm4brain.clips import average_repeats, cut_windows, first_showings, read_runs
 from llm4brain.config import ClipSettings
 from llm4brain.io import Arrays
 
 
 def rolled(
-    bold: Arrays, clips: pd.DataFrame, window: ClipSettings, seconds: float, names: Sequence[str]
+    bold: Arrays,
+    clips: pd.DataFrame,
+    window: ClipSettings,
+    seconds: float,
+    names: Sequence[str],
+    repeats: Literal["average", "single"] = "average",
 ) -> np.ndarray:
     """Windows (clips, T, voxels) of a subject's BOLD turned in time within each run.
 
@@ -25,10 +31,14 @@ def rolled(
         clips: the clip table; only rows of `names` are cut.
         seconds: at least this far.
         names: clip_id of the rows wanted, in order.
+        repeats: the mean over showings, or the first alone, as the model reads them.
     """
     wanted = clips[clips["clip_id"].isin(set(names))]
     cut = cut_windows(read_runs(bold), wanted, window, roll=seconds)
-    windows, table = average_repeats(cut.windows, cut.trials, least_valid=0.0)
+    windows, trials = cut.windows, cut.trials
+    if repeats == "single":
+        windows, trials = first_showings(windows, trials, least_valid=0.0)
+    windows, table = average_repeats(windows, trials, least_valid=0.0)
     place = {name: i for i, name in enumerate(table["clip_id"])}
     return windows[[place[name] for name in names]]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from llm4brain.config import TuneSettings
 from llm4brain.training import fit, seed_everything
 from llm4brain.tune.gap import caption_loss, understanding_gap
+from llm4brain.tune.samples import Samples
+from llm4brain.tune.teacher import CHUNK, Teacher
 from llm4brain.video.videollm import VideoLLM
 
 
@@ -57,8 +59,8 @@ def save_lora(peft: PeftModel, folder: Path, base: str) -> None:
 
 def tune(
     llm: VideoLLM,
-    train: tuple[np.ndarray, np.ndarray, Sequence[Sequence[str]]],
-    validation: tuple[np.ndarray, np.ndarray, Sequence[Sequence[str]]],
+    train: Samples,
+    validation: Samples,
     settings: TuneSettings,
     seed: int,
     folder: Path,
@@ -67,26 +69,33 @@ def tune(
 ) -> pd.DataFrame:
     """Teach the LLM to read fMRI tokens: L_ce + gap_weight * L_gap.
 
+    An epoch reads every clip once, by the brain of one of the subjects and with one of its
+    captions, both drawn anew: what an epoch costs does not grow with the cohort.
+
     Args:
         llm: frozen; gets LoRA, which holds the best epoch's weights on return.
-        train: z_f (n, K, d), z_v (n, K, d) and the captions of each sample's clip. The z_f are
-            read out of fold, as noisy as those of test will be: the LLM would otherwise learn
-            to trust readings that only train samples get.
-        validation: the same of validation stimuli.
+        train: z_f read out of fold, as noisy as those of test will be: the LLM would otherwise
+            learn to trust readings that only train samples get.
+        validation: of validation stimuli; the subjects take turns, each clip has its first caption.
     """
-    seed_everything(seed, "tune")
-    peft = add_lora(llm, settings)
     llm.to(accelerator.device)
-    device = accelerator.device
+    held = replace(validation, captions=[texts[:1] for texts in validation.captions])
+    # Before there is LoRA; without a gap there is no teacher.
+    teach = [
+        Teacher(llm, s.z_v, s.captions) if settings.gap_weight else None for s in (train, held)
+    ]
+    readings, turns = train.readings(), held.readings()
+    seed_everything(seed, "tune")
+    peft = add_lora(llm, settings).to(accelerator.device)
 
-    def terms(z_f: np.ndarray, z_v: np.ndarray, captions: list[str]) -> dict[str, torch.Tensor]:
-        logits, labels = llm.answer(torch.from_numpy(z_f).to(device), captions)
+    def terms(
+        z_f: np.ndarray, teacher: Teacher | None, clips: np.ndarray, captions: list[str]
+    ) -> dict[str, torch.Tensor]:
+        logits, labels = llm.answer(torch.from_numpy(z_f).to(llm.device), captions)
         caption = caption_loss(logits, labels)
         gap = caption.new_zeros(())
-        if settings.gap_weight > 0:
-            with torch.no_grad(), peft.disable_adapter():
-                teacher, _ = llm.answer(torch.from_numpy(z_v).to(device), captions)
-            gap = understanding_gap(logits, teacher)
+        if teacher:
+            gap = understanding_gap(logits, teacher.logits(clips.tolist(), captions))
         return {
             "loss": caption + settings.gap_weight * gap,
             "caption_loss": caption,
@@ -94,26 +103,28 @@ def tune(
         }
 
     def loss(batch: np.ndarray) -> dict[str, torch.Tensor]:
-        z_f, z_v, captions = train
-        # One of a clip's captions at a time; numpy is seeded anew each epoch.
-        drawn = [captions[i][np.random.randint(len(captions[i]))] for i in batch]
-        return terms(z_f[batch], z_v[batch], drawn)
+        def draw(options):  # numpy is seeded anew each epoch
+            return options[np.random.randint(len(options))]
+
+        rows = [draw(readings[c]) for c in batch]
+        return terms(train.z_f[rows], teach[0], batch, [draw(train.captions[c]) for c in batch])
 
     @torch.no_grad()
     def validate() -> dict[str, float]:
-        z_f, z_v, captions = validation
+        clips = np.arange(len(turns))
+        rows = [own[c % len(own)] for c, own in enumerate(turns)]
         sums: dict[str, float] = {}
-        for i in range(0, len(z_f), 32):
-            part = slice(i, i + 32)
+        for part in np.array_split(clips, -(-len(clips) // CHUNK)):
             with accelerator.autocast():
-                found = terms(z_f[part], z_v[part], [c[0] for c in captions[part]])
+                said = [held.captions[c][0] for c in part]
+                found = terms(held.z_f[[rows[c] for c in part]], teach[1], part, said)
             for key, value in found.items():
-                sums[f"val_{key}"] = sums.get(f"val_{key}", 0.0) + float(value) * len(z_f[part])
-        return {key: value / len(z_f) for key, value in sums.items()}
+                sums[f"val_{key}"] = sums.get(f"val_{key}", 0.0) + float(value) * len(part)
+        return {key: value / len(clips) for key, value in sums.items()}
 
-    log = fit(
+    return fit(
         peft,
-        samples=len(train[0]),
+        samples=len(readings),
         loss=loss,
         validate=validate,
         settings=settings.fit,
@@ -123,4 +134,3 @@ def tune(
         accelerator=accelerator,
         identity=identity,
     )
-    return log

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -10,7 +12,26 @@ from llm4brain.brain.cohort import rows_of
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays
 
-Samples = tuple[np.ndarray, np.ndarray, list[list[str]]]
+
+@dataclass(frozen=True)
+class Samples:
+    """Clips as subjects' brains and the video-LLM read them.
+
+    Attributes:
+        z_f: (n, K, d) fMRI tokens, a row a subject and clip.
+        clip: (n,) number of each row's clip.
+        z_v: (clips, K, d) video tokens.
+        captions: of each clip.
+    """
+
+    z_f: np.ndarray
+    clip: np.ndarray
+    z_v: np.ndarray
+    captions: list[list[str]]
+
+    def readings(self) -> list[np.ndarray]:
+        """Of each clip its rows of `z_f`, one a subject that saw it."""
+        return [np.flatnonzero(self.clip == c) for c in range(len(self.z_v))]
 
 
 def tuning_samples(
@@ -29,17 +50,17 @@ def tuning_samples(
             captions of test never come near the decoder.
 
     Returns:
-        z_f (n, K, d), z_v (n, K, d) and the captions of each sample's clip.
+        what `split` holds of each subject.
 
     Raises:
         UserError: a clip has no caption.
     """
-    clips: list[str] = adapted.meta[f"{split}_clips"]
+    clips, clip = np.unique(adapted.meta[f"{split}_clips"], return_inverse=True)
     wanted = captions[captions["clip_id"].isin(set(clips))]
     texts = wanted.groupby("clip_id")["caption"].agg(list).to_dict()
     missing = sorted(set(clips) - texts.keys())
     if missing:
         raise UserError("captions", f"none for clip {missing[0]}", "add one or leave the clip out")
     z_f = reader.query_tokens(adapted[f"{split}.{how}"])
-    z_v = video["video_tokens"][rows_of(video.meta["clip_id"], clips)]
-    return z_f, z_v, [texts[clip] for clip in clips]
+    z_v = video["video_tokens"][rows_of(video.meta["clip_id"], list(clips))]
+    return Samples(z_f, clip, z_v, [texts[name] for name in clips])

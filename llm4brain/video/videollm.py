@@ -178,10 +178,39 @@ class VideoLLM(nn.Module):
         shown = self.embeddings(ids[:, :-1]).to(context.dtype)
         # The last n positions predict the n tokens of the answer.
         with self._head_sees(lambda hidden: hidden[:, -ids.shape[1] :][mask]):
-            out = self.model.language_model(
-                inputs_embeds=torch.cat([context, shown], dim=1), use_cache=False
-            )
-        return out.logits, ids[mask]
+            logits = self._logits(torch.cat([context, shown], dim=1))
+        return logits, ids[mask]
+
+    @torch.no_grad()
+    def answer_states(self, prefix: Tensor, captions: Sequence[str]) -> list[Tensor]:
+        """What the head sees in `answer`: for each caption (its answer tokens, d)."""
+        ids, mask = self.answer_ids(captions)
+        seen: list[Tensor] = []
+
+        def keep(hidden: Tensor) -> Tensor:
+            seen.extend(row[m] for row, m in zip(hidden[:, -ids.shape[1] :], mask, strict=True))
+            return hidden[:1, -1:]
+
+        shown = self.embeddings(ids[:, :-1])
+        context = self._context(prefix)
+        with self._head_sees(keep):
+            self._logits(torch.cat([context, shown.to(context.dtype)], dim=1))
+        return seen
+
+    @torch.no_grad()
+    def head(self, states: Tensor) -> Tensor:
+        """Logits (m, vocab) of states (m, d) that `answer_states` kept.
+
+        By way of the LLM's own forward, since some do more to logits than multiply by a matrix.
+        """
+        stub = torch.zeros(
+            1, 1, self.embeddings.embedding_dim, dtype=states.dtype, device=self.device
+        )
+        with self._head_sees(lambda _: states):
+            return self._logits(stub)
+
+    def _logits(self, embedded: Tensor) -> Tensor:
+        return self.model.language_model(inputs_embeds=embedded, use_cache=False).logits
 
     @contextmanager
     def _head_sees(self, select: Callable[[Tensor], Tensor]) -> Iterator[None]:
