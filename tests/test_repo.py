@@ -13,7 +13,7 @@ from llm4brain.cli import settings_page
 
 ROOT = Path(__file__).parent.parent
 tracked = subprocess.run(
-    ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+    ["git", "ls-files", "-z", "--cached"],
     cwd=ROOT, capture_output=True, text=True, check=True,
 )  # fmt: skip
 FILES = [ROOT / name for name in tracked.stdout.split("\0") if name and (ROOT / name).is_file()]

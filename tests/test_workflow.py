@@ -56,10 +56,17 @@ def test_a_target_runs_what_it_needs_and_nothing_else(tmp_path, target):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ("sede=3", "sede: Extra inputs are not permitted"),
+        ("sede=3", "sede: there is no such key"),
         ("encoder={widht: 3}", "encoder.widht"),
         ("video_llm={source: 'path:nowhere'}", "path:nowhere: holds no config.json"),
         ("dataset=bids", "bids_dir: is needed"),
+        ("subjects=['sub-01']", "'sub-01' may hold letters and digits alone"),
+        ("arms={full: {adapt: {membr: none}}}", "arms.full.adapt.membr: there is no such key"),
+        (
+            "phantom={films: 6, test_films: 1}",
+            "film-12.mp4: the phantom has film-01.mp4 to film-06",
+        ),
+        ("clips={duration: 2.0}", "clips.duration: is not phantom.clip_seconds"),
     ],
 )
 def test_wrong_settings_are_one_line_before_the_first_job(tmp_path, wrong, said):

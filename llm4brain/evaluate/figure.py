@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from llm4brain.evaluate.table import MEAN
 
 PANELS = {
-    "cider": "CIDEr (0-100 scale)",
+    "cider": "CIDEr (x 100)",
     "similarity": "sentence similarity",
     "top1": "retrieval top-1 (%)",
 }
+WRITTEN = {"human": "written", "generated": "generated"}
 COLOURS = {"model": "#c0392b", "baseline": "#2471a3", "floor": "#909497", "ceiling": "#1e8449"}
 
 
@@ -48,13 +49,19 @@ def draw(table: pd.DataFrame) -> Figure:
         ax.set_title(title, fontsize=10)
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(labelsize=9)
-    axes[0].set_yticks(range(len(systems)), [f"{s} ({k})" for s, k in systems])
+    named = [system if system == kind else f"{system} ({kind})" for system, kind in systems]
+    axes[0].set_yticks(range(len(systems)), named)
     axes[0].set_ylim(len(systems) - 0.5, -0.5)
     data, references = table["data"].iloc[0], table["references"].iloc[0]
     what = "simulated phantom" if data == "simulated" else f"{data} data"
     figure.suptitle(
-        f"Captions decoded from BOLD: {what}, {references} references, 95% intervals a subject",
-        fontsize=11,
+        f"Captions decoded from BOLD: {what}, {WRITTEN[references]} references", fontsize=11
+    )
+    subjects = [s for s in dict.fromkeys(table["subject"]) if s != MEAN]
+    figure.supxlabel(
+        f"dots: subjects {', '.join(subjects)} from above, with 95% intervals; bars: their mean; "
+        "grey: floors, which see no brain or a broken one",
+        fontsize=8.5,
     )
     return figure
 

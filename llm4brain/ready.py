@@ -1,0 +1,39 @@
+"""What the settings name must be there before the first job starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llm4brain.config import Config
+from llm4brain.errors import UserError
+from llm4brain.phantom.plan import film_name
+
+
+def require(settings: Config) -> None:
+    """Films of the splits, the data set and derivatives that exist already.
+
+    Raises:
+        UserError: one line that names everything of a kind that is missing.
+    """
+    films = [*settings.splits.train, *settings.splits.validation, *settings.splits.test]
+    if settings.dataset == "phantom":
+        known = [film_name(i) for i in range(settings.phantom.films)]
+        missing = [film for film in films if film not in known]
+        if missing:
+            wrong = f"{', '.join(missing)}: the phantom has {known[0]} to {known[-1]}"
+            raise UserError("splits", wrong, "correct the name or phantom.films")
+        return
+    root = Path(settings.bids_dir or "")
+    if not (root / "dataset_description.json").is_file():
+        wrong = "is no BIDS data set (it has no dataset_description.json)"
+        raise UserError(root, wrong, "correct bids_dir")
+    missing = [film for film in films if not (root / "stimuli" / film).is_file()]
+    if missing:
+        raise UserError(root / "stimuli", f"lacks {', '.join(missing)}", "correct splits")
+    if settings.derivatives is not None:
+        found = Path(settings.derivatives)
+        ends = f"**/func/*_space-{settings.bold.space}_*desc-preproc_bold.nii.gz"
+        without = [s for s in settings.subjects if not any(found.glob(f"sub-{s}/{ends}"))]
+        if without:
+            wrong = f"holds no preprocessed BOLD in {settings.bold.space} of {', '.join(without)}"
+            raise UserError(found, wrong, "correct derivatives, bold.space or subjects")
