@@ -129,8 +129,18 @@ class Run:
     events: list[dict[str, Any]]
 
     def rolled(self, seconds: float) -> Run:
-        """The run with its BOLD turned by at least so many seconds, end joined to start."""
+        """The run with its BOLD turned by at least so many seconds, end joined to start.
+
+        Raises:
+            UserError: the run is so short that it would turn back towards where it was.
+        """
         volumes = int(np.sign(seconds) * np.ceil(abs(seconds) / self.tr - 1e-6))
+        if len(self.bold) < 2 * abs(volumes):
+            raise UserError(
+                f"run {self.label}",
+                f"of {len(self.bold)} volumes cannot be turned by {seconds:g} s",
+                "lower evaluate.roll or leave the run out",
+            )
         return Run(
             self.label,
             np.roll(self.bold, volumes, axis=0),
@@ -201,10 +211,14 @@ def cut_windows(
         )
     span = spans.pop()
     by_stimulus = dict(iter(clips.groupby("stim_file", sort=False)))
-    left_out = {"off the run": 0, "not shown": 0, "stimulus not in the clip table": 0}
+    left_out = dict.fromkeys(
+        ("off the run", "not shown", "stimulus not in the clip table", "shared with another split"),
+        0,
+    )
     windows, rows, shown = [], [], {}
     for run in runs:
         turned = run.rolled(roll) if roll else run
+        cut: list[tuple[slice, tuple]] = []
         for event in run.events:
             stim_file, length = event["stim_file"], event["duration"]
             if stim_file not in by_stimulus:
@@ -220,13 +234,12 @@ def cut_windows(
                     left_out["off the run"] += 1
                     continue
                 part = slice(first, first + span)
-                windows.append(turned.bold[part].astype(np.float16))
-                rows.append(
-                    (
-                        *(clip.clip_id, stim_file, clip.onset, clip.split, run.label),
-                        *(shown[stim_file], float(turned.valid[part].mean())),
-                    )
-                )
+                trial = (clip.clip_id, stim_file, clip.onset, clip.split, run.label)
+                cut.append((part, (*trial, shown[stim_file], float(turned.valid[part].mean()))))
+        kept = _apart(cut, len(run.bold))
+        left_out["shared with another split"] += len(cut) - len(kept)
+        windows += [turned.bold[part].astype(np.float16) for part, _ in kept]
+        rows += [row for _, row in kept]
     if not windows:
         raise UserError(
             "clip table", f"none of its clips has a window in any run ({left_out})", "check splits"
@@ -234,6 +247,22 @@ def cut_windows(
     trials = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS[1:]))
     trials.insert(0, "trial", np.arange(len(trials)))
     return Windows(np.stack(windows), trials, {k: n for k, n in left_out.items() if n})
+
+
+def _apart(cut: list[tuple[slice, tuple]], volumes: int) -> list[tuple[slice, tuple]]:
+    """Windows of a run that share no volume with a window of a split that is kept before it.
+
+    Test is kept whole, then validation: where films of several splits follow each other in one
+    run, a train window must not hold what a test window reads.
+    """
+    split = TRIAL_COLUMNS.index("split") - 1  # rows have no trial number yet
+    owner = np.full(volumes, "", dtype=object)
+    for name in ("test", "validation", "train"):
+        for part, row in cut:
+            if row[split] == name:
+                free = owner[part] == ""
+                owner[part][free] = name
+    return [(part, row) for part, row in cut if (owner[part] == row[split]).all()]
 
 
 def first_showings(

@@ -145,7 +145,7 @@ class AlignSettings(Settings):
     """Closed-form readout, adaptors, CLIP loss."""
 
     rank: Count = Field(64, description="components of the video tokens that are read")
-    folds: Count = Field(4, description="cross-fitting folds over train stimuli")
+    folds: Annotated[int, Field(ge=2)] = Field(4, description="cross-fitting, by train stimuli")
     adaptor_width: Count = Field(32, description="bottleneck of the adaptors")
     fit: FitSettings = FitSettings(epochs=2, batch_size=64, lr=1e-3)
 
@@ -169,7 +169,7 @@ class TuneSettings(Settings):
     gap_weight: Annotated[float, Field(ge=0)] = Field(
         0.5, description="of the understanding gap beside the caption loss; 0 leaves it out"
     )
-    fit: FitSettings = FitSettings(epochs=2, batch_size=8, lr=1e-3)
+    fit: FitSettings = FitSettings(epochs=2, batch_size=8, lr=3e-4)
 
 
 class EvaluateSettings(Settings):
@@ -178,7 +178,9 @@ class EvaluateSettings(Settings):
     repeats: Literal["average", "single"] = Field(
         "average", description="a test clip is read from the mean over its showings, or from one"
     )
-    roll: float = Field(20.0, description="seconds; least shift of the rolled-BOLD floor")
+    roll: Annotated[float, Field(ge=20)] = Field(
+        20.0, description="seconds; least shift of the rolled-BOLD floor"
+    )
     block: float = Field(20.0, description="seconds; bootstrap blocks within a film")
     samples: Count = Field(1000, description="bootstrap resamples")
     sentence_model: Source = Field(
@@ -249,6 +251,8 @@ class Config(Settings):
             raise ValueError("subjects: one is named twice")
         if self.dataset == "bids" and self.bids_dir is None:
             raise ValueError("bids_dir: is needed for dataset: bids")
+        if len(self.splits.train) < 2:
+            raise ValueError("splits.train: cross-fitting needs two stimuli or more")
         if self.dataset == "phantom" and self.clips.duration != self.phantom.clip_seconds:
             raise ValueError("clips.duration: is not phantom.clip_seconds, the length of a scene")
         if "reference" in self.arms:
@@ -259,6 +263,8 @@ class Config(Settings):
             encoder = self.arm(arm).encoder
             if encoder.width % encoder.heads:
                 raise ValueError(f"arms.{arm}: encoder.width is no multiple of encoder.heads")
+            if encoder.width < encoder.patch**3:
+                raise ValueError(f"arms.{arm}: encoder.width is below encoder.patch cubed")
         return self
 
     def arm(self, name: str) -> Config:

@@ -22,6 +22,12 @@ def require(settings: Config) -> None:
         if missing:
             wrong = f"{', '.join(missing)}: the phantom has {known[0]} to {known[-1]}"
             raise UserError("splits", wrong, "correct the name or phantom.films")
+        seen = settings.phantom.films - settings.phantom.test_films
+        if set(settings.splits.test) - set(known[seen:]) or set(films) - set(
+            settings.splits.test
+        ) - set(known[:seen]):
+            wrong = f"the phantom's test films are {', '.join(known[seen:])}, and no others"
+            raise UserError("splits.test", wrong, "correct splits or phantom.test_films")
         return
     root = Path(settings.bids_dir or "")
     if not (root / "dataset_description.json").is_file():

@@ -32,6 +32,7 @@ KNOWN = {
         "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
     ),
 }
+SIDECAR = "video_llm.json"  # prompt and provenance beside the weights of a video-LLM
 PYPI = re.compile(
     r"^(?P<wheel>[A-Za-z0-9._-]+==[A-Za-z0-9.+!_-]+)(#sha256=(?P<digest>[0-9a-f]{64}))?$"
 )

@@ -84,13 +84,14 @@ else:
             gpu=0,
         params:
             source=SETTINGS.video_llm.source,
+            prompt=SETTINGS.video_llm.prompt,
             folder=where("models/video_llm"),
             code=code("fetch_model"),
         message:
             "Fetch the video-LLM, {params.source}"
         shell:
             "HF_HUB_OFFLINE=0 python $SCRIPTS/fetch_model.py --source {params.source:q} "
-            "--out {params.folder} > {log} 2>&1"
+            "--out {params.folder} --prompt {params.prompt:q} > {log} 2>&1"
 
 
 rule captions_human:

@@ -29,8 +29,6 @@ os.environ.update(
 MACHINE = os.cpu_count() or 1
 LIGHT = max(1, math.ceil((workflow.cores or MACHINE) / MACHINE))
 HEAVY = LIGHT * min(MACHINE, 8)
-# For jobs that come one a subject, so that several run side by side.
-SHARE = max(LIGHT, HEAVY // len(SETTINGS.subjects))
 # Snakemake exports a job's threads as OMP_NUM_THREADS; here it becomes cores that exist.
 shell.prefix(
     "set -euo pipefail; "

@@ -21,7 +21,7 @@ rule decode:
         "benchmarks/jobs/decode/{arm}/{cohort}/sub-{subject}.tsv"
     conda:
         "../envs/llm4brain.yaml"
-    threads: SHARE
+    threads: HEAVY
     resources:
         mem_mb=4000,
         runtime=120,

@@ -9,7 +9,7 @@ from llm4brain.align.stage import StageData, build, qformer_state, save
 from llm4brain.config import AdaptSettings
 from llm4brain.io import Arrays
 from llm4brain.provenance import record, sha256
-from llm4brain.training import machine, save_log
+from llm4brain.training import machine, save_log, seed_everything
 from llm4brain.video.videollm import VideoLLM
 
 
@@ -32,15 +32,15 @@ def main(
     chosen = AdaptSettings.model_validate_json(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
+    seed_everything(seed, "adapt")  # so does a critic
     data, before = StageData.load(subject, features, trials, video), Arrays(aligned)
-    llm, folds = VideoLLM.load(video_llm), before.meta["folds"]
+    llm, folds = VideoLLM.load(video_llm, device=accelerator.device), before.meta["folds"]
     state = qformer_state(before)
     aligner = build(data, BrainReader.load(before), llm, folds, chosen.member, state)
-    fitting = chosen.fit.model_copy(update={"epochs": 0} if chosen.member == "none" else {})
     identity = [made_by, *map(sha256, [*features, video, aligned])]
     folder = out.with_suffix(".checkpoint")
     stage = train_stage(
-        aligner, fitting, chosen.weight, seed, "adapt", folder, accelerator, identity
+        aligner, chosen.fit, chosen.weight, seed, "adapt", folder, accelerator, identity
     )
     save(out, aligner, stage, aligned, data, {"provenance": made_by, "folds": folds})
     save_log(stage.log, log, plot, f"Domain adaptation ({chosen.member})")

@@ -7,7 +7,7 @@ from llm4brain.align.aligner import train_stage
 from llm4brain.align.stage import StageData, build, new_reader, save
 from llm4brain.config import AlignSettings
 from llm4brain.provenance import record, sha256
-from llm4brain.training import machine, save_log
+from llm4brain.training import machine, save_log, seed_everything
 from llm4brain.video.videollm import VideoLLM
 
 
@@ -30,15 +30,18 @@ def main(
     chosen = AlignSettings.model_validate_json(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
+    seed_everything(seed, "align")  # adaptors begin at random
     data = StageData.load(subject, features, trials, video)
     reader = new_reader(data, pretrained, chosen.adaptor_width, chosen.rank)
-    aligner = build(data, reader, VideoLLM.load(video_llm), chosen.folds, "none")
+    aligner = build(
+        data, reader, VideoLLM.load(video_llm, device=accelerator.device), chosen.folds, "none"
+    )
     aligner.choose_gain()
     identity = [made_by, *map(sha256, [*features, video, pretrained])]
     folder = out.with_suffix(".checkpoint")
     stage = train_stage(aligner, chosen.fit, 0.0, seed, "align", folder, accelerator, identity)
     save(out, aligner, stage, pretrained, data, {"provenance": made_by, "folds": chosen.folds})
-    save_log(stage.log, log, plot, f"Alignment on {', '.join(subject)}")
+    save_log(stage.log.assign(gain=reader.gain), log, plot, f"Alignment on {', '.join(subject)}")
 
 
 if __name__ == "__main__":

@@ -51,17 +51,13 @@ def main(
     reader = BrainReader.load(Arrays(adapted))
     names, table = list(test.column("clip_id")), read_table(clips)
     inputs = {
-        "model": ("model", test.windows),
-        "rolled": (
-            "floor",
-            rolled(Arrays(bold), table, window, chosen.roll, names, chosen.repeats),
+        ("model", "model"): test.windows,
+        ("rolled", "floor"): rolled(
+            Arrays(bold), table, window, chosen.roll, names, chosen.repeats
         ),
-        "noise": ("floor", noise_like(train.windows, len(names), seed)),
+        ("noise", "floor"): noise_like(train.windows, len(names), (seed, *subject.encode())),
     }
-    found = [
-        decode(name, kind, windows, subject, reader, llm, tokens)
-        for name, (kind, windows) in inputs.items()
-    ]
+    found = decode(inputs, subject, reader, llm, tokens)
     said = [
         pd.DataFrame({"clip_id": names, "system": d.system, "kind": d.kind, "text": d.texts})
         for d in found

@@ -42,6 +42,7 @@ def main(
         sentence_encoder(sentence_model),
         chosen,
         seed,
+        author="video" if source == "generated" else None,
     )
     for system, table in scores.predictions.items():
         write_table(predictions / f"{system}.tsv", table)

@@ -77,6 +77,12 @@ def test_out_of_fold_readings_never_saw_their_stimulus(data):
     ).dual(poisoned[folds != 1], fitted.penalty)
     assert np.allclose(fitted.fold_dual[1, folds != 1], again)
     assert not fitted.fold_dual[1, folds == 1].any()
+    # With all else chosen as before, a fold's readings do not move with the fold's own targets.
+    kernel = coupled(x @ x.T, subjects, subjects, fitted.coupling)
+    own = fitted.out_of_fold[folds == 1]
+    assert np.allclose(own, kernel[np.ix_(folds == 1, folds != 1)] @ again)
+    within = kernel[folds == 1] @ Spectrum.of(kernel).dual(poisoned, fitted.penalty)
+    assert not np.allclose(own, within)
 
 
 def test_folds_are_whole_stimuli():

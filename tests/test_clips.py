@@ -162,7 +162,7 @@ def test_one_row_a_clip_and_one_row_a_run_give_the_same_windows():
     split = Splits(train=["1.mp4"], validation=["2.mp4"], test=["3.mp4"])
     short, _ = clip_table({"1.mp4": 4.0, "2.mp4": 4.0, "3.mp4": 4.0}, split, 4.0)
     rows = [(6.0, 4.0, "1.mp4"), (10.0, 4.0, "2.mp4"), (14.0, 4.0, "3.mp4")]
-    apart = cut_windows([run(rows)], short, SETTINGS)
+    apart = cut_windows([run(rows)], short.assign(split="test"), SETTINGS)
     np.testing.assert_array_equal(whole.windows, apart.windows)
 
 
@@ -213,6 +213,26 @@ def test_rolling_turns_bold_within_its_run_by_at_least_the_seconds():
     pd.testing.assert_frame_equal(plain.trials, rolled.trials)
     np.testing.assert_array_equal(rolled.windows[8, 0, 0], plain.windows[8, 0, 0] - 14)
     assert one.rolled(-20.0).bold[0, 0] == 14
+
+
+def test_a_run_too_short_to_be_turned_is_refused():
+    with pytest.raises(UserError, match="cannot be turned by 20 s"):
+        run([(0.0, 40.0, "a.mp4")], volumes=19).rolled(20.0)
+
+
+def test_no_window_of_train_holds_a_volume_that_test_reads():
+    # Films follow each other in one run: the windows of a's last clips reach into those of c.
+    both = [(0.0, 40.0, "a.mp4"), (40.0, 12.0, "sub dir/c.mp4")]
+    made = cut_windows([run(both)], table(), SETTINGS)
+    read = {
+        split: {
+            v for row in made.windows[(made.trials["split"] == split).to_numpy()] for v in row[:, 0]
+        }
+        for split in ("train", "test")
+    }
+    assert not read["train"] & read["test"]
+    assert made.trials["split"].tolist().count("test") == 3
+    assert made.left_out == {"shared with another split": 1}
 
 
 def test_runs_of_different_tr():

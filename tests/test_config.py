@@ -54,7 +54,7 @@ def test_every_shipped_file_holds_over_the_default(path):
         ({"splits": {"train": ["a"], "validation": [], "test": ["c"]}}, "validation names no"),
         ({"video_llm": {"source": "somewhere"}}, "video_llm.source"),
         ({"arms": {"x": {"clips": {"lag": 3}}}}, "arms.x.clips"),
-        ({"arms": {"x": {"encoder": {"widht": 3}}}}, "arms.x: widht"),
+        ({"arms": {"x": {"encoder": {"widht": 3}}}}, "arms.x.encoder.widht: there is no such key"),
         ({"arms": {"x": None}}, "arms.x"),
         ({"arms": {"x": {"encoder": None}}}, "arms.x.encoder"),
         ({"arms": {"reference": {}}}, "arms.reference"),
@@ -87,11 +87,11 @@ def test_a_missing_file_is_one_line(tmp_path):
 
 def test_an_arm_lays_its_own_settings_over_the_shared():
     raw = default() | {
-        "arms": {"full": {}, "small": {"encoder": {"width": 24, "fit": {"lr": 0.5}}}}
+        "arms": {"full": {}, "small": {"encoder": {"width": 48, "fit": {"lr": 0.5}}}}
     }
     settings = config.check(raw)
     small = settings.arm("small")
-    assert (small.encoder.width, small.encoder.fit.lr) == (24, 0.5)
+    assert (small.encoder.width, small.encoder.fit.lr) == (48, 0.5)
     assert small.encoder.blocks == settings.encoder.blocks
     assert small.encoder.fit.epochs == settings.encoder.fit.epochs
     assert small.tune == settings.tune
@@ -100,9 +100,9 @@ def test_an_arm_lays_its_own_settings_over_the_shared():
 
 def test_later_files_lie_over_earlier_ones(tmp_path):
     path = tmp_path / "over.yaml"
-    path.write_text("encoder: {width: 24}\n")
+    path.write_text("encoder: {width: 48}\n")
     settings = config.load(ROOT / "config.yaml", path)
-    assert settings.encoder.width == 24
+    assert settings.encoder.width == 48
     assert settings.encoder.heads == config.load(ROOT / "config.yaml").encoder.heads
 
 

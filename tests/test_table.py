@@ -130,6 +130,20 @@ def test_empty_captions_are_scored(parts):
     assert found.systems["model"]["similarity"] == 0
 
 
+def test_nobody_scores_the_words_that_are_the_references(parts):
+    decoded, readings, captions = parts
+    found = score(
+        decoded, [(readings, NAMES)], captions, "01", bag, SETTINGS, 0, author="video"
+    ).systems  # fmt: skip
+    assert found["video"]["cider"] is None
+    assert found["video"]["top1"] == 100
+    shared = {"subject": "01", "references": "generated", "data": "measured"}
+    table = table1({"a": {**shared, "systems": found}}).set_index(["system", "subject"])
+    for row in (("video", "01"), ("video", "mean")):
+        assert table.loc[row, "cider"] == table.loc[row, "similarity"] == "n/a"
+        assert table.loc[row, "top1"] == "100.00"
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [

@@ -28,7 +28,9 @@ from llm4brain.brain.cohort import Cohort
 from llm4brain.config import DomainMember, FitSettings
 from llm4brain.training import fit, seed_everything
 
-GAINS = (0.01, 0.03, 0.1, 0.3, 1.0)  # of what SC-MBM adds to the linear patch code
+GAINS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)  # of what SC-MBM adds to the linear patch code
+
+ALIKE = 0.9  # correlation of video readings above which clips count as showing the same
 
 
 class VideoSide(nn.Module):
@@ -164,7 +166,7 @@ class Aligner(nn.Module):
             rows = torch.from_numpy(np.flatnonzero(keys[samples] == key)).to(out.device)
             fold, subject = key.split(" ", 1)
             weight = self._fold_weights[int(fold)][subject]
-            out = out.index_copy(0, rows, centred[rows] @ weight)
+            out = out.index_copy(0, rows, (centred[rows] @ weight).float())
         return out
 
     def loss(self, batch: np.ndarray, weight: float) -> dict[str, Tensor]:
@@ -178,7 +180,7 @@ class Aligner(nn.Module):
         axes = torch.from_numpy(self.reader.basis.axes).to(device)
         video = (self.video(self.clips[batch]) - mean) @ axes.T
         frozen = torch.from_numpy(np.asarray(self.targets[batch], dtype=np.float32)).to(device)
-        clip = self.clip_loss(brain, video, same_clips(frozen, 0.95))
+        clip = self.clip_loss(brain, video, same_clips(frozen, ALIKE))
         numbers = torch.from_numpy(np.searchsorted(self.names, self.subjects[batch])).to(device)
         shown = Batch(windows, brain, numbers, lambda view: self.read(view, batch))
         domain = self.domain(shown)

@@ -61,7 +61,8 @@ class BrainReader(nn.Module):
         out = np.empty((len(windows), len(self.mean)), dtype=np.float32)
         for i in range(0, len(windows), batch):
             part = torch.from_numpy(windows[i : i + batch]).to(device)
-            out[i : i + batch] = self.features(part).float().cpu().numpy()
+            with torch.autocast(device.type, enabled=False):  # wherever it is called from
+                out[i : i + batch] = self.features(part).cpu().numpy()
         return out
 
     def components(self, windows: np.ndarray, subjects: np.ndarray) -> np.ndarray:

@@ -107,7 +107,9 @@ def save(
     `train_clips`/`train_subjects` in meta.
     """
     reader = aligner.reader
-    extra = {f"qformer.{k}": v.numpy() for k, v in aligner.video.adaptors.state_dict().items()}
+    extra = {
+        f"qformer.{k}": v.cpu().numpy() for k, v in aligner.video.adaptors.state_dict().items()
+    }
     validation = reader.components(data.validation.windows, aligner.val_subjects)
     extra |= {
         "train.out_of_fold": stage.readout.out_of_fold.astype(np.float32),

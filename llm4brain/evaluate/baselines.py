@@ -127,6 +127,7 @@ def fit_ridge(
     validation: np.ndarray,
     validation_tokens: np.ndarray,
     penalties: np.ndarray = PENALTIES,
+    scale: bool = True,
 ) -> Ridge:
     """Fit on train windows alone; the penalty is the one that reads validation clips best.
 
@@ -137,6 +138,8 @@ def fit_ridge(
         train_tokens: shape (n, D).
         validation: shape (m, volumes, voxels).
         validation_tokens: shape (m, D).
+        scale: give voxels equal variance. BOLD is z-scored a run, so what variance is left after
+            averaging over showings tells signal from noise.
 
     Raises:
         UserError: windows and tokens are not of the same clips, or of different sizes.
@@ -145,7 +148,7 @@ def fit_ridge(
         if len(windows) != len(tokens) or windows.shape[1:] != train.shape[1:]:
             wrong = f"windows {windows.shape} and video tokens {tokens.shape} do not fit"
             raise UserError("features", wrong, "make the features anew")
-    scaler = StandardScaler().fit(_flat(train))
+    scaler = StandardScaler(with_std=scale).fit(_flat(train))
     scaled = scaler.transform(_flat(train))
     centre = train_tokens.mean(axis=0, dtype=np.float64)
     values, vectors = np.linalg.eigh((scaled @ scaled.T).astype(np.float64))
@@ -186,8 +189,11 @@ def best_ridge(
         Name of the form, and the ridge that reads windows brought into it.
     """
     fits = {
-        name: fit_ridge(form(train), train_tokens, form(validation), validation_tokens)
+        (name, scale): fit_ridge(
+            form(train), train_tokens, form(validation), validation_tokens, scale=scale
+        )
         for name, form in FORMS.items()
+        for scale in (False, True)
     }
-    best = max(fits, key=lambda name: fits[name].validation.max())
-    return best, fits[best]
+    best = max(fits, key=lambda key: fits[key].validation.max())
+    return best[0], fits[best]

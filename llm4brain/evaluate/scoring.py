@@ -14,7 +14,7 @@ from llm4brain.config import EvaluateSettings
 from llm4brain.errors import UserError
 from llm4brain.evaluate import bootstrap
 from llm4brain.evaluate.captions import caption_metrics, caption_statistics
-from llm4brain.evaluate.names import CENTRE, COMPARED, KINDS, METRICS, TRUTH
+from llm4brain.evaluate.names import CAPTION_METRICS, CENTRE, COMPARED, KINDS, METRICS, TRUTH
 from llm4brain.evaluate.references import references_of
 from llm4brain.evaluate.retrieval import chance, retrieval
 from llm4brain.evaluate.similarity import Encoder, similarity
@@ -100,6 +100,7 @@ def score(
     encode: Encoder,
     settings: EvaluateSettings,
     seed: int,
+    author: str | None = None,
 ) -> Scores:
     """Score all systems of a subject on the same clips, references and resamples.
 
@@ -112,6 +113,7 @@ def score(
         encode: see `llm4brain.evaluate.similarity.sentence_encoder`.
         settings: block length and number of resamples.
         seed: of the resamples.
+        author: the system that wrote the references, if one did: its words are scored by nobody.
 
     Raises:
         UserError: systems, readings or references are not of the same clips.
@@ -153,6 +155,9 @@ def score(
         systems[name] = {"kind": kind, "n_clips": len(clip_ids)}
         for metric in METRICS:
             systems[name] |= summary(corpora[name][metric], metric)
+    if author in systems:
+        for metric in (*CAPTION_METRICS, "similarity"):
+            systems[author] |= {metric: None, f"{metric}_low": None, f"{metric}_high": None}
     differences = {
         model: {
             other: {

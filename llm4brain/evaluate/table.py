@@ -82,9 +82,14 @@ def _means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for system in dict.fromkeys(row["system"] for row in rows):
         own = [row for row in rows if row["system"] == system]
         mean = dict(own[0]) | {"subject": MEAN, "n_clips": sum(row["n_clips"] for row in own)}
-        mean |= {m: float(np.mean([row[m] for row in own])) for m in METRICS}
+        mean |= {m: _mean([row[m] for row in own]) for m in METRICS}
         result.append(mean | dict.fromkeys(ENDS))
     return result
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
 
 
 def summary(table: pd.DataFrame) -> str:

@@ -43,7 +43,7 @@ def rolled(
     return windows[[place[name] for name in names]]
 
 
-def noise_like(windows: np.ndarray, number: int, seed: int) -> np.ndarray:
+def noise_like(windows: np.ndarray, number: int, seed: int | tuple[int, ...]) -> np.ndarray:
     """`number` windows of Gaussian noise with each voxel's mean and standard deviation.
 
     Args:

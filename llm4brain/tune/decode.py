@@ -5,6 +5,7 @@ No caption is among what these functions get: what they return rests on BOLD alo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,16 +32,24 @@ class Decoded:
 
 
 def decode(
-    system: str,
-    kind: str,
-    windows: np.ndarray,
+    inputs: Mapping[tuple[str, str], np.ndarray],
     subject: str,
     reader: BrainReader,
     llm: VideoLLM,
     max_new_tokens: int,
-) -> Decoded:
-    """Read windows (clips, T, voxels) of one subject as text."""
-    subjects = np.full(len(windows), subject)
-    z_f = reader.query_tokens(reader.components(windows, subjects))
-    texts = llm.generate(torch.from_numpy(z_f), max_new_tokens)
-    return Decoded(system, kind, texts, z_f.reshape(len(z_f), -1))
+) -> list[Decoded]:
+    """Read one subject's windows as text.
+
+    Args:
+        inputs: (system, kind) -> windows (clips, T, voxels). All are generated together: a batch
+            costs little more than one row, since the weights are read once for all.
+    """
+    z_f = [
+        reader.query_tokens(reader.components(windows, np.full(len(windows), subject)))
+        for windows in inputs.values()
+    ]
+    texts = iter(llm.generate(torch.from_numpy(np.concatenate(z_f)), max_new_tokens))
+    return [
+        Decoded(system, kind, [next(texts) for _ in tokens], tokens.reshape(len(tokens), -1))
+        for (system, kind), tokens in zip(inputs, z_f, strict=True)
+    ]

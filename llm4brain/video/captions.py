@@ -44,12 +44,14 @@ def generated_captions(
     Returns:
         clip_id, caption, source; one row a clip, in the order of `clips`.
     """
-    texts: dict[str, str] = {}
+    names: list[str] = []
+    tokens = []
     for group, pixels in film_pixels(model, clips, stimuli, frames):
+        names += group["clip_id"].tolist()
         with torch.no_grad():
             # Rounded as the features are stored, so that both read the same tokens.
-            tokens = model.video_tokens(model.vit_tokens(pixels).half().float())
-        texts |= dict(zip(group["clip_id"], model.generate(tokens, max_new_tokens), strict=True))
+            tokens.append(model.video_tokens(model.vit_tokens(pixels).half().float()))
+    texts = dict(zip(names, model.generate(torch.cat(tokens), max_new_tokens), strict=True))
     rows = [(clip, texts[clip], source) for clip in clips["clip_id"]]
     return pd.DataFrame(rows, columns=["clip_id", "caption", "source"])
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from llm4brain.errors import UserError
 
+GRACE = 0.1  # s; containers round their durations, and the clip table grants as much
+
 
 def frame_times(onset: float, duration: float, frames: int) -> np.ndarray:
     """Times of `frames` evenly spaced frames, each in the middle of its share of the clip.
@@ -45,9 +47,8 @@ def film_frames(path: Path, clips: Sequence[tuple[float, float]], frames: int) -
     if not count or not fps > 0:
         raise UserError(path, "holds no frames", _AGAIN)
     wanted = np.array([frame_times(onset, length, frames) for onset, length in clips])
-    # Half a frame of grace: containers round their durations.
     for onset, length in clips:
-        if onset < 0 or onset + length > (count + 0.5) / fps:
+        if onset < 0 or onset + length > count / fps + GRACE:
             raise UserError(
                 path,
                 f"lasts {count / fps:g} s, so has no clip from {onset:g} to {onset + length:g} s",

@@ -16,10 +16,11 @@ from torch import Tensor
 from llm4brain.config import VideoLLMSettings
 from llm4brain.errors import UserError
 from llm4brain.io import write_json
+from llm4brain.sources import SIDECAR
 from llm4brain.training import fit
 from llm4brain.video.frames import film_frames
 from llm4brain.video.small import Contrast, Reading, Words, caption_loss, embedded
-from llm4brain.video.videollm import SIDECAR, VideoLLM
+from llm4brain.video.videollm import VideoLLM
 from llm4brain.video.written import film_captions
 
 HELD_OUT = 8  # every eighth film validates

@@ -21,8 +21,7 @@ from llm4brain.config import VideoLLMSettings
 from llm4brain.errors import UserError
 from llm4brain.io import read_json
 from llm4brain.provenance import sha256
-
-SIDECAR = "video_llm.json"  # prompt and provenance beside the weights
+from llm4brain.sources import SIDECAR
 
 
 class VideoLLM(nn.Module):
@@ -231,7 +230,7 @@ class VideoLLM(nn.Module):
         self,
         prefix: Tensor,
         max_new_tokens: int = VideoLLMSettings().max_new_tokens,
-        batch: int = 64,
+        batch: int = 256,
     ) -> list[str]:
         """Greedy, free-running reading of `prefix` (b, K, d), `batch` rows at a time."""
         texts: list[str] = []
