@@ -18,6 +18,8 @@ if PHANTOM:
             "benchmarks/jobs/phantom_stimuli.tsv"
         conda:
             "../envs/llm4brain.yaml"
+        # What follows is done two at a time; films and models that can wait fill the gaps.
+        priority: 2
         threads: LIGHT
         resources:
             mem_mb=1000,

@@ -84,6 +84,8 @@ class Aligner(nn.Module):
 
     def refit(self) -> float:
         """Solve the readout for the features as they now are; returns validation agreement."""
+        if self.readout is not None and self.reader.gain == 0:
+            return self.readout.validation  # adaptors move nothing that is read
         train, held_out = self._centred()
         self.readout = self._solve(train @ train.T, held_out @ train.T)
         features = train

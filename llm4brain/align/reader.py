@@ -51,6 +51,8 @@ class BrainReader(nn.Module):
         a gain chosen on validation takes from it what helps.
         """
         code = self.encoder.code(windows)
+        if self.gain == 0:  # nothing of it would be left
+            return torch.cat([code.flatten(1), torch.zeros_like(code).flatten(1)], dim=1)
         added = self.encoder.tokens(windows) - code
         return torch.cat([code.flatten(1), self.gain * added.flatten(1)], dim=1)
 
