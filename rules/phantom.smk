@@ -16,10 +16,10 @@ if PHANTOM:
             "logs/phantom_stimuli.log",
         benchmark:
             "benchmarks/jobs/phantom_stimuli.tsv"
-        conda:
-            "../envs/llm4brain.yaml"
         # What follows is done two at a time; films and models that can wait fill the gaps.
         priority: 2
+        conda:
+            "../envs/llm4brain.yaml"
         threads: LIGHT
         resources:
             mem_mb=1000,
