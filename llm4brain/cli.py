@@ -1,4 +1,4 @@
-"""`llm4brain check` before a long run; `llm4brain settings` lists every key."""
+"""`llm4brain check` before a long run; `settings` and `schema` write what docs and editors read."""
 
 from __future__ import annotations
 
@@ -73,6 +73,20 @@ def _java() -> str:
 def settings() -> None:
     """Write docs/settings.md to standard output, from the models themselves."""
     sys.stdout.write(settings_page())
+
+
+@app.command()
+def schema() -> None:
+    """Write configs/schema.json to standard output: editors complete and check settings by it."""
+    sys.stdout.write(schema_text())
+
+
+def schema_text() -> str:
+    """The JSON schema of a file that is laid over config.yaml: every key may be left out."""
+    found = Config.model_json_schema()
+    for section in (found, *found["$defs"].values()):
+        section.pop("required", None)
+    return json.dumps(found, indent=1) + "\n"
 
 
 def settings_page() -> str:

@@ -110,7 +110,7 @@ class VideoLLMSettings(Settings):
     queries: Count = Field(4, description="query tokens a frame")
     prompt: str = Field("Describe the video.", description="given with every clip and reading")
     max_new_tokens: Count = Field(32, description="longest answer, tokens of the LLM")
-    contrast: FitSettings = FitSettings(epochs=12, batch_size=32, lr=1e-3)
+    contrast: FitSettings = FitSettings(epochs=16, batch_size=32, lr=1e-3)
     generate: FitSettings = FitSettings(epochs=1, batch_size=8, lr=2e-3)
 
 

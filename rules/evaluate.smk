@@ -181,7 +181,8 @@ rule table:
             subject=SETTINGS.subjects,
         ),
     output:
-        "results/table1.csv",
+        table="results/table1.csv",
+        leading="results/table1.json",
     log:
         "logs/table.log",
     benchmark:
@@ -199,7 +200,8 @@ rule table:
     message:
         "Write table 1"
     shell:
-        "python $SCRIPTS/table.py {params.metrics} --out {output} > {log} 2>&1"
+        "python $SCRIPTS/table.py {params.metrics} --out {output.table} "
+        "--leading-out {output.leading} > {log} 2>&1"
 
 
 rule figure:

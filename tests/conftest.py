@@ -15,6 +15,19 @@ from llm4brain.phantom.grammar import captions, every_scene
 ROOT = Path(__file__).parent.parent
 SNAKEMAKE = str(Path(sys.executable).with_name("snakemake"))
 TINY = ROOT / "configs" / "tiny.yaml"
+# Files of tests that run the chain: they begin first, so that none is alone at the end.
+LONG = ("test_null", "test_workflow")
+WORKER = "PYTEST_XDIST_WORKER" in os.environ
+if WORKER:  # each worker has one core: threads that outnumber cores slow torch down fourfold
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file on one worker, where they share its fixtures; long files first."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
 def snakemake(directory: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -25,7 +38,7 @@ def snakemake(directory: Path, *arguments: object) -> subprocess.CompletedProces
         p for p in os.environ["PATH"].split(os.pathsep) if Path(p) != Path(sys.executable).parent
     )
     return subprocess.run(
-        list(map(str, [*command, "--cores", 8, *arguments])),
+        list(map(str, [*command, "--cores", 1 if WORKER else 8, *arguments])),
         capture_output=True,
         text=True,
         env=environment,
@@ -33,16 +46,22 @@ def snakemake(directory: Path, *arguments: object) -> subprocess.CompletedProces
     )
 
 
+def counted(said: str) -> dict[str, int]:
+    """Jobs by rule, from what Snakemake says before it runs them."""
+    table = re.search(r"^job +count\n-+ +-+\n(.*?)^total", said, re.MULTILINE | re.DOTALL)
+    if table is None:
+        return {}
+    return {name: int(count) for name, count in (row.split() for row in table[1].splitlines())}
+
+
 def jobs(directory: Path, *arguments: object) -> dict[str, int]:
     """How many jobs of each rule a dry run would run."""
     done = snakemake(directory, "--dry-run", *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
     said = done.stdout + done.stderr
-    if "Nothing to be done" in said:
-        return {}
-    table = re.search(r"^job +count\n-+ +-+\n(.*?)^total", said, re.MULTILINE | re.DOTALL)
-    assert table, said
-    return {name: int(count) for name, count in (row.split() for row in table[1].splitlines())}
+    assert done.returncode == 0, said
+    found = counted(said)
+    assert found or "Nothing to be done" in said, said
+    return found
 
 
 def tiny_llm(folder: Path) -> Path:

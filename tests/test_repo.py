@@ -9,7 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from llm4brain.cli import settings_page
+from llm4brain.cli import schema_text, settings_page
 
 ROOT = Path(__file__).parent.parent
 tracked = subprocess.run(
@@ -117,3 +117,28 @@ def test_check_says_what_is_missing_on_one_line(tmp_path):
     assert done.stderr.count("\n") == 1
     assert "nowhere: is no BIDS data set" in done.stderr
     assert "FreeSurfer licence" in done.stderr
+
+
+def test_the_schema_is_in_step_and_every_shipped_file_names_it():
+    schema = ROOT / "configs" / "schema.json"
+    assert schema.read_text() == schema_text()  # llm4brain schema > configs/schema.json
+    for path in (ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))):
+        named = re.match(r"# yaml-language-server: \$schema=(\S+)\n", path.read_text())
+        assert (path.parent / named[1]).resolve() == schema, path
+
+
+def test_rules_are_formatted():
+    command = [sys.executable, "-m", "snakefmt", "--check", "Snakefile", "rules"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_kind_of_environment_is_made_from_the_lock():
+    made = {p.name: p.read_text() for p in (ROOT / "envs").iterdir() if p.suffix != ".sh"}
+    assert set(made) == {"llm4brain.yaml", "llm4brain.def", "Dockerfile"}
+    for name, text in made.items():
+        assert "requirements.lock" in text, name
+        assert re.search(r"python[=:]3\.11", text), name
+        # nothing beside the lock: no package is named on its own
+        assert not re.search(r"pip install (?!--no-cache-dir -r)", text), name
+    assert "-r requirements.lock" in (ROOT / "Makefile").read_text()

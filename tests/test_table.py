@@ -214,6 +214,7 @@ def test_the_script_ends_in_one_line_and_leaves_nothing_half_written(parts, tmp_
     write_json(good, metrics(scored(parts)))
     broken.write_text("{")
     command = [sys.executable, script, "--metrics", good, "--out", out]
+    command += ["--leading-out", tmp_path / "table1.json"]
     done = subprocess.run([*command, "--metrics", broken], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
@@ -222,3 +223,4 @@ def test_the_script_ends_in_one_line_and_leaves_nothing_half_written(parts, tmp_
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0
     assert out.exists()
+    assert (tmp_path / "table1.json").exists()

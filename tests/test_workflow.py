@@ -140,7 +140,7 @@ def test_a_video_llm_of_your_own_replaces_the_trained_one(tmp_path):
 
 
 def test_derivatives_that_exist_are_not_made(tmp_path):
-    splits = {"train": ["a.mp4"], "validation": ["b.mp4"], "test": ["c.mp4"]}
+    splits = {"train": ["a.mp4", "d.mp4"], "validation": ["b.mp4"], "test": ["c.mp4"]}
     data = bids_data_set(tmp_path / "raw", splits)
     done = tmp_path / "done"
     for s in ("01", "02", "03"):

@@ -92,6 +92,15 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if len(known) == len(values) else None
 
 
+def leading(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None]]]:
+    """System -> subject -> the metrics that lead, for tools that compare runs (`dvc metrics`)."""
+    found: dict[str, dict[str, dict[str, float | None]]] = {}
+    for row in table.to_dict("records"):
+        values = {m: None if row[m] == NO_NUMBER else float(row[m]) for m in COMPARED}
+        found.setdefault(row["system"], {})[row["subject"]] = values
+    return found
+
+
 def summary(table: pd.DataFrame) -> str:
     """The table for people who read a log: leading metrics first, intervals in brackets."""
     shown = table[["system", "kind", "subject", "n_clips"]].copy()
