@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,6 +22,18 @@ class Settings(BaseModel):
     """A frozen section that knows all its keys: a typo is an error, not a default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def given(cls, *texts: str) -> Self:
+        """The keys that a job was given, as one JSON object or several, and no others.
+
+        To read another one is an AttributeError and not its default: a job that uses a setting
+        which its rule does not watch would not run again when that setting changes.
+        """
+        part = cls.model_validate({key: v for t in texts for key, v in json.loads(t).items()})
+        for key in cls.model_fields.keys() - part.model_fields_set:
+            del part.__dict__[key]
+        return part
 
 
 class FitSettings(Settings):

@@ -9,8 +9,12 @@ from llm4brain.errors import UserError
 from llm4brain.phantom.plan import film_name
 
 
-def require(settings: Config) -> None:
+def require(settings: Config, *, raw: bool = True) -> None:
     """Films of the splits, the data set and derivatives that exist already.
+
+    Args:
+        settings: all of them.
+        raw: whether a raw data set has to be there.
 
     Raises:
         UserError: one line that names everything of a kind that is missing.
@@ -28,6 +32,8 @@ def require(settings: Config) -> None:
         ) - set(known[:seen]):
             wrong = f"the phantom's test films are {', '.join(known[seen:])}, and no others"
             raise UserError("splits.test", wrong, "correct splits or phantom.test_films")
+        return
+    if not raw:
         return
     root = Path(settings.bids_dir or "")
     if not (root / "dataset_description.json").is_file():

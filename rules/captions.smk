@@ -51,8 +51,8 @@ if SETTINGS.video_llm.source == "train":
             llm=where("models/llm"),
             films=where("data/video_films"),
             folder=where("models/video_llm"),
-            settings=settings("video_llm"),
-            clips=settings("clips", without=OF_BOLD),
+            settings=settings("video_llm", *SMALL),
+            clips=settings("clips", "frames"),
             seed=SETTINGS.seed,
             precision=SETTINGS.precision,
             code=code("video_llm"),
@@ -142,8 +142,8 @@ rule captions_generated:
     params:
         stimuli=where(BIDS / "stimuli"),
         model=where("models/video_llm"),
-        settings=settings("video_llm"),
-        clips=settings("clips", without=OF_BOLD),
+        settings=settings("video_llm", "max_new_tokens"),
+        clips=settings("clips", "frames"),
         precision=SETTINGS.precision,
         code=code("captions_generated"),
     message:

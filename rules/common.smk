@@ -5,6 +5,8 @@ import math
 import os
 from pathlib import Path
 
+import joblib
+
 from llm4brain.errors import UserError
 from llm4brain.phantom import plan
 from llm4brain.preprocess import names
@@ -26,7 +28,7 @@ os.environ.update(
 
 # `--cores 8` on a machine of 2: a light job then counts as 4, so that two of them run at once and
 # not eight; a heavy one takes the machine (up to 8 cores, beyond which these models gain little).
-MACHINE = os.cpu_count() or 1
+MACHINE = joblib.cpu_count()  # as many as a container, Slurm or taskset leave us
 LIGHT = max(1, math.ceil((workflow.cores or MACHINE) / MACHINE))
 HEAVY = LIGHT * min(MACHINE, 8)
 # Snakemake exports a job's threads as OMP_NUM_THREADS; here it becomes cores that exist.
@@ -45,21 +47,27 @@ BIDS = Path("data/phantom" if PHANTOM else SETTINGS.bids_dir)
 DERIVATIVES = Path(
     SETTINGS.derivatives or f"data/derivatives/{SETTINGS.preprocess.backend}"
 )
+# A colleague who pulled features and models from DVC, and has no raw data: what is there serves.
+NO_RAW = not PHANTOM and not BIDS.exists() and Path("data/clips.tsv").exists()
 TRAINED = ("model", "rolled", "noise")  # what decode says, in the words of each
 UNTRAINED = ("constant", "random", "ridge", "video")  # what reference says
 
 
-# What films do not depend on, so that an edit of it trains no video-LLM anew.
-OF_SCANS = ("repeats", "test_repeats", "lead_in", "lead_out", "tr", "voxel_mm", "snr")
-OF_BOLD = ("lag", "window")
+# What the phantom's scenes depend on, and how they are filmed.
+SCENES = ("films", "test_films", "clips_per_film", "clip_seconds")
+FILMED = ("fps", "frame_size", "captions_per_clip")
+SCANNED = ("repeats", "test_repeats", "lead_in", "lead_out", "tr", "voxel_mm", "snr")
+# What the small video-LLM is built and trained by.
+SMALL = ("image_size", "patch", "width", "vit_layers", "qformer_layers", "queries")
+SMALL += ("prompt", "contrast", "generate")
 
 
 # -- which settings: each job sees its own slice as JSON, so that other edits rerun nothing
 
 
-def settings(section, without=()):
-    """A section of the settings as JSON, less what the rule has no use for."""
-    return getattr(SETTINGS, section).model_dump_json(exclude=set(without))
+def settings(section, *keys):
+    """A section's keys as JSON, or all of it; a job that reads another key fails."""
+    return getattr(SETTINGS, section).model_dump_json(include=set(keys) or None)
 
 
 def of_arm(section):
@@ -146,6 +154,8 @@ def phantom_films(count):
 
 def recordings(subject):
     """The BOLD runs of a subject: what the phantom plans, or what the data set holds."""
+    if NO_RAW:
+        return []
     if PHANTOM:
         runs = plan.runs(SETTINGS.phantom, subject, SETTINGS.seed)
         stems = [f"sub-{subject}_task-film_run-{run.number:02d}" for run in runs]
@@ -172,6 +182,10 @@ def raw(subject):
 
 def events(subject):
     """The events of a subject's runs, and those at the data set's root that hold for all."""
+    if (
+        NO_RAW
+    ):  # Snakemake makes nothing of what is missing, and takes what stands as it is
+        return [f"{BIDS}/sub-{subject}"]
     if PHANTOM:
         return [
             f"{BIDS}/{run.folder}/{run.stem}_events.tsv" for run in RECORDINGS[subject]
@@ -194,6 +208,8 @@ def derivatives(subject):
     resolution = (
         dict(spaces).get(SETTINGS.bold.space) if backend == "fmriprep" else None
     )
+    if NO_RAW:
+        return [f"{BIDS}/sub-{subject}"]
     if SETTINGS.derivatives:
         here = DERIVATIVES.glob(
             f"sub-{subject}/**/func/*_space-{SETTINGS.bold.space}_*"
@@ -236,6 +252,21 @@ def source_files(source):
     return [str(file) for file in sorted(Path(rest).glob("*")) if file.is_file()]
 
 
+def made_before():
+    """What results/ holds already of the arms, cohorts and subjects of the settings."""
+    found = glob_wildcards("results/{arm}/{cohort}/sub-{subject}/metrics.json")
+    cells = [
+        f"results/{arm}/{cohort}/sub-{subject}/metrics.json"
+        for arm, cohort, subject in zip(*found, strict=True)
+        if subject in SETTINGS.subjects
+        and (
+            (arm in SETTINGS.arms and cohort in cohorts())
+            or (arm == "reference" and cohort == f"sub-{subject}")
+        )
+    ]
+    return [*cells, *(str(p) for p in [Path("results/table1.png")] if p.exists())]
+
+
 def subject_derivatives(wildcards):
     return derivatives(wildcards.subject)
 
@@ -250,4 +281,4 @@ def predictions(wildcards, output):
 
 
 def each_metrics(wildcards, input):
-    return [f"--metrics {path}" for path in input]
+    return [f"--metrics {path}" for path in input.metrics]

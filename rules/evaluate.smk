@@ -28,9 +28,9 @@ rule decode:
         gpu=1,
     params:
         video_llm=where("models/video_llm"),
-        settings=settings("evaluate"),
-        clips=settings("clips"),
-        video=settings("video_llm"),
+        settings=settings("evaluate", "repeats", "roll"),
+        clips=settings("clips", "lag", "window"),
+        video=settings("video_llm", "max_new_tokens"),
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
         code=code("decode"),
@@ -69,7 +69,7 @@ rule reference:
         runtime=30,
         gpu=0,
     params:
-        settings=settings("evaluate"),
+        settings=settings("evaluate", "repeats"),
         seed=SETTINGS.seed,
         code=code("reference"),
     message:
@@ -138,7 +138,7 @@ rule score:
         sentence=where("models/sentence"),
         source=SETTINGS.captions.score,
         simulated="--simulated" if PHANTOM else "",
-        settings=settings("evaluate"),
+        settings=settings("evaluate", "block", "samples"),
         seed=SETTINGS.seed,
         code=code("score"),
     message:
@@ -175,11 +175,14 @@ use rule score as score_reference with:
 
 rule table:
     input:
-        expand("results/full/all/sub-{subject}/metrics.json", subject=SETTINGS.subjects),
-        expand(
-            "results/reference/sub-{subject}/sub-{subject}/metrics.json",
-            subject=SETTINGS.subjects,
-        ),
+        metrics=[
+            *expand("results/full/all/sub-{s}/metrics.json", s=SETTINGS.subjects),
+            *expand(
+                "results/reference/sub-{s}/sub-{s}/metrics.json", s=SETTINGS.subjects
+            ),
+        ],
+        # not read: with it the data set that the table is about stands whole
+        about="data/phantom/participants.tsv" if PHANTOM else [],
     output:
         table="results/table1.csv",
         leading="results/table1.json",

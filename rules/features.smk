@@ -20,7 +20,7 @@ rule bold_features:
         runtime=30,
         gpu=0,
     params:
-        settings=settings("clips"),
+        settings=settings("clips", "lag", "window"),
         code=code("bold_features"),
     message:
         "Cut the BOLD of sub-{wildcards.subject} into windows, one a clip shown"
@@ -52,7 +52,7 @@ rule video_features:
         stimuli=where(BIDS / "stimuli"),
         model=where("models/video_llm"),
         source=SETTINGS.video_llm.source,
-        clips=settings("clips", without=OF_BOLD),
+        clips=settings("clips", "frames"),
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
         code=code("video_features"),

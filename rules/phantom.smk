@@ -2,20 +2,70 @@
 
 if PHANTOM:
 
-    rule phantom_stimuli:
+    # Apart from all that others read, so that one more subject makes nothing anew of the rest.
+    rule phantom_participants:
         output:
-            "data/phantom/dataset_description.json",
             "data/phantom/participants.tsv",
             "data/phantom/participants.json",
+        log:
+            "logs/phantom_participants.log",
+        benchmark:
+            "benchmarks/jobs/phantom_participants.tsv"
+        conda:
+            "../envs/llm4brain.yaml"
+        threads: LIGHT
+        resources:
+            mem_mb=500,
+            runtime=10,
+            gpu=0,
+        params:
+            folder=where("data/phantom"),
+            subjects=expand("--subjects {s}", s=SETTINGS.subjects),
+            code=code("phantom_participants"),
+        message:
+            "List the simulated subjects"
+        shell:
+            "python $SCRIPTS/phantom_participants.py --out-dir {params.folder} {params.subjects} "
+            "> {log} 2>&1"
+
+    rule phantom_description:
+        output:
+            "data/phantom/dataset_description.json",
             "data/phantom/README",
+        log:
+            "logs/phantom_description.log",
+        benchmark:
+            "benchmarks/jobs/phantom_description.tsv"
+        priority: 2
+        conda:
+            "../envs/llm4brain.yaml"
+        threads: LIGHT
+        resources:
+            mem_mb=500,
+            runtime=10,
+            gpu=0,
+        params:
+            folder=where("data/phantom"),
+            settings=settings("phantom", *SCENES, *FILMED, *SCANNED),
+            seed=SETTINGS.seed,
+            code=code("phantom_description"),
+        message:
+            "Describe the simulated data set"
+        shell:
+            "python $SCRIPTS/phantom_description.py --out-dir {params.folder} "
+            "--settings {params.settings:q} --seed {params.seed} --code {params.code} "
+            "> {log} 2>&1"
+
+    rule phantom_films:
+        output:
             expand(
                 "data/phantom/stimuli/{file}",
                 file=phantom_films(SETTINGS.phantom.films),
             ),
         log:
-            "logs/phantom_stimuli.log",
+            "logs/phantom_films.log",
         benchmark:
-            "benchmarks/jobs/phantom_stimuli.tsv"
+            "benchmarks/jobs/phantom_films.tsv"
         # What follows is done two at a time; films and models that can wait fill the gaps.
         priority: 2
         conda:
@@ -26,15 +76,14 @@ if PHANTOM:
             runtime=10,
             gpu=0,
         params:
-            folder=where("data/phantom"),
-            settings=settings("phantom"),
-            subjects=expand("--subjects {s}", s=SETTINGS.subjects),
+            folder=where("data/phantom/stimuli"),
+            settings=settings("phantom", *SCENES, *FILMED),
             seed=SETTINGS.seed,
-            code=code("phantom_stimuli"),
+            code=code("phantom_films"),
         message:
             "Draw the films that the cohort watches, and caption them"
         shell:
-            "python $SCRIPTS/phantom_stimuli.py --out-dir {params.folder} {params.subjects} "
+            "python $SCRIPTS/phantom_films.py --out-dir {params.folder} "
             "--settings {params.settings:q} --seed {params.seed} --code {params.code} "
             "> {log} 2>&1"
 
@@ -59,7 +108,7 @@ if PHANTOM:
             gpu=0,
         params:
             folder=where("data/phantom"),
-            settings=settings("phantom"),
+            settings=settings("phantom", *SCENES, *SCANNED),
             seed=SETTINGS.seed,
             code=code("phantom_subject"),
         message:
@@ -93,7 +142,7 @@ if SETTINGS.video_llm.source == "train":
             gpu=0,
         params:
             folder=where("data/video_films"),
-            settings=settings("phantom", without=OF_SCANS),
+            settings=settings("phantom", *SCENES, *FILMED, "video_films"),
             seed=SETTINGS.seed,
             code=code("phantom_video_films"),
         message:

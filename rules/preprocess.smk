@@ -1,7 +1,7 @@
 """Raw BIDS -> derivatives under fMRIPrep's names -> one BOLD array a subject; the clip table."""
 
 # One rule a subject, because in real data the subjects' runs differ.
-if SETTINGS.derivatives is None:
+if SETTINGS.derivatives is None and not NO_RAW:
     for SUBJECT in SETTINGS.subjects:
         if SETTINGS.preprocess.backend == "minimal":
 
@@ -29,15 +29,13 @@ if SETTINGS.derivatives is None:
                     subject=SUBJECT,
                     bids=where(BIDS),
                     out=where(DERIVATIVES),
-                    settings=settings("preprocess"),
                     code=code("preprocess_minimal"),
                 message:
                     "Preprocess sub-{params.subject} (minimal, no substitute for fMRIPrep)"
                 shell:
                     "python $SCRIPTS/preprocess_minimal.py --bids {params.bids} "
                     "--subject {params.subject} --out {params.out} "
-                    "--settings {params.settings:q} --threads {threads} --code {params.code} "
-                    "> {log} 2>&1"
+                    "--threads {threads} --code {params.code} > {log} 2>&1"
 
         else:
 
@@ -65,7 +63,8 @@ if SETTINGS.derivatives is None:
                     bids=where(BIDS),
                     out=where(DERIVATIVES),
                     work=where(f"data/fmriprep_work/sub-{SUBJECT}"),
-                    settings=settings("preprocess"),
+                    settings=settings("preprocess", "output_spaces", "cifti", "image"),
+                    machine=where(settings("preprocess", "fs_license", "omp_threads")),
                     code=code("preprocess_fmriprep"),
                 message:
                     "Preprocess sub-{params.subject} with fMRIPrep (hours)"
@@ -73,7 +72,8 @@ if SETTINGS.derivatives is None:
                     "python $SCRIPTS/preprocess_fmriprep.py --bids {params.bids} "
                     "--subject {params.subject} --out {params.out} --work {params.work} "
                     "--mem-mb {resources.mem_mb} --settings {params.settings:q} "
-                    "--threads {threads} --code {params.code} > {log} 2>&1"
+                    "--machine {params.machine:q} --threads {threads} --code {params.code} "
+                    "> {log} 2>&1"
 
 
 rule clips:
@@ -95,7 +95,7 @@ rule clips:
     params:
         stimuli=where(BIDS / "stimuli"),
         splits=settings("splits"),
-        settings=settings("clips", without=(*OF_BOLD, "frames")),
+        settings=settings("clips", "duration"),
         code=code("clips"),
     message:
         "Cut the films into clips, split by whole films"

@@ -29,7 +29,7 @@ def main(
     precision: str,
     code: str,
 ) -> None:
-    chosen = AdaptSettings.model_validate_json(settings)
+    chosen = AdaptSettings.given(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
     seed_everything(seed, "adapt")  # so does a critic

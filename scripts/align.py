@@ -27,7 +27,7 @@ def main(
     precision: str,
     code: str,
 ) -> None:
-    chosen = AlignSettings.model_validate_json(settings)
+    chosen = AlignSettings.given(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
     seed_everything(seed, "align")  # adaptors begin at random

@@ -16,13 +16,13 @@ def main(
     derivatives: Path,
     subject: str,
     out: Path,
-    settings: str = "{}",
+    settings: str,
     seed: int = 0,
     threads: int = 1,
     precision: str = "auto",
     code: str = "",
 ) -> None:
-    chosen = BoldSettings.model_validate_json(settings)
+    chosen = BoldSettings.given(settings)
     with threadpool_limits(threads):
         made = subject_bold(bids, derivatives, subject, chosen)
     meta = made.meta | {"provenance": record(chosen.model_dump(mode="json"), code, seed)}

@@ -15,13 +15,13 @@ def main(
     clips: Path,
     out: Path,
     trials: Path,
-    settings: str = "{}",
+    settings: str,
     seed: int = 0,
     threads: int = 1,
     precision: str = "auto",
     code: str = "",
 ) -> None:
-    chosen, arrays = ClipSettings.model_validate_json(settings), Arrays(bold)
+    chosen, arrays = ClipSettings.given(settings), Arrays(bold)
     made = cut_windows(read_runs(arrays), read_table(clips, CLIP_COLUMNS), chosen)
     for reason, count in made.left_out.items():
         print(f"{count} showings left out: {reason}", file=sys.stderr)

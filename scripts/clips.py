@@ -13,7 +13,7 @@ def main(
     stimuli: Path,
     splits: str,
     out: Path,
-    settings: str = "{}",
+    settings: str,
     seed: int = 0,
     threads: int = 1,
     precision: str = "auto",
@@ -21,7 +21,7 @@ def main(
 ) -> None:
     split = Splits.model_validate_json(splits)
     names = [*split.train, *split.validation, *split.test]
-    duration = ClipSettings.model_validate_json(settings).duration
+    duration = ClipSettings.given(settings).duration
     table, rest = clip_table(stimulus_durations(stimuli, names), split, duration)
     for stim_file, seconds in rest.items():
         print(f"{stim_file}: its last {seconds:.1f} s are in no clip", file=sys.stderr)

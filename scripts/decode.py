@@ -39,9 +39,9 @@ def main(
     precision: str,
     code: str,
 ) -> None:
-    chosen = EvaluateSettings.model_validate_json(settings)
-    window = ClipSettings.model_validate_json(clip_settings)
-    tokens = VideoLLMSettings.model_validate_json(video_settings).max_new_tokens
+    chosen = EvaluateSettings.given(settings)
+    window = ClipSettings.given(clip_settings)
+    tokens = VideoLLMSettings.given(video_settings).max_new_tokens
     accelerator = machine(threads, precision)
     test = cohort.load([subject], [features], [trials], ("test",), chosen.repeats)
     train = cohort.load([subject], [features], [trials], ("train",))

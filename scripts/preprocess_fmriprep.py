@@ -13,13 +13,14 @@ def main(
     work: Path,
     mem_mb: int,
     out: Path,
-    settings: str = "{}",
+    settings: str,
+    machine: str,
     seed: int = 0,
     threads: int = 1,
     precision: str = "auto",
     code: str = "",
 ) -> None:
-    chosen = PreprocessSettings.model_validate_json(settings)
+    chosen = PreprocessSettings.given(settings, machine)
     preprocess_subject(bids, out, work, subject, chosen, threads=threads, mem_mb=mem_mb)
 
 

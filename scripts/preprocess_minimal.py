@@ -5,7 +5,6 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from llm4brain import steps
-from llm4brain.config import PreprocessSettings
 from llm4brain.preprocess.minimal import preprocess_subject
 
 
@@ -13,13 +12,11 @@ def main(
     bids: Path,
     subject: str,
     out: Path,
-    settings: str = "{}",
     seed: int = 0,
     threads: int = 1,
     precision: str = "auto",
     code: str = "",
 ) -> None:
-    PreprocessSettings.model_validate_json(settings)
     with threadpool_limits(threads):
         preprocess_subject(bids, out, subject)
 

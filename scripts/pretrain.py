@@ -23,7 +23,7 @@ def main(
     precision: str,
     code: str,
 ) -> None:
-    chosen = EncoderSettings.model_validate_json(settings)
+    chosen = EncoderSettings.given(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
     train = cohort.load(subject, features, trials, ("train",), repeats="every")

@@ -23,7 +23,7 @@ def main(
     seed: int,
     code: str,
 ) -> None:
-    chosen = EvaluateSettings.model_validate_json(settings)
+    chosen = EvaluateSettings.given(settings)
     table = read_table(clips, ("clip_id", "split"))
     known = read_table(captions, ("clip_id", "caption"))
     tokens = Arrays(video)

@@ -30,7 +30,7 @@ def main(
     code: str = "",
     simulated: bool = False,
 ) -> None:
-    chosen = EvaluateSettings.model_validate_json(settings)
+    chosen = EvaluateSettings.given(settings)
     torch.set_num_threads(threads)
     said = [read_table(path, ("clip_id", "system", "kind", "text")) for path in decoded]
     arrays = [Arrays(path) for path in readings]

@@ -29,7 +29,7 @@ def main(
     precision: str,
     code: str,
 ) -> None:
-    chosen = TuneSettings.model_validate_json(settings)
+    chosen = TuneSettings.given(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
     arrays = Arrays(adapted)

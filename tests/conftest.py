@@ -16,10 +16,14 @@ ROOT = Path(__file__).parent.parent
 SNAKEMAKE = str(Path(sys.executable).with_name("snakemake"))
 TINY = ROOT / "configs" / "tiny.yaml"
 # Files of tests that run the chain: they begin first, so that none is alone at the end.
-LONG = ("test_null", "test_workflow")
-WORKER = "PYTEST_XDIST_WORKER" in os.environ
-if WORKER:  # each worker has one core: threads that outnumber cores slow torch down fourfold
-    os.environ["OMP_NUM_THREADS"] = "1"
+LONG = ("test_dvc", "test_null", "test_workflow")
+if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+    # Workers share the cores out: threads that outnumber cores slow torch down fourfold.
+    worker = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+    cores = sorted(os.sched_getaffinity(0))
+    own = cores[worker :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])] or cores
+    os.sched_setaffinity(0, own)
+    os.environ["OMP_NUM_THREADS"] = str(len(own))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,7 +39,7 @@ def snakemake(directory: Path, *arguments: object) -> subprocess.CompletedProces
         p for p in os.environ["PATH"].split(os.pathsep) if Path(p) != Path(sys.executable).parent
     )
     return subprocess.run(
-        list(map(str, [*command, "--cores", 1 if WORKER else 8, *arguments])),
+        list(map(str, [*command, "--cores", 8, *arguments])),
         capture_output=True,
         text=True,
         env=environment,

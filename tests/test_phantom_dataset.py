@@ -13,7 +13,12 @@ import pytest
 from llm4brain.config import PhantomSettings
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays
-from llm4brain.phantom.dataset import write_stimuli, write_video_films
+from llm4brain.phantom.dataset import (
+    write_cohort_films,
+    write_description,
+    write_participants,
+    write_video_films,
+)
 from llm4brain.phantom.scans import write_subject
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -35,7 +40,9 @@ TINY = PhantomSettings(
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("phantom")
-    write_stimuli(root / "bids", TINY, ["01"], 7, {"seed": 7})
+    write_participants(root / "bids", ["01"])
+    write_description(root / "bids", {"seed": 7})
+    write_cohort_films(root / "bids" / "stimuli", TINY, 7)
     write_subject(root / "bids", root / "truth.safetensors", TINY, "01", 7, {"seed": 7})
     write_video_films(root / "video", TINY, 7, {"seed": 7})
     return root
@@ -60,8 +67,10 @@ def test_the_validator_finds_no_error(made):
 def test_scripts_make_the_same_bytes(made, tmp_path):
     """In processes of their own, so with other hash seeds and nothing cached."""
     common = ["--settings", TINY.model_dump_json(), "--seed", "7"]
+    write_participants(tmp_path / "bids", ["01"])
     for command in (
-        ["phantom_stimuli.py", "--out-dir", tmp_path / "bids", "--subjects", "01"],
+        ["phantom_description.py", "--out-dir", tmp_path / "bids"],
+        ["phantom_films.py", "--out-dir", tmp_path / "bids" / "stimuli"],
         [
             "phantom_subject.py", "--out-dir", tmp_path / "bids", "--subject", "01",
             "--truth", tmp_path / "truth.safetensors",
@@ -83,9 +92,10 @@ def test_scripts_make_the_same_bytes(made, tmp_path):
 
 
 def test_another_seed_is_another_cohort(made, tmp_path):
-    write_stimuli(tmp_path, TINY, ["01"], 8, {})
-    captions = "stimuli/film-01_captions.tsv"
-    assert (tmp_path / captions).read_text() != (made / "bids" / captions).read_text()
+    write_cohort_films(tmp_path, TINY, 8)
+    captions = "film-01_captions.tsv"
+    before = made / "bids" / "stimuli" / captions
+    assert (tmp_path / captions).read_text() != before.read_text()
 
 
 def test_headers_say_where_and_when(made):

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from conftest import ROOT, jobs, snakemake
 from llm4brain.provenance import sha256
 
 SHARED = {  # what every result stands on, whoever the subject is
-    "phantom_stimuli": 1,
+    "phantom_description": 1,
+    "phantom_films": 1,
     "phantom_video_films": 1,
     "fetch_llm": 1,
     "fetch_sentence_model": 1,
@@ -35,24 +37,40 @@ def subjects(*labels):
 TARGETS = {
     "results/full/all/sub-02/metrics.json": SHARED | subjects("01", "02", "03") | TRAINED | SAID,
     "results/full/sub-02/sub-02/metrics.json": SHARED | subjects("02") | TRAINED | SAID,
+    "results/full/sub-01/sub-03/metrics.json": SHARED | subjects("01", "03") | TRAINED | SAID,
     "results/reference/sub-02/sub-02/metrics.json": (
         SHARED | subjects("02") | {"reference": 1, "score_reference": 1}
     ),
     "data/bold/sub-03.safetensors": (
-        {"phantom_stimuli": 1, "phantom_subject": 1, "preprocess_minimal_03": 1, "bold": 1}
+        {
+            "phantom_description": 1, "phantom_films": 1, "phantom_subject": 1,
+            "preprocess_minimal_03": 1, "bold": 1,
+        }
     ),
     "results/table1.csv": (
         SHARED | subjects("01", "02", "03") | TRAINED
         | {"decode": 3, "score": 3, "reference": 3, "score_reference": 3, "table": 1}
+        | {"phantom_participants": 1}
     ),
 }  # fmt: skip
+TARGETS["refresh"] = TARGETS["results/table1.csv"] | {"refresh": 1}
+TARGETS["all"] = TARGETS["results/table1.csv"] | {"figure": 1, "all": 1}
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_target_runs_what_it_needs_and_nothing_else(tmp_path, target):
-    counted = jobs(tmp_path, target)
-    counted.pop("total", None)
-    assert counted == TARGETS[target]
+    assert jobs(tmp_path, target) == TARGETS[target]
+
+
+def test_without_a_target_all_is_made(tmp_path):
+    assert jobs(tmp_path) == TARGETS["all"]
+
+
+def test_every_target_of_the_readme_is_counted_here():
+    text = (ROOT / "README.md").read_text()
+    named = set(re.findall(r"snakemake --cores 8 (results/\S+?)`", text))
+    assert {"results/table1.png"} < named
+    assert named - {"results/table1.png"} <= set(TARGETS)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +173,35 @@ def test_derivatives_that_exist_are_not_made(tmp_path):
     over.write_text(yaml.safe_dump(own))
     counted = jobs(tmp_path / "run", "data/bold/sub-01.safetensors", "--configfile", over)
     assert counted == {"bold": 1}
+
+
+def test_features_and_models_serve_where_there_is_no_raw_data(tmp_path):
+    """As after `dvc pull` of a part; a data set that is missing with nothing pulled is an error."""
+    over = tmp_path / "over.yaml"
+    splits = {"train": ["a.mp4", "d.mp4"], "validation": ["b.mp4"], "test": ["c.mp4"]}
+    own = {"dataset": "bids", "bids_dir": "elsewhere", "splits": splits}
+    source = {"video_llm": {"source": "hub:some/model@main"}}
+    over.write_text(yaml.safe_dump(own | source))
+    trained = [
+        f"models/full/all/{name}"
+        for name in ("adapt.safetensors", "tune/adapter_model.safetensors")
+    ]
+    pulled = [
+        "clips.tsv",
+        "captions/human.tsv",
+        "features/video.safetensors",
+        "bold/sub-01.safetensors",
+    ]
+    pulled += ["features/sub-01.safetensors", "features/sub-01_trials.tsv"]
+    for name in (*trained, *(f"data/{name}" for name in pulled), "models/video_llm/config.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    cell = "results/full/all/sub-0{}/metrics.json"
+    found = jobs(tmp_path, cell.format(1), "--configfile", over)
+    assert found == {"decode": 1, "score": 1, "fetch_sentence_model": 1}
+    done = snakemake(tmp_path, "-n", cell.format(2), "--configfile", over)
+    assert done.returncode == 1
+    assert "elsewhere/sub-02" in done.stdout + done.stderr
 
 
 # -- what the rule files say
@@ -261,21 +308,70 @@ def test_after_a_run_nothing_is_to_be_done(tiny_run, tiny_settings):
     assert jobs(tiny_run, "--configfile", tiny_settings) == {}
 
 
+END = {"table": 1, "figure": 1, "all": 1}
+SPOKEN = {"decode": 2, "score": 2}
+COMPARED = {"reference": 2, "score_reference": 2}
+FROM_WINDOWS = {"bold_features": 2} | TRAINED | SPOKEN | COMPARED | END
+FROM_RAW = {"preprocess_minimal_01": 1, "preprocess_minimal_02": 1, "bold": 2} | FROM_WINDOWS
+
+
 @pytest.mark.parametrize(
     ("change", "rerun"),
     [
-        ("tune={lora_rank: 4}", {"tune", "decode", "score", "table", "figure", "all"}),
-        ("bold={fd_threshold: 0.5}", None),
+        ("evaluate={samples: 50}", {"score": 2, "score_reference": 2} | END),
+        ("evaluate={roll: 30}", SPOKEN | END),
+        ("tune={fit: {lr: 0.1}}", {"tune": 1} | SPOKEN | END),
+        ("adapt={member: none}", {"adapt": 1, "tune": 1} | SPOKEN | END),
+        ("clips={lag: 4}", FROM_WINDOWS),
+        ("bold={fd_threshold: 0.5}", {"bold": 2} | FROM_WINDOWS),
+        ("phantom={snr: 0.1}", {"phantom_description": 1, "phantom_subject": 2} | FROM_RAW),
+        (
+            "video_llm={max_new_tokens: 13}",
+            {"captions_generated": 1, "tune": 1} | SPOKEN | COMPARED | END,
+        ),
+        ("captions={train: human}", {"tune": 1} | SPOKEN | END),
+        ("preprocess={omp_threads: 3}", {}),
+        (
+            "subjects=['01', '02', '03']",
+            subjects("03") | {"phantom_participants": 1} | TRAINED
+            | {"decode": 3, "score": 3, "reference": 1, "score_reference": 1} | END,
+        ),
     ],
-)
+)  # fmt: skip
 def test_an_edited_setting_reruns_what_sees_it(tiny_run, tiny_settings, change, rerun):
-    counted = set(jobs(tiny_run, "--configfile", tiny_settings, "--config", change))
-    if rerun is None:  # all that follows from BOLD, and nothing of the films
-        films = {"phantom_stimuli", "video_llm", "video_features", "captions_generated", "clips"}
-        assert not films & counted
-        assert {"bold", "bold_features", "pretrain", "tune", "reference"} <= counted
-    else:
-        assert counted == rerun
+    found = jobs(tiny_run, "--configfile", tiny_settings, "--config", change)
+    assert found == rerun
+
+
+def test_one_step_again(tiny_run, tiny_settings):
+    found = jobs(tiny_run, "--configfile", tiny_settings, "-R", "tune")
+    assert found == {"tune": 1} | SPOKEN | END
+
+
+def test_one_subjects_bold_reruns_that_subject_and_what_is_trained_on_it(tiny_run, tiny_settings):
+    scan = next((tiny_run / "data/phantom/sub-02/func").glob("*_run-01_bold.nii.gz"))
+    models, results = tiny_run / "models" / "full", tiny_run / "results" / "full"
+    kept = scan.read_bytes()
+    scan.write_bytes(kept + b"more")  # Snakemake looks at the bytes, not into the scan
+    own = dict.fromkeys(("preprocess_minimal_02", "bold", "bold_features", "reference"), 1)
+    rerun = own | {"score_reference": 1} | TRAINED | SPOKEN
+    try:
+        assert jobs(tiny_run, "--configfile", tiny_settings) == rerun | END
+        one = "results/full/all/sub-01/metrics.json"
+        alone = {"preprocess_minimal_02", "bold", "bold_features"}
+        found = jobs(tiny_run, one, "--configfile", tiny_settings)
+        assert found == dict.fromkeys(alone, 1) | TRAINED | SAID
+        # what `dvc repro` asks for holds every result that was made, also those of no table
+        shutil.copytree(models / "all", models / "sub-02")
+        shutil.copytree(results / "all" / "sub-02", results / "sub-02" / "sub-02")
+        found = jobs(tiny_run, "refresh", "--configfile", tiny_settings)
+        twice = dict.fromkeys(TRAINED, 2) | dict.fromkeys(SAID, 3)
+        assert found == rerun | twice | {"table": 1, "figure": 1, "refresh": 1}
+    finally:
+        scan.write_bytes(kept)
+        shutil.rmtree(models / "sub-02", ignore_errors=True)
+        shutil.rmtree(results / "sub-02", ignore_errors=True)
+    assert jobs(tiny_run, "--configfile", tiny_settings) == {}
 
 
 def test_progress_and_logs_are_kept(tiny_run):

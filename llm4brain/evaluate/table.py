@@ -92,13 +92,14 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if len(known) == len(values) else None
 
 
-def leading(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None]]]:
-    """System -> subject -> the metrics that lead, for tools that compare runs (`dvc metrics`)."""
-    found: dict[str, dict[str, dict[str, float | None]]] = {}
-    for row in table.to_dict("records"):
-        values = {m: None if row[m] == NO_NUMBER else float(row[m]) for m in COMPARED}
-        found.setdefault(row["system"], {})[row["subject"]] = values
-    return found
+def leading(table: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+    """System -> the metrics that lead, mean over subjects: for `dvc metrics`, which lays them out
+    in one line."""
+    return {
+        row["system"]: {m: None if row[m] == NO_NUMBER else float(row[m]) for m in COMPARED}
+        for row in table.to_dict("records")
+        if row["subject"] == MEAN
+    }
 
 
 def summary(table: pd.DataFrame) -> str:

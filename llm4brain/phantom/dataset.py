@@ -33,20 +33,25 @@ In events.tsv one row is one film; `stim_file` is relative to stimuli/.
 """
 
 
-def write_stimuli(
-    folder: str | Path, settings: PhantomSettings, subjects: list[str], seed: int, record: Any
-) -> None:
-    """Write all of the data set that belongs to no subject: description, films, captions.
+def write_participants(folder: str | Path, subjects: list[str]) -> None:
+    """Write who is in the data set, by their labels, at its root."""
+    folder = Path(folder)
+    people = pd.DataFrame({"participant_id": [f"sub-{s}" for s in subjects], "species": "phantom"})
+    write_table(folder / "participants.tsv", people)
+    write_json(
+        folder / "participants.json",
+        {"species": {"Description": "phantom: simulated, after the MNI152 template (human)"}},
+    )
+
+
+def write_description(folder: str | Path, record: Any) -> None:
+    """Write what a BIDS data set has at its root beside its participants: description, README.
 
     Args:
         folder: root of the data set.
-        settings: the phantom's section of the configuration.
-        subjects: labels of those who will be in it.
-        seed: the configuration's seed.
         record: what made it (`llm4brain.provenance.record`).
     """
     folder = Path(folder)
-    films = cohort_films(settings, seed)
     write_json(
         folder / "dataset_description.json",
         {
@@ -68,13 +73,18 @@ def write_stimuli(
     )
     with whole(folder / "README") as partial:
         partial.write_text(_README)
-    people = pd.DataFrame({"participant_id": [f"sub-{s}" for s in subjects], "species": "phantom"})
-    write_table(folder / "participants.tsv", people)
-    write_json(
-        folder / "participants.json",
-        {"species": {"Description": "phantom: simulated, after the MNI152 template (human)"}},
-    )
-    _write_films(folder / "stimuli", films, settings, settings.fps, f"cohort {seed}")
+
+
+def write_cohort_films(folder: str | Path, settings: PhantomSettings, seed: int) -> None:
+    """Write the films that the cohort watches, and their captions.
+
+    Args:
+        folder: the data set's `stimuli/`.
+        settings: the phantom's section of the configuration.
+        seed: the configuration's seed.
+    """
+    films = cohort_films(settings, seed)
+    _write_films(Path(folder), films, settings, settings.fps, f"cohort {seed}")
 
 
 def write_video_films(

@@ -32,8 +32,10 @@ def film_name(index: int) -> str:
     return f"film-{index + 1:02d}.mp4"
 
 
-def _pools(settings: PhantomSettings, seed: int) -> tuple[list[Scene], list[Scene], list[Scene]]:
-    """Scenes of train, test and video films: three sets with no combination in common."""
+def _pools(
+    settings: PhantomSettings, seed: int, more: int = 0
+) -> tuple[list[Scene], list[Scene], list[Scene]]:
+    """Scenes of train films, of test films, and `more`: three sets that share no combination."""
     if settings.test_films >= settings.films:
         raise UserError(
             "phantom.test_films", "leaves no film to train on", "lower it or raise films"
@@ -44,14 +46,13 @@ def _pools(settings: PhantomSettings, seed: int) -> tuple[list[Scene], list[Scen
     train = (settings.films - settings.test_films) * clips
     fresh = max(1, round(train * (1 - SHOWN_AGAIN)))
     test = settings.test_films * clips
-    video = settings.video_films * clips
-    if fresh + test + video > len(scenes):
+    if fresh + test + more > len(scenes):
         raise UserError(
             "phantom",
-            f"{fresh + test + video} different scenes are wanted, the grammar has {len(scenes)}",
+            f"{fresh + test + more} different scenes are wanted, the grammar has {len(scenes)}",
             "lower films, video_films or clips_per_film",
         )
-    return scenes[:fresh], scenes[fresh : fresh + test], scenes[fresh + test :][:video]
+    return scenes[:fresh], scenes[fresh : fresh + test], scenes[fresh + test :][:more]
 
 
 def cohort_films(settings: PhantomSettings, seed: int) -> dict[str, list[Scene]]:
@@ -77,7 +78,7 @@ def cohort_films(settings: PhantomSettings, seed: int) -> dict[str, list[Scene]]
 
 def video_films(settings: PhantomSettings, seed: int) -> dict[str, list[Scene]]:
     """Scenes of each film that trains the small video-LLM; none is in any cohort film."""
-    scenes = _pools(settings, seed)[2]
+    scenes = _pools(settings, seed, more=settings.video_films * settings.clips_per_film)[2]
     return {
         film_name(i): scenes[i * settings.clips_per_film : (i + 1) * settings.clips_per_film]
         for i in range(settings.video_films)

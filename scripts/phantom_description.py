@@ -1,0 +1,17 @@
+"""What stands at the root of the phantom's BIDS data set: description and README."""
+
+from pathlib import Path
+
+from llm4brain import steps
+from llm4brain.config import PhantomSettings
+from llm4brain.phantom.dataset import write_description
+from llm4brain.provenance import record
+
+
+def main(out_dir: Path, settings: str, seed: int = 0, code: str = "") -> None:
+    phantom = PhantomSettings.given(settings)
+    write_description(out_dir, record(phantom.model_dump(), code, seed))
+
+
+if __name__ == "__main__":
+    steps.run(main)

@@ -1,0 +1,271 @@
+"""DVC and Snakemake as one state: in no way of going on is a result older than what made it.
+
+Each scenario is a throw-away clone of one base, whose data, models and results were made by
+`dvc repro` at the tiny size and pushed to a remote on disk. The bytes of table 1 are compared with
+those of runs from scratch: the base's own, and one with other settings (`scratch`).
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import yaml
+from conftest import ROOT, counted
+
+from llm4brain.provenance import sha256
+
+BIN = Path(sys.executable).parent
+TABLE = Path("results/table1.csv")
+CELL = "results/full/all/sub-02/metrics.json"
+# What an edit of `evaluate.block` reruns in a cohort of two.
+AGAIN = {"score": 2, "score_reference": 2, "table": 1}
+WHO = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_CONFIG_NOSYSTEM": "1"}
+WHO |= {"GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
+KEPT = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
+ENVIRONMENT = KEPT | WHO | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+
+
+def call(where: Path, *command: object) -> str:
+    """What a command says; it has to succeed."""
+    done = subprocess.run(
+        [str(c) for c in command], cwd=where, env=ENVIRONMENT, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def planned(where: Path, target: object = TABLE) -> dict[str, int]:
+    """The jobs that Snakemake would run."""
+    return counted(call(where, "snakemake", "-n", "--cores", 8, target))
+
+
+def reproduced(where: Path) -> dict[str, int]:
+    """The jobs that `dvc repro` ran, less its target."""
+    found = counted(call(where, "dvc", "repro"))
+    assert found.pop("refresh", 1) == 1
+    return found
+
+
+def is_recorded(where: Path) -> bool:
+    return "up to date" in call(where, "dvc", "status")
+
+
+def commit(where: Path, message: str) -> None:
+    call(where, "git", "add", "--all")
+    call(where, "git", "commit", "--quiet", "--message", message)
+
+
+def set_block(where: Path) -> None:
+    """The change of most scenarios: other blocks of the bootstrap, so other intervals."""
+    text = (where / "config.yaml").read_text()
+    assert text.count("block: 20.0\n") == 1
+    (where / "config.yaml").write_text(text.replace("block: 20.0\n", "block: 8.0\n"))
+
+
+def sources(folder: Path) -> Path:
+    """A repository that holds this working tree's files, committed or not."""
+    listed = call(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    call(folder, "git", "init", "--quiet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory, tiny_settings):
+    """A clone in which everything is made, recorded, committed and pushed."""
+    folder = sources(tmp_path_factory.mktemp("dvc") / "base")
+    settings = yaml.safe_load((ROOT / "config.yaml").read_text())
+    settings |= yaml.safe_load(tiny_settings.read_text())
+    settings["evaluate"]["block"] = 20.0
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    commit(folder, "Sources")
+    assert reproduced(folder)["table"] == 1
+    call(folder, "dvc", "remote", "add", "--default", "store", folder.with_name("store"))
+    call(folder, "dvc", "push")
+    commit(folder, "The base")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scratch(base):
+    """The bytes of table 1 with the other settings, made by Snakemake from nothing at all."""
+    folder = base.with_name("scratch")
+    call(base, "git", "clone", "--quiet", base, folder)
+    set_block(folder)
+    call(folder, "snakemake", "--cores", 8, TABLE)
+    assert sha256(folder / TABLE) != sha256(base / TABLE)
+    return sha256(folder / TABLE)
+
+
+@pytest.fixture
+def clone(base, tmp_path):
+    """What a colleague has after `git clone` and `dvc pull`."""
+    folder = tmp_path / "clone"
+    call(base, "git", "clone", "--quiet", base, folder)
+    call(folder, "dvc", "pull")
+    yield folder
+    shutil.rmtree(tmp_path)
+
+
+# -- nothing has changed
+
+
+def test_after_repro_both_have_nothing_to_do(base):
+    assert is_recorded(base)
+    assert planned(base) == {}
+    assert reproduced(base) == {}
+
+
+def test_a_clone_that_pulled_has_nothing_to_do(clone, base):
+    assert is_recorded(clone)
+    assert planned(clone) == {}
+    assert reproduced(clone) == {}
+    assert sha256(clone / TABLE) == sha256(base / TABLE)
+
+
+# -- settings
+
+
+def test_a_changed_setting_after_a_pull_and_the_way_back(clone, base, scratch):
+    set_block(clone)
+    assert not is_recorded(clone)
+    assert reproduced(clone) == AGAIN
+    assert sha256(clone / TABLE) == scratch
+    assert is_recorded(clone)
+    # what changed, said by DVC
+    changed = json.loads(call(clone, "dvc", "params", "diff", "--json"))
+    assert changed == {"config.yaml": {"evaluate.block": {"old": 20.0, "new": 8.0, "diff": -12.0}}}
+    shown = json.loads(call(clone, "dvc", "metrics", "show", "--json"))
+    assert "model" in str(shown)
+    call(clone, "dvc", "metrics", "diff")
+    assert "html" in call(clone, "dvc", "plots", "show")
+    shutil.rmtree(clone / "dvc_plots")
+    # an old commit
+    commit(clone, "Shorter blocks")
+    call(clone, "git", "checkout", "--quiet", "HEAD~1")
+    call(clone, "dvc", "checkout")
+    assert sha256(clone / TABLE) == sha256(base / TABLE)
+    assert planned(clone) == {}
+    assert reproduced(clone) == {}
+
+
+def test_a_commit_that_was_never_reproduced_by_snakemake_then_repro(clone, scratch, tmp_path):
+    set_block(clone)
+    commit(clone, "Shorter blocks, not run")
+    other = tmp_path / "other"
+    call(clone, "git", "clone", "--quiet", clone, other)
+    call(other, "dvc", "pull")
+    assert not is_recorded(other)
+    assert counted(call(other, "snakemake", "--cores", 8, TABLE)) == AGAIN
+    assert sha256(other / TABLE) == scratch
+    assert reproduced(other) == {}  # DVC records what Snakemake made, and runs no job
+    assert is_recorded(other)
+    assert planned(other) == {}
+
+
+def test_an_experiment_in_a_temporary_directory(clone, base, scratch):
+    said = call(clone, "dvc", "exp", "run", "--temp", "-S", "config.yaml:evaluate.block=8.0")
+    assert counted(said) == AGAIN | {"refresh": 1}
+    assert sha256(clone / TABLE) == sha256(base / TABLE)  # the workspace is as it was
+    assert planned(clone) == {}
+    name = call(clone, "dvc", "exp", "list", "--name-only").split()[-1]
+    call(clone, "dvc", "exp", "apply", name)
+    assert sha256(clone / TABLE) == scratch
+    assert planned(clone) == {}
+
+
+def test_killed_in_the_middle_and_repeated(clone, scratch):
+    set_block(clone)
+    run = subprocess.Popen(
+        [BIN / "dvc", "repro"], cwd=clone, env=ENVIRONMENT, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list((clone / "logs").rglob("sub-*.log")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    call(clone, "snakemake", "--unlock")
+    assert reproduced(clone) == AGAIN
+    assert sha256(clone / TABLE) == scratch
+    assert planned(clone) == {}
+    assert is_recorded(clone)
+
+
+# -- code
+
+
+def test_code_reruns_what_uses_it_and_a_comment_or_a_touch_nothing(clone):
+    package = clone / "llm4brain" / "evaluate"
+    text = {name: (package / f"{name}.py").read_text() for name in ("bootstrap", "table")}
+    for name in text:
+        (package / f"{name}.py").write_text(f"# A comment.\n{text[name]}")
+    for script in (clone / "scripts").iterdir():
+        script.touch()
+    assert planned(clone) == {}
+    assert reproduced(clone) == {}
+    assert is_recorded(clone)
+    # deep in what `score` imports
+    (package / "bootstrap.py").write_text(f"{text['bootstrap']}\n\nMORE = 1\n")
+    assert planned(clone) == AGAIN
+    (package / "bootstrap.py").write_text(text["bootstrap"])
+    # of the last rule alone: what its scratch says can be told from what stands
+    assert text["table"].count('"n/a"') == 1
+    (package / "table.py").write_text(text["table"].replace('"n/a"', '"none"'))
+    table = (clone / TABLE).read_text()
+    assert "n/a" in table
+    assert reproduced(clone) == {"table": 1}
+    assert (clone / TABLE).read_text() == table.replace("n/a", "none")
+
+
+# -- data
+
+
+def test_one_subjects_bold_reruns_that_subject_and_what_is_trained_on_it(clone, base):
+    scan = next((clone / "data/phantom/sub-02/func").glob("*_run-01_bold.nii.gz"))
+    kept = scan.read_bytes()
+    image = nib.load(scan)
+    shaken = np.asarray(image.dataobj).copy()
+    shaken[..., 20] = shaken[..., 21]
+    nib.save(nib.Nifti1Image(shaken, image.affine, image.header), scan)
+    own = dict.fromkeys(("preprocess_minimal_02", "bold", "bold_features"), 1)
+    trained = dict.fromkeys(("reference", "pretrain", "align", "adapt", "tune"), 1)
+    rerun = own | trained | {"score_reference": 1, "decode": 2, "score": 2, "table": 1}
+    assert not is_recorded(clone)
+    assert planned(clone) == rerun
+    features = Path("data/features/sub-02.safetensors")
+    assert counted(call(clone, "snakemake", "--cores", 8, features)) == own
+    assert sha256(clone / features) != sha256(base / features)
+    # and the way back, from that half of the chain: all of it, to the bytes of the base
+    scan.write_bytes(kept)
+    assert reproduced(clone) == rerun
+    assert sha256(clone / TABLE) == sha256(base / TABLE)
+
+
+def test_part_of_the_state_serves_without_raw_data(base, tmp_path):
+    folder = tmp_path / "part"
+    call(base, "git", "clone", "--quiet", base, folder)
+    call(folder, "dvc", "pull", "results/full/all/sub-02")
+    files = [p.relative_to(folder) for p in (folder / "results").rglob("*") if p.is_file()]
+    assert Path(CELL) in files
+    assert all(sha256(folder / p) == sha256(base / p) for p in files)
+    assert not (folder / "data").exists()
+    # decoding and scoring it again, from checkpoints, features and captions
+    shutil.rmtree(folder / "results")
+    parts = ("models", "data/features", "data/bold", "data/captions", "data/clips.tsv")
+    call(folder, "dvc", "pull", ".snakemake/metadata", *parts)
+    assert counted(call(folder, "snakemake", "--cores", 8, CELL)) == {"decode": 1, "score": 1}
+    assert all(sha256(folder / p) == sha256(base / p) for p in files)
+    assert not (folder / "data" / "phantom").exists()
