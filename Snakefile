@@ -56,5 +56,4 @@ rule all:
 
 rule refresh:  # what `dvc repro` asks for: it records no result older than what made it
     input:
-        "results/table1.csv",
-        made_before(),
+        whole_state(),

@@ -1,4 +1,4 @@
-"""`llm4brain check` before a long run; `settings` and `schema` write what docs and editors read."""
+"""`llm4brain check` before a long run, `score` for any captions; what docs and editors read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llm4brain.config import Config, load
+from llm4brain.config import Config, EvaluateSettings, load
 from llm4brain.errors import UserError, one_line_errors
 from llm4brain.ready import require
 
@@ -134,6 +134,28 @@ def _kind(field: dict[str, Any]) -> str:
         for key, said in limits.items()
         if key in field
     )
+
+
+@app.command()
+def score(
+    predictions: Annotated[Path, typer.Option(help="a caption of each clip: JSON, TSV or CSV")],
+    references: Annotated[Path, typer.Option(help="one or more captions of each clip")],
+    out: Annotated[Path, typer.Option(help="JSON to write")],
+    block: Annotated[
+        float | None,
+        typer.Option(help="seconds of film that are resampled as one; ids are stimulus_onset"),
+    ] = None,
+    samples: Annotated[int, typer.Option(help="bootstrap resamples; 0: no intervals")] = 1000,
+    seed: Annotated[int, typer.Option(help="of the resamples")] = 0,
+    sentence_model: Annotated[
+        str, typer.Option(help="source of the encoder for similarity, or none")
+    ] = EvaluateSettings().sentence_model,
+) -> None:
+    """Score captions of any origin as table 1 does, with 95% intervals and the references' hash."""
+    with one_line_errors():
+        from llm4brain.evaluate.tool import score_files  # torch and Java wait for those who score
+
+        score_files(predictions, references, out, block, samples, seed, sentence_model)
 
 
 if __name__ == "__main__":

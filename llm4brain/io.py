@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,16 @@ def whole(path: str | Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def keep_only(folder: str | Path, names: Collection[str]) -> None:
+    """Remove the files of a folder of ours that another run left there, under other settings.
+
+    A workflow clears the outputs that a job has now, not those that it had.
+    """
+    for path in Path(folder).iterdir():
+        if path.is_file() and path.name not in names and not path.name.startswith(".partial-"):
+            path.unlink()
 
 
 def write_arrays(

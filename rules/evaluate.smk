@@ -11,6 +11,7 @@ rule decode:
         video="data/features/video.safetensors",
         adapted="models/{arm}/{cohort}/adapt.safetensors",
         tuned="models/{arm}/{cohort}/tune/adapter_model.safetensors",
+        shape="models/{arm}/{cohort}/tune/adapter_config.json",
         model=VIDEO_LLM,
     output:
         decoded="results/{arm}/{cohort}/sub-{subject}/decoded.tsv",

@@ -51,7 +51,6 @@ rule video_features:
     params:
         stimuli=where(BIDS / "stimuli"),
         model=where("models/video_llm"),
-        source=SETTINGS.video_llm.source,
         clips=settings("clips", "frames"),
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,

@@ -89,7 +89,10 @@ if PHANTOM:
 
     rule phantom_subject:
         input:
-            stimuli(),
+            expand(
+                "data/phantom/stimuli/{film}",
+                film=map(plan.film_name, range(SETTINGS.phantom.films)),
+            ),
         output:
             of_any_subject(raw(SETTINGS.subjects[0])),
             of_any_subject(events(SETTINGS.subjects[0])),

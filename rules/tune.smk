@@ -25,7 +25,6 @@ rule tune:
         gpu=1,
     params:
         video_llm=where("models/video_llm"),
-        source=SETTINGS.video_llm.source,
         settings=of_arm("tune"),
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,

@@ -37,7 +37,7 @@ def main(
     llm, folds = VideoLLM.load(video_llm, device=accelerator.device), before.meta["folds"]
     state = qformer_state(before)
     aligner = build(data, BrainReader.load(before), llm, folds, chosen.member, state)
-    identity = [made_by, *map(sha256, [*features, video, aligned])]
+    identity = [made_by, accelerator.mixed_precision, *map(sha256, [*features, video, aligned])]
     folder = out.with_suffix(".checkpoint")
     stage = train_stage(
         aligner, chosen.fit, chosen.weight, seed, "adapt", folder, accelerator, identity

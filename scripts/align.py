@@ -37,7 +37,7 @@ def main(
         data, reader, VideoLLM.load(video_llm, device=accelerator.device), chosen.folds, "none"
     )
     aligner.choose_gain()
-    identity = [made_by, *map(sha256, [*features, video, pretrained])]
+    identity = [made_by, accelerator.mixed_precision, *map(sha256, [*features, video, pretrained])]
     folder = out.with_suffix(".checkpoint")
     stage = train_stage(aligner, chosen.fit, 0.0, seed, "align", folder, accelerator, identity)
     save(out, aligner, stage, pretrained, data, {"provenance": made_by, "folds": chosen.folds})

@@ -3,19 +3,11 @@
 from pathlib import Path
 
 from llm4brain import steps
-from llm4brain.io import write_json
-from llm4brain.sources import SIDECAR, resolve
+from llm4brain.sources import resolve
 
 
-def main(
-    source: str,
-    out: Path,
-    prompt: str = "",
-) -> None:
-    resolve(source, out)
-    # A model that was trained here brings its own.
-    if prompt and not (out / SIDECAR).exists():
-        write_json(out / SIDECAR, {"prompt": prompt})
+def main(source: str, out: Path, prompt: str = "") -> None:
+    resolve(source, out, prompt)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def main(
     accelerator = machine(threads, precision)
     train = cohort.load(subject, features, trials, ("train",), repeats="every")
     validation = cohort.load(subject, features, trials, ("validation",), repeats="every")
-    identity = [made_by, *map(sha256, [*features, *trials])]
+    identity = [made_by, accelerator.mixed_precision, *map(sha256, [*features, *trials])]
     folder = out.with_suffix(".checkpoint")
     model, table = pretrain(train, validation, chosen, seed, folder, accelerator, identity)
     save_encoder(out, model, train, {"provenance": made_by, "subjects": subject})

@@ -38,7 +38,7 @@ def main(
     validation = tuning_samples(arrays, reader, Arrays(video), table, "validation", "read")
     bf16 = accelerator.mixed_precision == "bf16"
     llm = VideoLLM.load(video_llm, torch.bfloat16 if bf16 else torch.float32)
-    identity = [made_by, *map(sha256, [adapted, video, captions])]
+    identity = [made_by, accelerator.mixed_precision, *map(sha256, [adapted, video, captions])]
     folder = out.parent.with_suffix(".checkpoint")
     table = tune(llm, train, validation, chosen, seed, folder, accelerator, identity)
     save_lora(llm.model.language_model, out.parent, "models/video_llm")

@@ -32,7 +32,7 @@ def main(
     seen = read_films(films, frames, video.pixels)
     hashes = {p.name: sha256(p) for p in sorted([*films.iterdir(), *llm.glob("*.safetensors")])}
     work = out.with_name(f".{out.name}-training")
-    identity = [code, frames, hashes, chosen.model_dump()]
+    identity = [code, accelerator.mixed_precision, frames, hashes, chosen.model_dump()]
     table = learn(video, seen, chosen, seed, work, accelerator, identity)
     made = record(chosen.model_dump() | {"frames": frames}, code, seed) | {"inputs": hashes}
     with whole_folder(out) as folder:

@@ -254,6 +254,15 @@ def test_runs_without_a_film_are_left_out_and_said(data, capsys):
     assert "task-rest_run-02: no event with a stim_file, left out" in capsys.readouterr().err
 
 
+def test_what_was_made_of_a_run_that_is_no_more_is_left_out_and_said(data, capsys):
+    data.add("sub-01_task-film_run-02")
+    assert set(data.read().meta["runs"]) == {"01", "02"}
+    for path in (data.raw / "sub-01" / "func").glob("*_run-02_*"):
+        path.unlink()
+    assert set(data.read().meta["runs"]) == {"01"}
+    assert "sub-01_task-film_run-02: is no run of" in capsys.readouterr().err
+
+
 def test_sessions_whose_run_numbers_repeat_keep_their_names(data):
     stems = [f"sub-01_ses-{s}_task-film_run-1" for s in "12"]
     for stem in stems:

@@ -91,6 +91,21 @@ def test_scripts_make_the_same_bytes(made, tmp_path):
         np.testing.assert_array_equal(first[name], second[name])
 
 
+def test_fewer_films_and_runs_leave_nothing_of_the_more(tmp_path):
+    def make(settings):
+        write_cohort_films(tmp_path / "bids" / "stimuli", settings, 7)
+        write_video_films(tmp_path / "video", settings, 7, {})
+        truth = tmp_path / "truth.safetensors"
+        write_subject(tmp_path / "bids", truth, settings, "01", 7, {})
+        kinds = ("bids/stimuli/*.mp4", "video/*.mp4", "bids/sub-01/func/*_bold.nii.gz")
+        return [len(list(tmp_path.glob(kind))) for kind in kinds]
+
+    assert make(TINY.model_copy(update={"films": 3, "video_films": 2})) == [3, 2, 4]
+    assert make(TINY) == [2, 1, 3]
+    assert len(list((tmp_path / "bids/stimuli").glob("*.tsv"))) == 2
+    assert (tmp_path / "video" / "films.json").exists()
+
+
 def test_another_seed_is_another_cohort(made, tmp_path):
     write_cohort_films(tmp_path, TINY, 8)
     captions = "film-01_captions.tsv"

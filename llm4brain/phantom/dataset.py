@@ -9,11 +9,12 @@ import pandas as pd
 
 import llm4brain
 from llm4brain.config import PhantomSettings
-from llm4brain.io import whole, write_json, write_table
+from llm4brain.io import keep_only, whole, write_json, write_table
 from llm4brain.phantom.films import caption_table, scene_film
 from llm4brain.phantom.grammar import Scene
 from llm4brain.phantom.plan import cohort_films, video_films
 
+RECORD = "films.json"  # beside the films that train the video-LLM: what made them
 VIDEO_FPS = 2.0  # frames a second of the films that train the video-LLM, which reads few of them
 
 _README = """\
@@ -95,7 +96,7 @@ def write_video_films(
     films = video_films(settings, seed)
     fps = min(VIDEO_FPS, settings.fps)
     _write_films(Path(folder), films, settings, fps, f"video {seed}")
-    write_json(Path(folder) / "films.json", {"simulated": True, "films": sorted(films), **record})
+    write_json(Path(folder) / RECORD, {"simulated": True, "films": sorted(films), **record})
 
 
 def _write_films(
@@ -107,3 +108,5 @@ def _write_films(
         table = caption_table(scenes, seconds, settings.captions_per_clip, own)
         write_table(folder / name.replace(".mp4", "_captions.tsv"), table)
         scene_film(folder / name, scenes, seconds, fps, settings.frame_size, own)
+    captions = {name.replace(".mp4", "_captions.tsv") for name in films}
+    keep_only(folder, {*films, *captions, RECORD})

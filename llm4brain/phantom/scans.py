@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from llm4brain.config import PhantomSettings
-from llm4brain.io import whole, write_arrays, write_json, write_table
+from llm4brain.io import keep_only, whole, write_arrays, write_json, write_table
 from llm4brain.phantom import haemodynamics as haemo
 from llm4brain.phantom.anatomy import t1w_image, template
 from llm4brain.phantom.films import read_luminance
@@ -60,7 +60,7 @@ def write_subject(
     write_nifti(own / "anat" / f"sub-{subject}_T1w.nii.gz", t1w, affine)
 
     arrays = _truth_arrays(drawn, films)
-    plan = runs(settings, subject, seed)
+    plan, written = runs(settings, subject, seed), set()
     for run in plan:
         scan, moved = make_run(
             drawn, settings, run.stim_file, chance(seed, subject, "run", run.number)
@@ -70,6 +70,8 @@ def write_subject(
         write_json(own / "func" / f"{name}_bold.json", _sidecar(settings.tr))
         write_table(own / "func" / f"{name}_events.tsv", _events(settings, run.stim_file))
         arrays[f"motion-{run.number:02d}"] = moved
+        written |= {f"{name}_bold.nii.gz", f"{name}_bold.json", f"{name}_events.tsv"}
+    keep_only(own / "func", written)
     write_arrays(truth, arrays, {**_truth_meta(drawn, settings, plan), **record})
 
 

@@ -36,6 +36,7 @@ def subject_bold(bids_dir: Path, derivatives: Path, subject: str, settings: Bold
         UserError: whatever is wrong with a derivative or an event, naming its file.
     """
     raw = find.layout(bids_dir, subject)
+    scanned = {r.recording.without("echo").stem for r in find.raw_runs(raw, subject, echoes=True)}
     runs = find.derived_runs(
         find.layout(derivatives, subject, derivative=True), subject, settings.space
     )
@@ -43,6 +44,9 @@ def subject_bold(bids_dir: Path, derivatives: Path, subject: str, settings: Bold
     arrays: dict[str, np.ndarray] = {"voxels": grid.voxels}
     described: dict[str, Any] = {}
     for run, label in zip(runs, labels([r.recording for r in runs]), strict=True):
+        if run.recording.stem not in scanned:  # made before the run was taken out of the data set
+            print(f"{run.recording.stem}: is no run of {bids_dir}, left out", file=sys.stderr)
+            continue
         tr, start = timing(run)
         path = find.events_file(raw, run.recording)
         data, affine = images.read(run.bold, 4)

@@ -1,0 +1,92 @@
+"""Captions as others publish them: JSON of several shapes, or a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from llm4brain.errors import UserError
+from llm4brain.io import read_json, read_table
+
+IDS = ("clip_id", "image_id", "video_id", "id")
+WORDS = ("caption", "text")
+
+
+def read_captions(path: str | Path) -> dict[str, list[str]]:
+    """Captions of each clip, in the order of the file.
+
+    JSON is {id: caption}, {id: [captions]}, or a list of {"image_id": id, "caption": text}, as the
+    COCO server takes results (also under "annotations", as it gives references). A TSV or CSV has a
+    column clip_id (or image_id, video_id, id) and a column caption (or text), a row a caption.
+
+    Raises:
+        UserError: the file has none of these shapes, or holds no caption.
+    """
+    if Path(path).suffix.lower() == ".json":
+        pairs = _pairs(read_json(path), path)
+    else:
+        table = read_table(path)
+        names = [next((n for n in known if n in table), None) for known in (IDS, WORDS)]
+        if None in names:
+            wrong = f"has the columns {', '.join(table)}"
+            raise UserError(path, wrong, f"name two {IDS[0]} and {WORDS[0]}")
+        table = table.astype({names[0]: str})
+        pairs = zip(table[names[0]], table[names[1]], strict=True)
+    captions: dict[str, list[str]] = {}
+    for clip, caption in pairs:
+        if caption != caption or caption is None:  # an empty cell
+            caption = ""
+        if not isinstance(caption, str):
+            raise UserError(path, f"has no text for {clip} but {caption!r}", "write a caption")
+        captions.setdefault(str(clip), []).append(caption)
+    if not captions:
+        raise UserError(path, "holds no caption", "name another file")
+    return captions
+
+
+def _pairs(found: Any, path: str | Path) -> Iterable[tuple[Any, Any]]:
+    """(id, caption) of whatever JSON of captions this is."""
+    if isinstance(found, dict) and isinstance(found.get("annotations"), list):
+        found = found["annotations"]
+    if isinstance(found, dict):
+        for clip, own in found.items():
+            for caption in own if isinstance(own, list) else [own]:
+                yield clip, caption["caption"] if _has_caption(caption) else caption
+    elif isinstance(found, list) and all(map(_has_caption, found)):
+        for each in found:
+            clip = next((each[name] for name in IDS if name in each), None)
+            if clip is None:
+                raise UserError(path, "has a caption of no clip", f"give each one {IDS[1]}")
+            yield clip, each["caption"]
+    else:
+        raise UserError(path, "is no JSON of captions", "write it as {id: caption}")
+
+
+def _has_caption(value: Any) -> bool:
+    return isinstance(value, dict) and "caption" in value
+
+
+def aligned(
+    predictions: dict[str, list[str]], references: dict[str, list[str]], where: object
+) -> tuple[list[str], list[str], list[list[str]]]:
+    """Ids, the one prediction of each, and its references.
+
+    Raises:
+        UserError: an id is on one side alone, or has several predictions: to leave clips out
+            would change every score and its meaning.
+    """
+    several = [clip for clip, own in predictions.items() if len(own) > 1]
+    if several:
+        wrong = f"has {len(predictions[several[0]])} captions for {several[0]}"
+        raise UserError(where, wrong, "give one prediction a clip")
+    for one, other, what in (
+        (predictions, references, "references"),
+        (references, predictions, "predictions"),
+    ):
+        lone = [clip for clip in one if clip not in other]
+        if lone:
+            wrong = f"{len(lone)} clips have no {what}, such as {lone[0]}"
+            raise UserError(where, wrong, "give both files the same clips")
+    ids = list(predictions)
+    return ids, [predictions[i][0] for i in ids], [references[i] for i in ids]

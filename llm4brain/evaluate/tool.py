@@ -1,0 +1,109 @@
+"""Score anybody's captions: `llm4brain score`, on the same arithmetic as table 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llm4brain.errors import UserError
+from llm4brain.evaluate import bootstrap
+from llm4brain.evaluate.captions import caption_metrics, caption_statistics
+from llm4brain.evaluate.diversity import diversity
+from llm4brain.evaluate.files import aligned, read_captions
+from llm4brain.evaluate.similarity import Encoder, sentence_encoder, similarity
+from llm4brain.evaluate.spice import spice, why_not
+from llm4brain.io import write_json
+from llm4brain.provenance import record, sha256
+from llm4brain.sources import cached
+
+DIGITS = 6
+
+
+def score_files(
+    predictions: Path,
+    references: Path,
+    out: Path,
+    block: float | None,
+    samples: int,
+    seed: int,
+    sentence_model: str,
+) -> None:
+    """Score a file of captions against a file of references and write the figures as JSON.
+
+    Args:
+        predictions: see `llm4brain.evaluate.files.read_captions`; one caption a clip.
+        references: likewise; one or more captions a clip.
+        out: JSON to write: what `captions_scored` returns, SHA-256 of both files, settings.
+        block: s, see `captions_scored`.
+        samples: resamples.
+        seed: of the resamples.
+        sentence_model: source string of the encoder of similarity, or `none`.
+
+    Raises:
+        UserError: a file is no file of captions, or the two are not of the same clips.
+    """
+    where = f"{predictions} and {references}"
+    ids, said, truth = aligned(read_captions(predictions), read_captions(references), where)
+    encode = None if sentence_model == "none" else sentence_encoder(cached(sentence_model))
+    scored = captions_scored(ids, said, truth, encode, block, samples, seed)
+    used = {"block": block, "samples": samples, "sentence_model": sentence_model}
+    files = {"predictions_sha256": sha256(predictions), "references_sha256": sha256(references)}
+    write_json(out, scored | files | {"provenance": record(used, "", seed)})
+
+
+def captions_scored(
+    ids: Sequence[str],
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    encode: Encoder | None,
+    seconds: float | None,
+    samples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Metrics with 95% intervals of one caption a clip.
+
+    Args:
+        ids: of the clips.
+        predictions: one caption each; may be empty.
+        references: one or more each.
+        encode: see `llm4brain.evaluate.similarity.sentence_encoder`; None leaves similarity out.
+        seconds: length of the blocks that are resampled; ids must then read
+            `<stimulus>_<onset in seconds>`. None resamples single clips, which is right where
+            neighbours are no more alike than any two (photographs), and too narrow for films.
+        samples: resamples; 0 gives no intervals.
+        seed: of the resamples.
+
+    Returns:
+        n_clips, bleu1..bleu4, meteor, rouge_l, cider (0-100 as in papers: pycocoevalcap's value
+        times 100), similarity (-1 to 1), diversity and distinct2 (0-100); `<metric>_low` and
+        `<metric>_high` of all that are sums over clips.
+
+    Raises:
+        UserError: a reference holds no word, Java does not run, or ids name no onset.
+    """
+    block = np.arange(len(ids)) if seconds is None else bootstrap.blocks(ids, seconds)
+    weights = bootstrap.resample(block, samples, seed) if samples else np.zeros((0, len(ids)))
+    weights = np.concatenate([np.ones((1, len(ids))), weights])  # row 0: each clip once
+    statistics = caption_statistics({"own": predictions}, references)["own"]
+    values = caption_metrics(statistics, weights)
+    if why_not() is None:
+        values["spice"] = weights @ spice(predictions, references) / weights.sum(axis=1)
+    if encode is not None:
+        alike = similarity({"own": predictions}, references, encode)["own"]
+        values["similarity"] = weights @ alike / weights.sum(axis=1)
+    result: dict[str, Any] = {"n_clips": len(ids)}
+    for metric, own in values.items():
+        result[metric] = round(float(own[0]), DIGITS) + 0.0
+        if samples:
+            ends = bootstrap.interval(own[1:], int(block.max()) + 1)
+            if not np.isfinite(ends).all():
+                wrong = f"leave one block of {seconds} s: no interval can be given"
+                raise UserError("clips", wrong, "lower --block or set --samples 0")
+            for name, end in zip(("low", "high"), ends, strict=True):
+                result[f"{metric}_{name}"] = round(end, DIGITS) + 0.0
+    if "spice" not in result:
+        result |= {"spice": None, "spice_why": why_not()}
+    return result | {k: round(v, DIGITS) for k, v in diversity(predictions).items()}

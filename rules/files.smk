@@ -1,0 +1,194 @@
+"""Which files there are: of a data set, of a model, of a result."""
+
+from llm4brain.phantom import plan
+from llm4brain.preprocess import names
+from llm4brain.preprocess.names import Recording
+from llm4brain.sources import MANIFEST
+
+
+def stimuli(*splits):
+    """The films of some splits, or of all."""
+    chosen = splits or ("train", "validation", "test")
+    return [
+        f"{BIDS}/stimuli/{film}"
+        for split in chosen
+        for film in getattr(SETTINGS.splits, split)
+    ]
+
+
+def stimuli_captions():
+    """The human captions beside the films."""
+    return [f"{Path(film).with_suffix('')}_captions.tsv" for film in stimuli()]
+
+
+def phantom_films(count):
+    """The films of a phantom folder and their captions."""
+    films = [Path(plan.film_name(i)).stem for i in range(count)]
+    return [
+        *(f"{film}.mp4" for film in films),
+        *(f"{film}_captions.tsv" for film in films),
+    ]
+
+
+def recordings(subject):
+    """The BOLD runs of a subject: what the phantom plans, or what the data set holds."""
+    if NO_RAW:
+        return []
+    if PHANTOM:
+        runs = plan.runs(SETTINGS.phantom, subject, SETTINGS.seed)
+        stems = [f"sub-{subject}_task-film_run-{run.number:02d}" for run in runs]
+        return [Recording.parse(f"{stem}_bold.nii.gz") for stem in stems]
+    files = sorted(BIDS.glob(f"sub-{subject}/**/func/*_bold.nii.gz"))
+    if not files:
+        raise UserError(
+            BIDS / f"sub-{subject}", "holds no BOLD run", "correct bids_dir or subjects"
+        )
+    return [Recording.parse(file) for file in files]
+
+
+def raw(subject):
+    """The raw files of a subject that preprocessing reads."""
+    if not PHANTOM:
+        parts = [
+            BIDS.glob(f"sub-{subject}/**/{kind}/*") for kind in ("anat", "func", "fmap")
+        ]
+        own = [str(file) for part in parts for file in part if file.is_file()]
+        return sorted([*own, *inherited(subject, "*_*.json")])
+    runs = [f"{BIDS}/{run.folder}/{run.stem}" for run in RECORDINGS[subject]]
+    images = [f"{run}_bold.{kind}" for run in runs for kind in ("nii.gz", "json")]
+    return [f"{BIDS}/sub-{subject}/anat/sub-{subject}_T1w.nii.gz", *images]
+
+
+def events(subject):
+    """The events of a subject's runs, and those at the data set's root that hold for all."""
+    if (
+        NO_RAW
+    ):  # Snakemake makes nothing of what is missing, and takes what stands as it is
+        return [f"{BIDS}/sub-{subject}"]
+    if PHANTOM:
+        return [
+            f"{BIDS}/{run.folder}/{run.stem}_events.tsv" for run in RECORDINGS[subject]
+        ]
+    own = BIDS.glob(f"sub-{subject}/**/func/*_events.tsv")
+    return sorted([*map(str, own), *inherited(subject, "*_events.tsv")])
+
+
+def inherited(subject, names):
+    """Files above a subject's scans that hold for them too, as BIDS inherits them."""
+    above = ("", f"sub-{subject}/", f"sub-{subject}/ses-*/")
+    found = {str(file) for folder in above for file in BIDS.glob(f"{folder}{names}")}
+    return sorted(
+        file for file in found if not file.endswith("dataset_description.json")
+    )
+
+
+def of_any_subject(files):
+    """The files of the first subject as a pattern for all, for rules with the wildcard."""
+    return [f.replace(f"sub-{SETTINGS.subjects[0]}", "sub-{subject}") for f in files]
+
+
+def derivatives(subject):
+    """What preprocessing makes of a subject: BOLD, sidecar, brain mask and confounds a run."""
+    spaces = names.output_spaces(SETTINGS.preprocess.output_spaces)
+    backend = SETTINGS.preprocess.backend
+    resolution = (
+        dict(spaces).get(SETTINGS.bold.space) if backend == "fmriprep" else None
+    )
+    if NO_RAW:
+        return [f"{BIDS}/sub-{subject}"]
+    if SETTINGS.derivatives:
+        here = DERIVATIVES.glob(
+            f"sub-{subject}/**/func/*_space-{SETTINGS.bold.space}_*"
+        )
+        other = DERIVATIVES.glob(f"sub-{subject}/**/func/*_desc-confounds_timeseries.*")
+        return sorted(str(file) for part in (here, other) for file in part)
+    files = []
+    for run in RECORDINGS[subject]:
+        volume = (SETTINGS.bold.space, resolution)
+        made = (
+            run.bold(*volume),
+            run.bold_json(*volume),
+            run.mask(*volume),
+            run.confounds(),
+        )
+        files += [f"{DERIVATIVES}/{name}" for name in made]
+    return files
+
+
+def model_files(folder, source):
+    """The files of a model's folder that are known before it is made.
+
+    Its manifest holds the SHA-256 of each, so that a change of any is a change of that.
+    """
+    source_files(source)  # a folder that is not there ends the run here
+    return [f"{folder}/config.json", f"{folder}/{MANIFEST}"]
+
+
+def source_files(source):
+    """The files that a `path:` source copies; a change of them fetches it again."""
+    kind, _, rest = source.partition(":")
+    if kind != "path":
+        return []
+    if not Path(rest, "config.json").is_file():
+        raise UserError(source, "holds no config.json", "name a Hugging Face folder")
+    return [str(file) for file in sorted(Path(rest).rglob("*")) if file.is_file()]
+
+
+def cell(arm, cohort, subject):
+    """The files of one result."""
+    systems = UNTRAINED if arm == "reference" else TRAINED
+    folder = f"results/{arm}/{cohort}/sub-{subject}"
+    return [
+        f"{folder}/metrics.json",
+        *expand(f"{folder}/predictions/{{s}}.tsv", s=systems),
+    ]
+
+
+def whole_state():
+    """The results of table 1, and what results/ holds already of these arms and subjects."""
+    found = glob_wildcards("results/{arm}/{cohort}/sub-{subject}/metrics.json")
+    cells = {
+        key
+        for key in zip(*found, strict=True)
+        if key[2] in SETTINGS.subjects
+        and key[0] in SETTINGS.arms
+        and key[1] in cohorts()
+    }
+    for s in SETTINGS.subjects:
+        cells |= {("full", "all", s), ("reference", f"sub-{s}", s)}
+    own = [file for key in sorted(cells) for file in cell(*key)]
+    return ["results/table1.csv", "results/table1.json", "results/table1.png", *own]
+
+
+def subject_derivatives(wildcards):
+    return derivatives(wildcards.subject)
+
+
+def subject_events(wildcards):
+    return events(wildcards.subject)
+
+
+def predictions(wildcards, output):
+    """The folder of a subject's predictions."""
+    return str(Path(output.metrics).parent / "predictions")
+
+
+def each_metrics(wildcards, input):
+    return [f"--metrics {path}" for path in input.metrics]
+
+
+if NO_RAW:
+    kept = [("data/clips.tsv", settings("clips", "duration"))]
+    kept += [("data/clips.tsv", settings("splits"))]
+    kept += [("data/features/video.safetensors", settings("clips", "frames"))]
+    kept += [
+        (f"data/bold/sub-{s}.safetensors", settings("bold")) for s in SETTINGS.subjects
+    ]
+    with one_line_errors():
+        for path, part in kept:
+            if not ledger.made_with(path, part):
+                raise UserError(
+                    path,
+                    f"was made with other settings, and {BIDS} is not here to make it anew",
+                    "put the settings back, or get the data set",
+                )

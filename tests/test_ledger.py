@@ -1,0 +1,70 @@
+"""A file that changed under an old date is given a new one; nothing else is touched."""
+
+import base64
+import json
+import os
+import time
+
+import pytest
+
+from llm4brain import ledger
+from llm4brain.config import EvaluateSettings
+from llm4brain.provenance import sha256
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder in which `out` was made from `in`, as Snakemake notes it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").write_text("one")
+    time.sleep(0.02)
+    (tmp_path / "out").write_text("made")
+    record = {
+        "endtime": time.time(),
+        "input_checksums": {"in": f"sha256:{sha256(tmp_path / 'in')}"},
+        "params": ["'{\"block\":20.0}'"],
+    }
+    name = base64.urlsafe_b64encode(b"out").decode()
+    path = tmp_path / ledger.LEDGER / f"@{name[:2]}" / name[2:]  # as a long name is cut
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(record))
+    (tmp_path / ledger.LEDGER / "half").write_text("{")
+    time.sleep(0.02)
+    return tmp_path
+
+
+def test_what_is_as_it_was_keeps_its_date(place):
+    assert ledger.notice() == []
+    os.utime(place / "in", (0, 0))  # touched, with the same content
+    assert ledger.notice() == []
+    assert (place / "in").stat().st_mtime == 0
+
+
+def test_other_content_under_an_old_date_becomes_new(place):
+    (place / "in").write_text("two")
+    os.utime(place / "in", (0, 0))
+    assert [str(path) for path in ledger.notice()] == ["in"]
+    assert (place / "in").stat().st_mtime > (place / "out").stat().st_mtime
+    assert ledger.notice() == []  # from here Snakemake sees it
+
+
+def test_what_was_hashed_is_not_hashed_again(place, monkeypatch):
+    os.utime(place / "in", (0, 0))
+    ledger.notice()
+    monkeypatch.setattr(ledger, "sha256", None)
+    assert ledger.notice() == []
+
+
+def test_params_of_a_record(place):
+    assert ledger.made_with("out", '{"block":20.0}')
+    assert not ledger.made_with("out", '{"block":21.0}')
+    assert ledger.made_with("unknown", '{"block":21.0}')
+
+
+def test_a_setting_that_was_not_given_cannot_be_read():
+    part = EvaluateSettings.given('{"block": 8}', '{"samples": 3}')
+    assert (part.block, part.samples) == (8.0, 3)
+    assert part.model_dump() == {"block": 8.0, "samples": 3}
+    with pytest.raises(AttributeError, match="roll"):
+        part.roll  # noqa: B018
+    assert EvaluateSettings().roll == 20.0

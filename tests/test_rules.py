@@ -1,0 +1,84 @@
+"""What the rule files say: parts of a rule, options of its script, what may not be read."""
+
+import ast
+import re
+
+import pytest
+from conftest import ROOT
+
+
+def rules():
+    """Name and text of each rule; one without a name goes by its script's."""
+    head = re.compile(r"^ *(?:use rule \w+ as (\w+) with|rule ?(\w*)):$", re.MULTILINE)
+    for path in sorted((ROOT / "rules").glob("*.smk")):
+        parts = head.split(path.read_text())
+        for again, name, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
+            yield again or name or re.search(r"\$SCRIPTS/(\w+)\.py", text)[1], text
+
+
+RULES = dict(rules())
+EXPANDED = {  # what a param of helpers becomes
+    "cohort": "--subject --features --trials",
+    "subjects": "--subjects",
+    "metrics": "--metrics",
+    "simulated": "--simulated",
+}
+
+
+@pytest.mark.parametrize("name", [n for n in RULES if n != "score_reference"])
+def test_a_rule_has_all_its_parts(name):
+    for part in (
+        "output",
+        "log",
+        "benchmark",
+        "message",
+        "conda",
+        "threads",
+        "resources",
+        "params",
+    ):
+        assert re.search(rf"^ *{part}:", RULES[name], re.MULTILINE), f"{name} has no {part}"
+    for resource in ("mem_mb", "runtime", "gpu"):
+        assert f"{resource}=" in RULES[name], f"{name} has no {resource}"
+    script = re.search(r"\$SCRIPTS/(\w+)\.py", RULES[name])[1]
+    assert f'code=code("{script}")' in RULES[name], f"{name} does not watch scripts/{script}.py"
+
+
+@pytest.mark.parametrize("name", [n for n in RULES if "$SCRIPTS" in RULES[n]])
+def test_a_rule_gives_its_script_the_options_that_it_takes(name):
+    text = RULES[name]
+    command = " ".join(re.findall(r'"([^"\n]*)"', text[text.index("shell:") :]))
+    for param, options in EXPANDED.items():
+        command = command.replace(f"{{params.{param}}}", options)
+    given = set(re.findall(r"--([a-z][a-z-]*)", command))
+    script = re.search(r"\$SCRIPTS/(\w+)\.py", command)[1]
+    tree = ast.parse((ROOT / "scripts" / f"{script}.py").read_text())
+    main = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "main")
+    names = [a.arg.replace("_", "-") for a in main.args.args]
+    needed = set(names[: len(names) - len(main.args.defaults)])
+    assert given <= set(names), f"scripts/{script}.py knows no {given - set(names)}"
+    assert needed <= given, f"rule {name} leaves out {needed - given}"
+
+
+def test_every_script_is_a_step_of_the_workflow():
+    called = {s for text in RULES.values() for s in re.findall(r"\$SCRIPTS/(\w+)\.py", text)}
+    assert called == {path.stem for path in (ROOT / "scripts").glob("*.py")}
+
+
+def test_the_decoder_gets_no_captions():
+    assert "captions" not in RULES["decode"]
+    assert "human" not in RULES["decode"]
+
+
+def test_truth_is_read_by_no_rule():
+    for name, text in RULES.items():
+        inputs = re.search(r"\n *input:\n(.*?)\n *output:", text, re.DOTALL)
+        assert inputs is None or "truth" not in inputs[1], name
+
+
+def test_the_snakefile_is_a_table_of_contents():
+    text = (ROOT / "Snakefile").read_text()
+    assert len(text.splitlines()) <= 60
+    order = ["common", "phantom", "preprocess", "captions", "features", "pretrain"]
+    order += ["align", "adapt", "tune", "evaluate"]
+    assert re.findall(r"rules/(\w+)\.smk", text) == order
