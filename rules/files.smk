@@ -137,11 +137,19 @@ def source_files(source):
 def cell(arm, cohort, subject):
     """The files of one result."""
     systems = UNTRAINED if arm == "reference" else TRAINED
+    if arm != "reference" and cohort != f"sub-{subject}":
+        systems = systems + CONTROLS
     folder = f"results/{arm}/{cohort}/sub-{subject}"
     return [
         f"{folder}/metrics.json",
         *expand(f"{folder}/predictions/{{s}}.tsv", s=systems),
     ]
+
+
+def table_cells():
+    """Arm, cohort and subject of each result in table 1."""
+    own = [("full", "all", s) for s in SETTINGS.subjects]
+    return own + [("reference", f"sub-{s}", s) for s in SETTINGS.subjects]
 
 
 def whole_state():
@@ -154,10 +162,9 @@ def whole_state():
         and key[0] in SETTINGS.arms
         and key[1] in cohorts()
     }
-    for s in SETTINGS.subjects:
-        cells |= {("full", "all", s), ("reference", f"sub-{s}", s)}
-    own = [file for key in sorted(cells) for file in cell(*key)]
-    return ["results/table1.csv", "results/table1.json", "results/table1.png", *own]
+    own = [file for key in sorted(cells | set(table_cells())) for file in cell(*key)]
+    tables = [f"results/table1{end}" for end in (".csv", ".json", ".png", "_lead.csv")]
+    return [*tables, *own]
 
 
 def subject_derivatives(wildcards):

@@ -1,4 +1,4 @@
-"""Decode one subject's test clips, with its brain and with a broken one; no captions here."""
+"""Decode one subject's test clips, with its brain and with broken ones; no captions here."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from llm4brain.config import ClipSettings, EvaluateSettings, VideoLLMSettings
 from llm4brain.io import Arrays, read_table, write_arrays, write_table
 from llm4brain.provenance import record
 from llm4brain.training import machine
-from llm4brain.tune.broken import noise_like, rolled
-from llm4brain.tune.decode import decode
+from llm4brain.tune.broken import flat, noise_like, rolled, windows_of
+from llm4brain.tune.decode import decode, prompt_alone, shuffled
 from llm4brain.tune.lora import load_lora
 from llm4brain.video.videollm import VideoLLM
 
@@ -38,6 +38,8 @@ def main(
     threads: int,
     precision: str,
     code: str,
+    other_features: Path | None = None,
+    other_trials: Path | None = None,
 ) -> None:
     chosen = EvaluateSettings.given(settings)
     window = ClipSettings.given(clip_settings)
@@ -50,18 +52,30 @@ def main(
     load_lora(llm, tuned.parent)
     reader = BrainReader.load(Arrays(adapted))
     names, table = list(test.column("clip_id")), read_table(clips)
+    own_seed = (seed, *subject.encode())
     inputs = {
         ("model", "model"): test.windows,
         ("rolled", "floor"): rolled(
             Arrays(bold), table, window, chosen.roll, names, chosen.repeats
         ),
-        ("noise", "floor"): noise_like(train.windows, len(names), (seed, *subject.encode())),
+        ("noise", "floor"): noise_like(train.windows, len(names), own_seed),
+        **{(name, "floor"): each for name, each in flat(train.windows, len(names)).items()},
     }
+
+    if chosen.repeats == "average":
+        single = cohort.load([subject], [features], [trials], ("test",), "single")
+        inputs["model_single", "model"] = windows_of(single, names, train.windows)
+    if other_features and other_trials:
+        other = cohort.load([subject], [other_features], [other_trials], ("test",), chosen.repeats)
+        inputs["other_subject", "control"] = windows_of(other, names, train.windows)
     found = decode(inputs, subject, reader, llm, tokens)
+    found += shuffled(found[0], names, (*own_seed, 1))
     said = [
         pd.DataFrame({"clip_id": names, "system": d.system, "kind": d.kind, "text": d.texts})
         for d in found
     ]
+    alone = {"text": prompt_alone(llm, len(names), tokens), "clip_id": names}
+    said.append(pd.DataFrame({"system": "prompt", "kind": "floor"} | alone))
     write_table(out, pd.concat(said))
     truth_rows = cohort.rows_of(Arrays(video).meta["clip_id"], names)
     truth = Arrays(video)["video_tokens"][truth_rows].reshape(len(names), -1)

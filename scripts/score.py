@@ -29,6 +29,7 @@ def main(
     precision: str = "fp32",  # as every step; scores are always computed in full
     code: str = "",
     simulated: bool = False,
+    agreement: bool = False,
 ) -> None:
     chosen = EvaluateSettings.given(settings)
     torch.set_num_threads(threads)
@@ -43,6 +44,7 @@ def main(
         chosen,
         seed,
         author="video" if source == "generated" else None,
+        agreement=agreement,
     )
     for system, table in scores.predictions.items():
         write_table(predictions / f"{system}.tsv", table)

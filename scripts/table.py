@@ -1,16 +1,41 @@
-"""Table 1 from the metrics of every subject."""
+"""Table 1 from the metrics of every subject, and the model's lead over each other system."""
 
 from pathlib import Path
 
+import pandas as pd
+
 from llm4brain import steps
+from llm4brain.config import EvaluateSettings
+from llm4brain.evaluate.paired import lead
 from llm4brain.evaluate.table import leading, summary, table1
-from llm4brain.io import read_json, write_json, write_table
+from llm4brain.io import read_json, read_table, write_json, write_table
 
 
-def main(metrics: list[Path], out: Path, leading_out: Path) -> None:
-    table = table1({str(path): read_json(path) for path in metrics})
+def main(
+    metrics: list[Path],
+    out: Path,
+    leading_out: Path,
+    lead_out: Path,
+    settings: str,
+    seed: int,
+    code: str = "",
+) -> None:
+    chosen = EvaluateSettings.given(settings)
+    found = {str(path): read_json(path) for path in metrics}
+    table = table1(found)
+    predictions: dict[str, dict[str, pd.DataFrame]] = {}
+    for path in metrics:
+        own = predictions.setdefault(found[str(path)]["subject"], {})
+        for system in found[str(path)]["systems"]:
+            own[system] = read_table(path.parent / "predictions" / f"{system}.tsv", ("clip_id",))
+    leads = [
+        lead(own, subject, chosen.block, chosen.samples, seed)
+        for subject, own in predictions.items()
+        if "model" in own
+    ]
     write_table(out, table)
     write_json(leading_out, leading(table))
+    write_table(lead_out, pd.concat(leads).assign(data=table["data"].iloc[0]).round(4))
     print(summary(table))
 
 

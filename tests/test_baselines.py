@@ -14,7 +14,7 @@ from llm4brain.evaluate.baselines import (
 )
 from llm4brain.evaluate.reference import per_clip, reference_systems
 from llm4brain.evaluate.references import references_of
-from llm4brain.evaluate.retrieval import retrieval
+from llm4brain.evaluate.retrieval import correlations, retrieval
 
 WHO, WHAT, WHERE = ("man", "dog", "robot"), ("runs", "sleeps", "sings"), ("park", "snow", "street")
 
@@ -61,7 +61,8 @@ def train_of(cohort):
 def test_ridge_recovers_a_planted_linear_map(cohort):
     found = decode(cohort, train_of(cohort))
     ridge, truth = found.readings["ridge"], found.readings["truth"]
-    scored = retrieval(ridge, truth, found.readings["centre"])
+    clips = [f"film_{4 * i}" for i in range(len(truth))]
+    scored = retrieval(correlations(ridge, truth, found.readings["centre"]), clips)
     assert scored["top5"].mean() > 90
     fit = [np.corrcoef(a, b)[0, 1] for a, b in zip(ridge, truth, strict=True)]
     assert np.mean(fit) > 0.95
@@ -95,7 +96,7 @@ def test_no_captions_of_test_are_needed_or_read(cohort):
     windows = cohort[0].copy()
     windows[(cohort[1]["split"] == "test").to_numpy()] = 7
     spoilt = decode((windows, *cohort[1:]), train_of(cohort))
-    kept = clean.table["system"] != "ridge"
+    kept = ~clean.table["system"].str.startswith("ridge")
     pd.testing.assert_frame_equal(clean.table[kept], spoilt.table[kept])
     assert clean.ridge == spoilt.ridge
     np.testing.assert_array_equal(clean.readings["centre"], spoilt.readings["centre"])
@@ -106,7 +107,7 @@ def test_test_videos_reach_only_truth_and_ceiling(cohort):
     tokens[75:] = -3
     clean = decode(cohort, train_of(cohort))
     spoilt = decode((*cohort[:3], tokens, cohort[4]), train_of(cohort))
-    kept = clean.table["system"] != "video"
+    kept = ~clean.table["system"].isin(["video", "nearest"])
     pd.testing.assert_frame_equal(clean.table[kept], spoilt.table[kept])
     np.testing.assert_array_equal(clean.readings["ridge"], spoilt.readings["ridge"])
 
@@ -115,9 +116,10 @@ def test_systems_kinds_and_readings(cohort):
     found = decode(cohort, train_of(cohort))
     kinds = dict(found.table[["system", "kind"]].drop_duplicates().to_numpy())
     assert kinds == {
-        "constant": "floor", "random": "floor", "ridge": "baseline", "video": "ceiling"
+        "constant": "floor", "random": "floor", "ridge": "baseline", "ridge_single": "baseline",
+        "nearest": "ceiling", "video": "ceiling",
     }  # fmt: skip
-    assert set(found.readings) == {"random", "ridge", "video", "truth", "centre"}
+    assert set(found.readings) == {*kinds, "truth", "centre"} - {"constant"}
     assert len(set(found.table.loc[found.table["system"] == "constant", "text"])) == 1
     np.testing.assert_array_equal(found.readings["video"], found.readings["truth"])
     again = decode(cohort, train_of(cohort))

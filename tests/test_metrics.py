@@ -14,7 +14,7 @@ from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 from llm4brain.errors import UserError
-from llm4brain.evaluate import java
+from llm4brain.evaluate import captions, java
 from llm4brain.evaluate.captions import (
     CaptionStatistics,
     caption_metrics,
@@ -78,6 +78,34 @@ def test_equal_to_pycocoevalcap_to_the_second_decimal(case, theirs, system):
     np.testing.assert_allclose(values, theirs[system], atol=0.005)
 
 
+@pytest.fixture
+def no_meteor(monkeypatch):
+    """METEOR's nine seconds are spent above."""
+    monkeypatch.setattr(captions, "meteor_statistics", lambda said, _: np.ones((len(said), 23)))
+
+
+def test_cider_of_all_pairs_has_the_captions_own_on_its_diagonal(case, no_meteor):
+    systems, references, statistics = case
+    found = caption_statistics(systems, references, pairs=True)
+    turned = {name: said[1:] + said[:1] for name, said in systems.items()}
+    other = caption_statistics(turned, references)
+    for name, own in found.items():
+        np.testing.assert_allclose(np.diag(own.pairs), statistics[name].cider, atol=1e-9)
+        # and off it, what the caption scores at another clip
+        next_to_it = own.pairs[np.r_[1:40, 0], np.arange(40)]
+        np.testing.assert_allclose(next_to_it, other[name].cider, atol=1e-9)
+
+
+def test_a_system_may_have_references_of_its_own(case, no_meteor):
+    systems, references, statistics = case
+    own = {"partly": [clip[:1] for clip in references]}
+    found = caption_statistics({k: systems[k] for k in ("poor", "partly")}, references, own=own)
+    alone = caption_statistics({"partly": systems["partly"]}, own["partly"])["partly"]
+    for name in ("bleu", "rouge_l", "cider"):
+        np.testing.assert_allclose(getattr(found["poor"], name), getattr(statistics["poor"], name))
+        np.testing.assert_allclose(getattr(found["partly"], name), getattr(alone, name))
+
+
 def test_silence_scores_zero_and_crashes_nothing(case):
     assert all(
         values[0] == pytest.approx(0) for values in caption_metrics(case[2]["dumb"]).values()
@@ -134,8 +162,8 @@ def test_similarity_is_the_mean_over_references():
     found = similarity(
         {"one": ["a dog", ""], "two": ["a b", "c d"]}, [["a dog", "red cat"], ["c d"]], bag
     )
-    np.testing.assert_allclose(found["one"], [0.5, 0.0])
-    np.testing.assert_allclose(found["two"], [0.25, 1.0])
+    np.testing.assert_allclose(found["one"], [[0.5, 0.0], [0.0, 0.0]])  # silence is like nothing
+    np.testing.assert_allclose(np.diag(found["two"]), [0.25, 1.0])
 
 
 def test_a_folder_that_is_no_sentence_model_is_one_clear_line(tmp_path):

@@ -15,7 +15,7 @@ from llm4brain.errors import UserError
 from llm4brain.evaluate import captions as caption_module
 from llm4brain.evaluate.bootstrap import beats
 from llm4brain.evaluate.figure import draw, save
-from llm4brain.evaluate.names import METRICS
+from llm4brain.evaluate.names import COMPARED, METRICS
 from llm4brain.evaluate.scoring import score
 from llm4brain.evaluate.table import COLUMNS, summary, table1
 from llm4brain.io import read_table, write_json, write_table
@@ -77,6 +77,33 @@ def scored(parts, subject="01", seed=0, order=NAMES):
 def metrics(scores, subject="01"):
     shared = {"subject": subject, "references": "human", "data": "simulated"}
     return {**shared, "systems": scores.systems, "differences": scores.differences}
+
+
+def test_p_against_the_shuffled_null_and_diversity(parts):
+    found = scored(parts).systems
+    least = 1 / (1 + SETTINGS.permutations)
+    for metric in COMPARED:
+        assert found["model"][f"{metric}_p"] == pytest.approx(least)
+    assert found["constant"]["cider_p"] == found["constant"]["similarity_p"] == 1
+    assert found["constant"]["top1_p"] is None  # it has no reading
+    assert found["constant"]["diversity"] == pytest.approx(100 / 60, abs=1e-5)
+    assert found["video"]["diversity"] == 100
+
+
+def test_agreement_of_the_references_is_a_ceiling_of_words(parts):
+    decoded, readings, captions = parts
+    given = (decoded, [(readings, NAMES)], captions, "01", bag, SETTINGS, 0)
+    own = score(*given, agreement=True)
+    assert own.systems["agreement"]["kind"] == "ceiling"
+    assert own.systems["agreement"]["cider"] > own.systems["constant"]["cider"]
+    assert own.systems["agreement"]["top1"] is None
+    references = own.predictions["agreement"]["references"]
+    assert json.loads(references[0]) == ["a man runs in the park now."]
+    assert own.systems["model"] == scored(parts).systems["model"]
+    alone = captions.drop_duplicates("clip_id")  # one caption a clip agrees with nothing
+    lone = score(decoded, [(readings, NAMES)], alone, "01", bag, SETTINGS, 0, agreement=True)
+    assert lone.systems["agreement"]["cider"] is None
+    assert lone.systems["agreement"]["diversity"] is None
 
 
 def test_scores_are_whole_and_in_order(parts):

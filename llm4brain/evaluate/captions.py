@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from pycocoevalcap.bleu.bleu_scorer import cook_refs, cook_test
@@ -20,6 +19,7 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
 from llm4brain.errors import UserError
+from llm4brain.evaluate.cider import cider_pairs
 from llm4brain.evaluate.java import meteor_statistics, tokenise
 
 # METEOR 1.5's parameters for English, task "rank"; stages: exact, stem, synonym, paraphrase
@@ -37,22 +37,30 @@ class CaptionStatistics:
         meteor: shape (clips, 23), see `llm4brain.evaluate.java.meteor_statistics`.
         rouge_l: shape (clips,), 0-100.
         cider: shape (clips,), 0-100, document frequencies from the references of all clips.
+        pairs: shape (clips, clips), CIDEr of caption i at clip j; None if not asked for.
     """
 
     bleu: np.ndarray
     meteor: np.ndarray
     rouge_l: np.ndarray
     cider: np.ndarray
+    pairs: np.ndarray | None = None
 
 
 def caption_statistics(
-    systems: Mapping[str, Sequence[str]], references: Sequence[Sequence[str]]
+    systems: Mapping[str, Sequence[str]],
+    references: Sequence[Sequence[str]],
+    *,
+    own: Mapping[str, Sequence[Sequence[str]]] | None = None,
+    pairs: bool = False,
 ) -> dict[str, CaptionStatistics]:
     """Statistics of every system's captions; Java starts twice, however many systems there are.
 
     Args:
         systems: name -> a caption for each clip, which may be empty.
         references: one or more captions for each clip.
+        own: system -> references of its own, in place of those.
+        pairs: also CIDEr of every caption at every clip, for permutations.
 
     Raises:
         UserError: a system has another number of clips, or a clip's reference holds no word.
@@ -61,33 +69,45 @@ def caption_statistics(
         if len(captions) != len(references):
             wrong = f"has {len(captions)} captions for {len(references)} clips"
             raise UserError(f"system {name}", wrong, "decode it again")
-    sizes = [len(r) for r in references]
-    flat = [caption for own in references for caption in own]
+    sets = {"": references, **(own or {})}
+    flat = [caption for one in sets.values() for clip in one for caption in clip]
     tokens = tokenise([*flat, *(c for captions in systems.values() for c in captions)])
-    if not all(sizes) or not all(tokens[: len(flat)]):
+    if not all(map(len, references)) or not all(tokens[: len(flat)]):
         raise UserError("captions", "a clip's references are empty", "give each clip a caption")
-    cut = np.cumsum([0, *sizes])
-    truth = [tokens[a:b] for a, b in pairwise(cut)]
-    rest = tokens[len(flat) :]
-    said = {name: rest[i * len(truth) : (i + 1) * len(truth)] for i, name in enumerate(systems)}
+    found = iter(tokens)
+    truths = {name: [[next(found) for _ in clip] for clip in one] for name, one in sets.items()}
+    said = {name: [next(found) for _ in captions] for name, captions in systems.items()}
+    against = {name: truths.get(name, truths[""]) for name in said}
 
     every = [caption for captions in said.values() for caption in captions]
-    meteor = meteor_statistics(every, truth * len(said))
+    meteor = meteor_statistics(every, [clip for name in said for clip in against[name]])
     # the jar's sums leave out the one chunk of a caption that is its reference, word for word
     whole = (meteor[:, 21:23] == meteor[:, 0:2]).all(axis=1) & (meteor[:, 20] == 1)
     meteor[whole, 20] = 0
-    cooked = [cook_refs(own) for own in truth]
-    rouge, gts = Rouge(), dict(enumerate(truth))
-    result = {}
-    for i, (name, captions) in enumerate(said.items()):
-        res = {clip: [caption] for clip, caption in enumerate(captions)}
-        result[name] = CaptionStatistics(
-            bleu=np.stack([_bleu(c, r) for c, r in zip(captions, cooked, strict=True)]),
-            meteor=meteor[i * len(truth) : (i + 1) * len(truth)],
-            rouge_l=100 * np.array([rouge.calc_score(res[k], gts[k]) for k in gts]),
-            cider=100 * np.asarray(Cider().compute_score(gts, res)[1]),
-        )
-    return result
+    parts = np.split(meteor, len(said))
+    return {
+        name: _statistics(captions, against[name], part, pairs)
+        for (name, captions), part in zip(said.items(), parts, strict=True)
+    }
+
+
+def _statistics(
+    captions: list[str], truth: list[list[str]], meteor: np.ndarray, pairs: bool
+) -> CaptionStatistics:
+    """One system's, of tokenised captions and references."""
+    gts = dict(enumerate(truth))
+    res = {clip: [caption] for clip, caption in enumerate(captions)}
+    rouge = Rouge()
+    crossed = cider_pairs(captions, truth) if pairs else None
+    return CaptionStatistics(
+        bleu=np.stack([_bleu(c, cook_refs(r)) for c, r in zip(captions, truth, strict=True)]),
+        meteor=meteor,
+        rouge_l=100 * np.array([rouge.calc_score(res[k], gts[k]) for k in gts]),
+        cider=np.diag(crossed)
+        if crossed is not None
+        else 100 * np.asarray(Cider().compute_score(gts, res)[1]),
+        pairs=crossed,
+    )
 
 
 def _bleu(caption: str, cooked: tuple) -> np.ndarray:

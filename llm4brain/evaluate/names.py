@@ -1,7 +1,11 @@
 """What systems, metrics and stored readings are called."""
 
-KINDS = ("model", "baseline", "floor", "ceiling")
+# A control has a real brain, but not the subject's own: it may well score above a floor.
+KINDS = ("model", "baseline", "floor", "control", "ceiling")
 CAPTION_METRICS = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider")
 METRICS = (*CAPTION_METRICS, "similarity", "top1", "top5")
+AMONG_100 = ("top1_100", "top5_100")  # retrieval among 100 clips, none near the one seen
+DIVERSITY = ("diversity", "distinct2")
 COMPARED = ("cider", "similarity", "top1")  # those that lead
+P_VALUES = tuple(f"{metric}_p" for metric in COMPARED)
 CENTRE, TRUTH = "centre", "truth"  # names of arrays in readings.safetensors that are no systems

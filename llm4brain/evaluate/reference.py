@@ -65,7 +65,9 @@ def reference_systems(
     repeats: Literal["average", "single"],
     seed: tuple[int, ...],
 ) -> Decoded:
-    """Decode with `constant`, `random`, `ridge` and `video`.
+    """Decode with `constant`, `random`, `ridge`, `nearest` and `video`.
+
+    Where a test reading is an average over showings, `ridge_single` reads the first one.
 
     Args:
         windows: shape (trials, volumes, voxels), a subject's.
@@ -80,6 +82,7 @@ def reference_systems(
     Raises:
         UserError: a clip has no video tokens, or a train clip no caption.
     """
+    first = per_clip(windows, trials, "single") if repeats == "average" else None
     windows, table = per_clip(windows, trials, repeats)
     row = {clip: i for i, clip in enumerate(video_ids)}
     missing = [clip for clip in table["clip_id"] if clip not in row]
@@ -102,6 +105,12 @@ def reference_systems(
         part["train"], tokens["train"], part["validation"], tokens["validation"]
     )
     read = ridge.read(FORMS[form](part["test"]))
+    reads = {"ridge": read}
+    if first is not None:
+        shown = dict(zip(first[1]["clip_id"], first[0], strict=True))
+        single = np.stack([shown[clip] for clip in clips["test"]])
+        reads["ridge_single"] = ridge.read(FORMS[form](single))
+    closest = nearest(tokens["test"], tokens["train"], ridge.centre)
     n = len(clips["test"])
     blind = random_clips(len(clips["train"]), n, seed)
     which = np.random.default_rng([*seed, 1]).random(n)  # which of the clip's captions
@@ -110,7 +119,12 @@ def reference_systems(
         ("random", "floor"): [
             references[c][int(u * len(references[c]))] for c, u in zip(blind, which, strict=True)
         ],
-        ("ridge", "baseline"): [typical[i] for i in nearest(read, tokens["train"], ridge.centre)],
+        **{
+            (name, "baseline"): [typical[i] for i in nearest(own, tokens["train"], ridge.centre)]
+            for name, own in reads.items()
+        },
+        # who read the clip perfectly, but could only say what was written of a train clip
+        ("nearest", "ceiling"): [typical[i] for i in closest],
         ("video", "ceiling"): [own[0] for own in references_of(generated, clips["test"])],
     }
     said = pd.DataFrame(
@@ -122,7 +136,8 @@ def reference_systems(
     )
     readings = {
         "random": tokens["train"][blind],
-        "ridge": read,
+        **reads,
+        "nearest": tokens["train"][closest],
         "video": tokens["test"],
         TRUTH: tokens["test"],
         CENTRE: ridge.centre,

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from scipy import stats
 
 from llm4brain.errors import UserError
+from llm4brain.evaluate.bootstrap import stimulus_and_onset
 
 KS = (1, 5)
+AMONG = 100  # candidates, where clips near the one that was seen are left out
+APART = 20.0  # s; nearer clips of a film are alike, and hard to tell apart for another reason
 
 
 def correlations(readings: np.ndarray, truth: np.ndarray, centre: np.ndarray) -> np.ndarray:
@@ -60,28 +66,78 @@ def top_k(scores: np.ndarray, target: np.ndarray, k: int) -> np.ndarray:
     Returns:
         Shape (n,), 0 to 1.
     """
+    return credit(scores, k)[np.arange(len(scores)), target]
+
+
+def credit(scores: np.ndarray, k: int) -> np.ndarray:
+    """As `top_k`, for every candidate as if it were the target: shape (n, m), 0 to 1."""
     scores = np.round(scores, 9)
-    own = scores[np.arange(len(scores)), target][:, None]
-    better = (scores > own).sum(axis=1)
-    tied = (scores == own).sum(axis=1)
-    return np.clip((k - better) / tied, 0.0, 1.0)
+    result = np.empty(scores.shape)
+    for row, own in zip(result, scores, strict=True):
+        ordered = np.sort(own)
+        above = np.searchsorted(ordered, own, side="right")
+        tied = above - np.searchsorted(ordered, own, side="left")
+        row[:] = np.clip((k - (len(own) - above)) / tied, 0.0, 1.0)
+    return result
 
 
-def chance(n: int) -> dict[str, np.ndarray]:
-    """What a system without a reading gets at each of n clips: k/n, 0-100."""
-    return {f"top{k}": np.full(n, 100 * min(k, n) / n) for k in KS}
+def apart(clip_ids: Sequence[str], seconds: float = APART) -> np.ndarray:
+    """Whether two clips are of different films, or begin `seconds` apart or more: (n, n) bool."""
+    stimuli, onsets = zip(*map(stimulus_and_onset, clip_ids), strict=True)
+    same = np.array(stimuli)[:, None] == np.array(stimuli)[None]
+    return ~same | (np.abs(np.subtract.outer(onsets, onsets)) >= seconds - 1e-3)
 
 
-def retrieval(readings: np.ndarray, truth: np.ndarray, centre: np.ndarray) -> dict[str, np.ndarray]:
-    """Credit at each clip, 0-100, with all test clips as candidates.
+def among(scores: np.ndarray, far: np.ndarray, k: int, count: int = AMONG) -> np.ndarray:
+    """Expected credit with the true clip and `count` - 1 others drawn from those far from it.
+
+    The expectation over all draws, so that no draw decides: the better of the far clips that are
+    drawn follow a hypergeometric distribution, and so do those that tie.
 
     Args:
-        readings: shape (n, D), row i for clip i.
-        truth: shape (n, D).
-        centre: shape (D,).
+        scores: shape (n, n), reading i against clip i's and the others' tokens.
+        far: shape (n, n), from `apart`.
+        k: how many may be named.
 
     Returns:
-        `top<k>` -> shape (n,).
+        Shape (n,), 0 to 1; not a number where fewer than `count` - 1 clips are far.
     """
-    scores = correlations(readings, truth, centre)
-    return {f"top{k}": 100 * top_k(scores, np.arange(len(truth)), k) for k in KS}
+    scores, result = np.round(scores, 9), np.full(len(scores), np.nan)
+    for i, own in enumerate(scores):
+        others = own[far[i] & (np.arange(len(own)) != i)]
+        size, drawn = len(others), count - 1
+        if size < drawn:
+            continue
+        better, tied = int((others > own[i]).sum()), int((others == own[i]).sum())
+        total = 0.0
+        # so many better ones that are drawn as the rest cannot fill the draw without them
+        for b in range(max(0, drawn - (size - better)), min(k, better + 1)):
+            equal = np.arange(min(tied, drawn - b) + 1)
+            share = stats.hypergeom.pmf(equal, size - better, tied, drawn - b)
+            gain = np.minimum(1.0, (k - b) / (equal + 1))
+            total += stats.hypergeom.pmf(b, size, better, drawn) * (share @ gain)
+        result[i] = total
+    return result
+
+
+def chance(clip_ids: Sequence[str]) -> dict[str, np.ndarray]:
+    """What a system without a reading gets at each clip: k over the number of candidates, 0-100."""
+    n = len(clip_ids)
+    enough = apart(clip_ids).sum(axis=1) >= AMONG - 1
+    found = {f"top{k}": np.full(n, 100 * min(k, n) / n) for k in KS}
+    return found | {f"top{k}_{AMONG}": np.where(enough, 100 * k / AMONG, np.nan) for k in KS}
+
+
+def retrieval(scores: np.ndarray, clip_ids: Sequence[str]) -> dict[str, np.ndarray]:
+    """Credit at each clip, 0-100.
+
+    Args:
+        scores: shape (n, n), from `correlations`: row i is the reading of clip i.
+        clip_ids: their names.
+
+    Returns:
+        `top<k>`, among all clips, and `top<k>_100`, see `among`: shape (n,).
+    """
+    far = apart(clip_ids)
+    found = {f"top{k}": 100 * np.diag(credit(scores, k)) for k in KS}
+    return found | {f"top{k}_{AMONG}": 100 * among(scores, far, k) for k in KS}

@@ -42,9 +42,12 @@ def sentence_encoder(folder: str | Path, batch: int = 64) -> Encoder:
 
 
 def similarity(
-    systems: Mapping[str, Sequence[str]], references: Sequence[Sequence[str]], encode: Encoder
+    systems: Mapping[str, Sequence[str]],
+    references: Sequence[Sequence[str]],
+    encode: Encoder,
+    own: Mapping[str, Sequence[Sequence[str]]] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Mean over references of the cosine between a system's caption and the reference.
+    """Mean over references of the cosine between a system's caption and a clip's references.
 
     Each distinct sentence is encoded once, in sorted order, so that equal input gives equal bits.
 
@@ -52,20 +55,26 @@ def similarity(
         systems: name -> a caption for each clip.
         references: one or more captions for each clip.
         encode: sentences -> unit rows.
+        own: system -> references of its own, in place of those.
 
     Returns:
-        Name -> shape (clips,), -1 to 1; 0 where a caption is empty, as it says nothing.
+        Name -> shape (clips, clips), -1 to 1: caption i at clip j; 0 where a caption is empty, as
+        it says nothing.
     """
+    sets = {"": references, **(own or {})}
     every = {c for captions in systems.values() for c in captions}
-    every |= {c for own in references for c in own}
+    every |= {c for one in sets.values() for clip in one for c in clip}
     distinct = sorted(every)
     rows = {sentence: i for i, sentence in enumerate(distinct)}
     vectors = np.asarray(encode(distinct), dtype=np.float64)
     # the mean of cosines is the cosine-like product with the mean of unit vectors
-    truth = np.stack([vectors[[rows[c] for c in own]].mean(axis=0) for own in references])
+    truths = {
+        name: np.stack([vectors[[rows[c] for c in clip]].mean(axis=0) for clip in one])
+        for name, one in sets.items()
+    }
     result = {}
     for name, captions in systems.items():
         said = vectors[[rows[c] for c in captions]]
         spoken = np.array([bool(c.strip()) for c in captions])
-        result[name] = np.where(spoken, np.einsum("nd,nd->n", said, truth), 0.0)
+        result[name] = np.where(spoken[:, None], said @ truths.get(name, truths[""]).T, 0.0)
     return result

@@ -9,22 +9,23 @@ import numpy as np
 import pandas as pd
 
 from llm4brain.errors import UserError
-from llm4brain.evaluate.names import COMPARED, KINDS, METRICS
+from llm4brain.evaluate.names import AMONG_100, COMPARED, DIVERSITY, KINDS, METRICS, P_VALUES
 
 MEAN = "mean"
 NO_NUMBER = "n/a"
 ENDS = tuple(f"{metric}_{end}" for metric in COMPARED for end in ("low", "high"))
-COLUMNS = ("system", "kind", "subject", "n_clips", *METRICS, *ENDS, "references", "data")
+MORE = (*AMONG_100, *DIVERSITY, *P_VALUES)
+COLUMNS = ("system", "kind", "subject", "n_clips", *METRICS, *ENDS, *MORE, "references", "data")
 
 
 def _digits(column: str) -> int:
-    """Decimals that are printed: 0-100 metrics have two, cosines four."""
-    return 4 if column.startswith("similarity") else 2
+    """Decimals that are printed: 0-100 metrics have two, cosines and p four."""
+    return 4 if column.startswith("similarity") or column in P_VALUES else 2
 
 
 def _text(column: str, value: Any) -> str:
     """A cell, always with the same decimals; `n/a` where there is no number."""
-    if column not in (*METRICS, *ENDS):
+    if column not in (*METRICS, *ENDS, *MORE):
         return str(value)
     if value is None or not np.isfinite(value):
         return NO_NUMBER
@@ -35,8 +36,8 @@ def _text(column: str, value: Any) -> str:
 def table1(scored: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Lay metrics out as table 1, all cells as text.
 
-    The mean over subjects has no interval: a few subjects allow no claim about a population, and
-    a mean of interval ends is not an interval.
+    The mean over subjects has no interval and no p: a few subjects allow no claim about a
+    population, and a mean of interval ends is not an interval.
 
     Args:
         scored: file name -> its metrics.json: subject, references, data, systems.
@@ -58,7 +59,7 @@ def table1(scored: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
                 if key in rows:
                     wrong = f"scores {system} of subject {key[1]} a second time"
                     raise UserError(where, wrong, "give each metrics.json once, of one arm")
-                cells = {k: own[k] for k in ("kind", "n_clips", *METRICS, *ENDS)}
+                cells = {k: own[k] for k in ("kind", "n_clips", *METRICS, *ENDS, *MORE)}
                 rows[key] = {"system": system, **shared, **cells}
         except KeyError as error:
             raise UserError(where, f"holds no {error}", "score again") from None
@@ -82,8 +83,9 @@ def _means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for system in dict.fromkeys(row["system"] for row in rows):
         own = [row for row in rows if row["system"] == system]
         mean = dict(own[0]) | {"subject": MEAN, "n_clips": sum(row["n_clips"] for row in own)}
-        mean |= {m: _mean([row[m] for row in own]) for m in METRICS}
-        result.append(mean | dict.fromkeys(ENDS))
+        averaged = (*METRICS, *AMONG_100, *DIVERSITY)
+        mean |= {m: _mean([row[m] for row in own]) for m in averaged}
+        result.append(mean | dict.fromkeys((*ENDS, *P_VALUES)))
     return result
 
 

@@ -92,7 +92,7 @@ def captions_scored(
     if why_not() is None:
         values["spice"] = weights @ spice(predictions, references) / weights.sum(axis=1)
     if encode is not None:
-        alike = similarity({"own": predictions}, references, encode)["own"]
+        alike = np.diag(similarity({"own": predictions}, references, encode)["own"])
         values["similarity"] = weights @ alike / weights.sum(axis=1)
     result: dict[str, Any] = {"n_clips": len(ids)}
     for metric, own in values.items():

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from llm4brain.brain.cohort import Cohort
 from llm4brain.clips import average_repeats, cut_windows, first_showings, read_runs
 from llm4brain.config import ClipSettings
 from llm4brain.io import Arrays
@@ -41,6 +42,25 @@ def rolled(
     windows, table = average_repeats(windows, trials, least_valid=0.0)
     place = {name: i for i, name in enumerate(table["clip_id"])}
     return windows[[place[name] for name in names]]
+
+
+def flat(windows: np.ndarray, number: int) -> dict[str, np.ndarray]:
+    """Windows that say the same of every clip: `zeros`, and `train_mean`.
+
+    Args:
+        windows: (n, T, voxels) of the subject's train clips.
+    """
+    mean = windows.mean(0, keepdims=True)
+    same = {"zeros": np.zeros_like(mean), "train_mean": mean}
+    return {name: np.repeat(window, number, axis=0) for name, window in same.items()}
+
+
+def windows_of(found: Cohort, names: Sequence[str], train: np.ndarray) -> np.ndarray:
+    """Windows (clips, T, voxels) of the named clips; a clip that another subject saw with no valid
+    volume gets the mean of `train` (n, T, voxels), which says nothing."""
+    place = {name: i for i, name in enumerate(found.column("clip_id"))}
+    nothing = train.mean(0)
+    return np.stack([found.windows[place[n]] if n in place else nothing for n in names])
 
 
 def noise_like(windows: np.ndarray, number: int, seed: int | tuple[int, ...]) -> np.ndarray:

@@ -5,7 +5,7 @@ No caption is among what these functions get: what they return rests on BOLD alo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,14 +42,48 @@ def decode(
 
     Args:
         inputs: (system, kind) -> windows (clips, T, voxels). All are generated together: a batch
-            costs little more than one row, since the weights are read once for all.
+            costs little more than one row, since the weights are read once for all. What is read
+            alike is put into words once.
     """
     z_f = [
         reader.query_tokens(reader.components(windows, np.full(len(windows), subject)))
         for windows in inputs.values()
     ]
-    texts = iter(llm.generate(torch.from_numpy(np.concatenate(z_f)), max_new_tokens))
+    every = np.concatenate(z_f)
+    # in order of appearance, so that the true brain's rows come first
+    _, first, which = np.unique(
+        every.reshape(len(every), -1), axis=0, return_index=True, return_inverse=True
+    )
+    order = np.argsort(first)
+    said = llm.generate(torch.from_numpy(every[first[order]]), max_new_tokens)
+    place = np.argsort(order)
+    texts = iter(said[place[w]] for w in which.ravel())
     return [
         Decoded(system, kind, [next(texts) for _ in tokens], tokens.reshape(len(tokens), -1))
         for (system, kind), tokens in zip(inputs, z_f, strict=True)
+    ]
+
+
+def prompt_alone(llm: VideoLLM, number: int, max_new_tokens: int) -> list[str]:
+    """What the LLM answers to its prompt with nothing to look at, `number` times."""
+    nothing = torch.zeros(1, 0, llm.embeddings.embedding_dim)
+    return llm.generate(nothing, max_new_tokens) * number
+
+
+def shuffled(decoded: Decoded, names: Sequence[str], seed: Sequence[int]) -> list[Decoded]:
+    """A system's words and readings given to other clips: across all films, and within each.
+
+    Args:
+        names: clip_id of its rows.
+        seed: of one shuffle; table 1's p has thousands.
+    """
+    rng = np.random.default_rng(list(seed))
+    films = np.array([name.rpartition("_")[0] for name in names])
+    across, within = rng.permutation(len(names)), np.arange(len(names))
+    for film in sorted(set(films)):
+        rows = np.flatnonzero(films == film)
+        within[rows] = rng.permutation(rows)
+    return [
+        Decoded(name, "floor", [decoded.texts[i] for i in order], decoded.reading[order])
+        for name, order in (("shuffled", across), ("shuffled_within", within))
     ]
