@@ -6,7 +6,7 @@ from pathlib import Path
 
 from llm4brain.config import Config
 from llm4brain.errors import UserError
-from llm4brain.phantom.plan import film_name
+from llm4brain.phantom.plan import cohort_films, film_name, video_films
 
 
 def require(settings: Config, *, raw: bool = True) -> None:
@@ -32,6 +32,10 @@ def require(settings: Config, *, raw: bool = True) -> None:
         ) - set(known[:seen]):
             wrong = f"the phantom's test films are {', '.join(known[seen:])}, and no others"
             raise UserError("splits.test", wrong, "correct splits or phantom.test_films")
+        # refuses more scenes than the grammar has
+        (video_films if settings.video_llm.source == "train" else cohort_films)(
+            settings.phantom, settings.seed
+        )
         return
     if not raw:
         return

@@ -5,16 +5,19 @@ import random
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from llm4brain.phantom.grammar import captions, every_scene
 
 ROOT = Path(__file__).parent.parent
 SNAKEMAKE = str(Path(sys.executable).with_name("snakemake"))
 TINY = ROOT / "configs" / "tiny.yaml"
+BLOCK = 8.0  # s, of the bootstrap: short, so that ten clips make several blocks
 # Files of tests that run the chain: they begin first, so that none is alone at the end.
 LONG = ("test_dvc", "test_null", "test_workflow")
 if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
@@ -90,23 +93,43 @@ def tiny_llm(folder: Path) -> Path:
     return folder
 
 
+def shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that whichever worker needs it first makes, for all of them."""
+    home = factory.getbasetemp()
+    home = home.parent if "PYTEST_XDIST_WORKER" in os.environ else home
+    with FileLock(home / f"{name}.lock"):
+        if not (home / f"{name}.done").exists():
+            (home / name).mkdir()
+            make(home / name)
+            (home / f"{name}.done").touch()
+    return home / name
+
+
 @pytest.fixture(scope="session")
 def tiny_settings(tmp_path_factory) -> Path:
     """configs/tiny.yaml with an LLM of two layers, so that the chain walks in a minute or two.
 
     `make run` walks it with the real one.
     """
-    folder = tmp_path_factory.mktemp("settings")
-    settings = yaml.safe_load(TINY.read_text())
-    settings["video_llm"]["llm"] = f"path:{tiny_llm(folder / 'llm')}"
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings))
-    return folder / "tiny.yaml"
+
+    def make(folder: Path) -> None:
+        settings = yaml.safe_load(TINY.read_text())
+        settings["video_llm"]["llm"] = f"path:{tiny_llm(folder / 'llm')}"
+        settings["evaluate"]["block"] = BLOCK
+        (folder / "tiny.yaml").write_text(yaml.safe_dump(settings))
+
+    return shared(tmp_path_factory, "settings", make) / "tiny.yaml"
 
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory, tiny_settings) -> Path:
-    """The folder of one whole run of the tiny cohort, from nothing to table 1."""
-    folder = tmp_path_factory.mktemp("tiny")
-    done = snakemake(folder, "--configfile", tiny_settings)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    """The folder of one whole run of the tiny cohort, from nothing to table 1 and its picture.
+
+    What a test changes in it, it puts back.
+    """
+
+    def make(folder: Path) -> None:
+        done = snakemake(folder, "--configfile", tiny_settings)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return shared(tmp_path_factory, "tiny", make)

@@ -255,6 +255,7 @@ def test_runs_without_a_film_are_left_out_and_said(data, capsys):
 
 
 def test_what_was_made_of_a_run_that_is_no_more_is_left_out_and_said(data, capsys):
+    data.add()
     data.add("sub-01_task-film_run-02")
     assert set(data.read().meta["runs"]) == {"01", "02"}
     for path in (data.raw / "sub-01" / "func").glob("*_run-02_*"):

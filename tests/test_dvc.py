@@ -2,7 +2,7 @@
 
 Each scenario is a throw-away clone of one base, whose data, models and results were made by
 `dvc repro` at the tiny size and pushed to a remote on disk. The bytes of table 1 are compared with
-those of runs from scratch: the base's own, and one with other settings (`scratch`).
+those of runs from scratch: the base's own, and one with another setting (`tiny_run`).
 """
 
 import json
@@ -18,7 +18,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT, counted
+from conftest import BLOCK, ROOT, counted
 
 from llm4brain.provenance import sha256
 
@@ -71,10 +71,10 @@ def commit(where: Path, message: str) -> None:
 
 
 def set_block(where: Path) -> None:
-    """The change of most scenarios: other blocks of the bootstrap, so other intervals."""
+    """The change of most scenarios: other blocks of the bootstrap, those of `tiny_run`."""
     text = (where / "config.yaml").read_text()
     assert text.count("block: 20.0\n") == 1
-    (where / "config.yaml").write_text(text.replace("block: 20.0\n", "block: 8.0\n"))
+    (where / "config.yaml").write_text(text.replace("block: 20.0\n", f"block: {BLOCK}\n"))
 
 
 def sources(folder: Path) -> Path:
@@ -105,14 +105,10 @@ def base(tmp_path_factory, tiny_settings):
 
 
 @pytest.fixture(scope="module")
-def scratch(base):
-    """The bytes of table 1 with the other settings, made by Snakemake from nothing at all."""
-    folder = base.with_name("scratch")
-    call(base, "git", "clone", "--quiet", base, folder)
-    set_block(folder)
-    call(folder, "snakemake", "--cores", 8, TABLE)
-    assert sha256(folder / TABLE) != sha256(base / TABLE)
-    return sha256(folder / TABLE)
+def scratch(base, tiny_run):
+    """The bytes of table 1 with the other setting, made by Snakemake from nothing at all."""
+    assert sha256(tiny_run / TABLE) != sha256(base / TABLE)
+    return sha256(tiny_run / TABLE)
 
 
 @pytest.fixture
@@ -141,6 +137,15 @@ def test_a_clone_that_pulled_has_nothing_to_do(clone, base):
     assert sha256(clone / TABLE) == sha256(base / TABLE)
 
 
+def test_two_runs_from_nothing_give_the_same_bytes(base, tiny_run):
+    """By `dvc repro` and by Snakemake, in folders of other names."""
+    kinds = (".safetensors", ".csv", ".tsv", ".json", ".png")
+    for part in ("data", "models"):
+        made = [p.relative_to(base) for p in (base / part).rglob("*") if p.suffix in kinds]
+        assert len(made) > 15
+        assert not [p for p in made if sha256(tiny_run / p) != sha256(base / p)]
+
+
 # -- settings
 
 
@@ -152,7 +157,9 @@ def test_a_changed_setting_after_a_pull_and_the_way_back(clone, base, scratch):
     assert is_recorded(clone)
     # what changed, said by DVC
     changed = json.loads(call(clone, "dvc", "params", "diff", "--json"))
-    assert changed == {"config.yaml": {"evaluate.block": {"old": 20.0, "new": 8.0, "diff": -12.0}}}
+    assert changed == {
+        "config.yaml": {"evaluate.block": {"old": 20.0, "new": BLOCK, "diff": -12.0}}
+    }
     shown = json.loads(call(clone, "dvc", "metrics", "show", "--json"))
     assert "model" in str(shown)
     call(clone, "dvc", "metrics", "diff")
@@ -182,7 +189,7 @@ def test_a_commit_that_was_never_reproduced_by_snakemake_then_repro(clone, scrat
 
 
 def test_an_experiment_in_a_temporary_directory(clone, base, scratch):
-    said = call(clone, "dvc", "exp", "run", "--temp", "-S", "config.yaml:evaluate.block=8.0")
+    said = call(clone, "dvc", "exp", "run", "--temp", "-S", f"config.yaml:evaluate.block={BLOCK}")
     assert told(said) == AGAIN
     assert sha256(clone / TABLE) == sha256(base / TABLE)  # the workspace is as it was
     assert planned(clone) == {}

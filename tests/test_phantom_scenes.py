@@ -71,7 +71,7 @@ def test_subjects_see_films_in_orders_of_their_own():
 )
 def test_impossible_plans_are_refused(wrong):
     with pytest.raises(UserError, match="phantom"):
-        plan.cohort_films(PhantomSettings(**wrong), 0)
+        plan.video_films(PhantomSettings(**wrong), 0)
 
 
 def _mentioned(text, wordings):

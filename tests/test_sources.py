@@ -1,6 +1,7 @@
 """Models from source strings: checked, unpacked safely, whole or not at all."""
 
 import hashlib
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def mirror(tmp_path, monkeypatch):
     def download(requirement, folder):
         folder.mkdir(parents=True)
         found = next(served.glob("*.whl"))
-        return found.rename(folder / found.name)
+        return shutil.copy(found, folder / found.name)
 
     monkeypatch.setattr(sources, "download", download)
 
