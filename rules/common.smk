@@ -137,6 +137,11 @@ def other_options(wildcards, input):
     ]
 
 
+def lag_title(wildcards):
+    what = "simulated phantom" if PHANTOM else "measured data"
+    return f"sub-{wildcards.subject}, {wildcards.arm}, trained on {wildcards.cohort}: {what}"
+
+
 def cohort_features(wildcards):
     return expand("data/features/sub-{subject}.safetensors", subject=members(wildcards))
 

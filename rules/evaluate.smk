@@ -266,3 +266,40 @@ rule figure:
         "Draw table 1"
     shell:
         "python $SCRIPTS/figure.py --table {input} --out {output} > {log} 2>&1"
+
+
+# Not part of table 1: `snakemake results/full/all/sub-02/lag.png`.
+rule lag_sweep:
+    input:
+        bold="data/bold/sub-{subject}.safetensors",
+        clips="data/clips.tsv",
+        video="data/features/video.safetensors",
+        adapted="models/{arm}/{cohort}/adapt.safetensors",
+    output:
+        table="results/{arm}/{cohort}/sub-{subject}/lag.csv",
+        plot="results/{arm}/{cohort}/sub-{subject}/lag.png",
+    log:
+        "logs/lag_sweep/{arm}/{cohort}/sub-{subject}.log",
+    benchmark:
+        "benchmarks/jobs/lag_sweep/{arm}/{cohort}/sub-{subject}.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: LIGHT
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    params:
+        title=lag_title,
+        settings=settings("evaluate", "repeats", "block", "samples"),
+        clips=settings("clips", "lag", "window"),
+        seed=SETTINGS.seed,
+        code=code("lag_sweep"),
+    message:
+        "Sweep the lag of sub-{wildcards.subject} ({wildcards.arm}, {wildcards.cohort})"
+    shell:
+        "python $SCRIPTS/lag_sweep.py --subject {wildcards.subject} --bold {input.bold} "
+        "--clips {input.clips} --video {input.video} --adapted {input.adapted} "
+        "--out {output.table} --plot {output.plot} --title {params.title:q} "
+        "--settings {params.settings:q} --clip-settings {params.clips:q} --seed {params.seed} "
+        "--code {params.code} > {log} 2>&1"

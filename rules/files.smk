@@ -163,6 +163,8 @@ def whole_state():
         and key[1] in cohorts()
     }
     own = [file for key in sorted(cells | set(table_cells())) for file in cell(*key)]
+    swept = Path("results").glob("*/*/sub-*/lag.csv")
+    own += [str(file) for file in swept if f"{file.parent}/metrics.json" in own]
     tables = [f"results/table1{end}" for end in (".csv", ".json", ".png", "_lead.csv")]
     return [*tables, *own]
 

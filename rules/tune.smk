@@ -9,6 +9,7 @@ rule tune:
         model=VIDEO_LLM,
     output:
         "models/{arm}/{cohort}/tune/adapter_config.json",
+        "models/{arm}/{cohort}/tune/provenance.json",
         out="models/{arm}/{cohort}/tune/adapter_model.safetensors",
         log="models/{arm}/{cohort}/tune.csv",
         plot="models/{arm}/{cohort}/tune.png",

@@ -58,11 +58,12 @@ def test_at_snr_zero_the_model_lies_within_the_floors_interval(run):
     systems |= read_json(folder / "results/reference/sub-01/sub-01/metrics.json")["systems"]
     table = pd.DataFrame(systems).T
     floors = table[table["kind"] == "floor"]
-    assert len(floors) == 4
+    assert len(floors) == 9
     for metric in COMPARED:
         value = float(table.loc["model", metric])
         low, high = floors[f"{metric}_low"].min(), floors[f"{metric}_high"].max()
         assert low <= value <= high, metric
+        assert table.loc["model", f"{metric}_p"] > 0.005, metric
 
 
 def test_the_same_small_run_decodes_where_there_is_signal(run):

@@ -9,11 +9,13 @@ import pytest
 import torch
 from tiny_models import blip2
 
+from llm4brain.brain.cohort import Cohort
 from llm4brain.clips import Run, cut_windows
 from llm4brain.config import ClipSettings, FitSettings, TuneSettings
 from llm4brain.errors import UserError
 from llm4brain.training import machine
-from llm4brain.tune.broken import noise_like
+from llm4brain.tune.broken import flat, noise_like, windows_of
+from llm4brain.tune.decode import Decoded, decode, prompt_alone, shuffled
 from llm4brain.tune.gap import understanding_gap
 from llm4brain.tune.lora import add_lora, load_lora, save_lora, tune
 from llm4brain.tune.samples import Samples, tuning_samples
@@ -156,3 +158,58 @@ def test_the_teacher_is_the_frozen_llm_reading_the_video(folder):
     found = teacher.logits([0, 2], read)
     assert torch.allclose(found, expected, atol=1e-5)
     assert not torch.allclose(llm.answer(torch.from_numpy(z_v[[0, 2]]), read)[0], expected)
+
+
+class _FewWords:
+    """Stands in for the LLM: says how much it was given, and counts the rows."""
+
+    def __init__(self):
+        self.rows = []
+        self.embeddings = type("E", (), {"embedding_dim": 3})
+
+    def generate(self, prefix, _):
+        self.rows.append(len(prefix))
+        return [f"{float(row.sum()):.1f}" if row.numel() else "nothing" for row in prefix]
+
+
+class _Plain:
+    """Stands in for the reader: the window itself is the reading."""
+
+    def components(self, windows, subjects):
+        return windows.reshape(len(windows), -1)
+
+    def query_tokens(self, components):
+        return components.reshape(len(components), 1, -1)
+
+
+def test_what_is_read_alike_is_put_into_words_once():
+    llm, rng = _FewWords(), np.random.default_rng(0)
+    windows = rng.normal(size=(4, 1, 3)).astype(np.float32)
+    same = flat(windows, 4)
+    assert (same["zeros"] == 0).all()
+    assert np.allclose(same["train_mean"], windows.mean(0))
+    inputs = {("model", "model"): windows, ("zeros", "floor"): same["zeros"]}
+    found = decode(inputs, "01", _Plain(), llm, 5)
+    assert llm.rows == [5]  # four clips, and zeros once
+    assert found[0].texts == [f"{w.sum():.1f}" for w in windows]
+    assert found[1].texts == ["0.0"] * 4
+    assert prompt_alone(llm, 3, 5) == ["nothing"] * 3
+    assert llm.rows[-1] == 1
+
+
+def test_shuffled_predictions_stay_in_their_film_or_do_not():
+    names = [f"{film}_{i:04.1f}" for film in "ab" for i in range(30)]
+    given = Decoded("model", "model", names, np.arange(60)[:, None])
+    across, within = shuffled(given, names, (0,))
+    assert sorted(across.texts) == sorted(within.texts) == names
+    assert [t[0] for t in within.texts] == [n[0] for n in names]
+    assert [t[0] for t in across.texts] != [n[0] for n in names]
+    assert [names[i] for i in across.reading[:, 0]] == across.texts
+    assert np.mean([t == n for t, n in zip(within.texts, names, strict=True)]) < 0.2
+
+
+def test_a_clip_that_another_subject_has_not_seen_is_read_from_nothing():
+    table = pd.DataFrame({"clip_id": ["b", "a"]})
+    found = Cohort(np.array([[[2.0]], [[1.0]]]), table, None, None)
+    train = np.array([[[5.0]], [[7.0]]])
+    assert windows_of(found, ["a", "x", "b"], train).ravel().tolist() == [1, 6, 2]

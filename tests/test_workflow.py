@@ -35,7 +35,9 @@ def subjects(*labels):
 
 TARGETS = {
     "results/full/all/sub-02/metrics.json": SHARED | subjects("01", "02", "03") | TRAINED | SAID,
-    "results/full/sub-02/sub-02/metrics.json": SHARED | subjects("02") | TRAINED | SAID,
+    "results/full/sub-02/sub-02/metrics.json": (
+        SHARED | subjects("02") | TRAINED | {"decode": 1, "score_own": 1}
+    ),
     "results/full/sub-01/sub-03/metrics.json": SHARED | subjects("01", "03") | TRAINED | SAID,
     "results/reference/sub-02/sub-02/metrics.json": (
         SHARED | subjects("02") | {"reference": 1, "score_reference": 1}
@@ -222,7 +224,9 @@ def test_the_whole_chain_walks(tiny_run):
     columns = lines[0].split(",")
     assert columns[:4] == ["system", "kind", "subject", "n_clips"]
     rows = {tuple(line.split(",")[0:3:2]) for line in lines[1:]}
-    systems = {"model", "rolled", "noise", "constant", "random", "ridge", "video"}
+    systems = {"model", "model_single", "ridge", "ridge_single"}
+    systems |= {"rolled", "noise", "zeros", "train_mean", "shuffled", "shuffled_within"}
+    systems |= {"constant", "random", "prompt", "other_subject", "nearest", "video", "agreement"}
     assert {(system, s) for system in systems for s in ("01", "02", "mean")} == rows
     assert (tiny_run / "results" / "table1.png").stat().st_size > 10_000
     assert not list(tiny_run.rglob(".partial-*"))
@@ -291,7 +295,7 @@ def test_one_subjects_bold_reruns_that_subject_and_what_is_trained_on_it(tiny_ru
         shutil.copytree(models / "all", models / "sub-02")
         shutil.copytree(results / "all" / "sub-02", results / "sub-02" / "sub-02")
         found = jobs(tiny_run, "refresh", "--configfile", tiny_settings)
-        twice = dict.fromkeys(TRAINED, 2) | dict.fromkeys(SAID, 3)
+        twice = dict.fromkeys(TRAINED, 2) | {"decode": 3, "score_own": 1}
         assert found == rerun | twice | {"table": 1, "figure": 1, "refresh": 1}
     finally:
         scan.write_bytes(kept)

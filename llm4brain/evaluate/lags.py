@@ -1,0 +1,107 @@
+"""The lag sweep: the same model reads windows that come earlier and later than its own.
+
+A decoder of brains is best at the haemodynamic lag and at chance far from it. One that is good at
+every lag, or before the film could have had an effect, reads something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from llm4brain.clips import Run, average_repeats, cut_windows, first_showings
+from llm4brain.config import ClipSettings
+from llm4brain.errors import UserError
+from llm4brain.evaluate.bootstrap import blocks, interval, resample
+from llm4brain.evaluate.retrieval import correlations, credit
+from llm4brain.io import whole
+
+LAGS = tuple(range(-20, 21, 2))  # s
+COLUMNS = ("lag", "n_clips", "top1", "top1_low", "top1_high", "chance", "match", "match_low")
+COLUMNS += ("match_high",)
+
+
+def lag_sweep(
+    runs: Sequence[Run],
+    clips: pd.DataFrame,
+    settings: ClipSettings,
+    read: Callable[[np.ndarray], np.ndarray],
+    truth: dict[str, np.ndarray],
+    centre: np.ndarray,
+    repeats: Literal["average", "single"],
+    seconds: float,
+    samples: int,
+    seed: int,
+    lags: Sequence[float] = LAGS,
+) -> pd.DataFrame:
+    """Retrieval of the test clips from windows at each lag.
+
+    Args:
+        runs: a subject's.
+        clips: the clip table.
+        settings: window and lag (s) that the model was trained with.
+        read: windows (n, T, voxels) -> readings (n, D).
+        truth: clip_id -> its video tokens (D,).
+        centre: shape (D,), mean over train clips.
+        repeats: average over showings, or the first one.
+        seconds: length of the bootstrap's blocks.
+        samples: resamples.
+        seed: of the resamples.
+        lags: s from clip onset to the window.
+
+    Returns:
+        A row a lag, `COLUMNS`: `top1` and its `chance` (percent), `match`: mean correlation of a
+        reading with its own clip; intervals by blocks. A lag at which no window lies within a run
+        has no row.
+    """
+    test = clips[clips["split"] == "test"]
+    rows = []
+    for lag in lags:
+        try:
+            cut = cut_windows(runs, test, settings, lag=lag)
+        except UserError:  # no clip of any run has a window there
+            continue
+        windows, trials = cut.windows, cut.trials
+        if repeats == "single":
+            windows, trials = first_showings(windows, trials)
+        windows, table = average_repeats(windows, trials)
+        names = table["clip_id"].tolist()
+        if len(names) < 2:
+            continue
+        scores = correlations(read(windows), np.stack([truth[name] for name in names]), centre)
+        block = blocks(names, seconds)
+        weights = resample(block, samples, seed)
+        row = [lag, len(names)]
+        for each, at in ((100 * np.diag(credit(scores, 1)), 2), (np.diag(scores), None)):
+            values = weights @ each / weights.sum(axis=1)
+            row += [each.mean(), *interval(values, int(block.max()) + 1)]
+            row += [100 / len(names)] if at else []
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def draw_lags(table: pd.DataFrame, lag: float, title: str) -> Figure:
+    """Retrieval against lag, with intervals, chance, and the lag that the model was trained at."""
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    axes.fill_between(table["lag"], table["top1_low"], table["top1_high"], alpha=0.2, lw=0)
+    axes.plot(table["lag"], table["top1"], marker="o", ms=4, label="model, with 95% interval")
+    axes.plot(table["lag"], table["chance"], c="0.5", ls=":", label="chance")
+    axes.axvline(lag, c="0.7", ls="--", lw=1, label=f"trained at {lag:g} s")
+    axes.set(xlabel="lag of the window behind the clip (s)", ylabel="retrieval top-1 (%)")
+    axes.set_title(title, fontsize=10)
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def save_lags(figure: Figure, path: Path) -> None:
+    """Write a PNG without date and version, so that the same figure is the same bytes."""
+    with whole(path) as partial:
+        figure.savefig(partial, dpi=130, metadata={"Software": None})
+    plt.close(figure)

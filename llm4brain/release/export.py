@@ -1,0 +1,149 @@
+"""`llm4brain export`: a trained arm as a folder that stands alone."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from llm4brain.align.readout import Basis
+from llm4brain.config import Config
+from llm4brain.errors import UserError
+from llm4brain.io import Arrays, read_json, write_arrays, write_json
+from llm4brain.sources import whole_folder
+
+ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+READER, KNOWN, SETTINGS = "reader.safetensors", "known.safetensors", "settings.json"
+VIDEO_LLM = "video_llm"
+STAGES = ("encoder", "align", "adapt", "tune")
+
+
+def export(project: Path, settings: Config, arm: str, cohort: str, out: Path) -> None:
+    """Write the LLM's adapter, the brain reader, the video-LLM, settings and a model card.
+
+    Args:
+        project: the folder in which the workflow ran: `models/`, `data/`, `results/`.
+        settings: of that run.
+        arm, cohort: which model.
+        out: folder to make. PEFT loads it as an adapter, transformers its `video_llm/`.
+
+    Raises:
+        UserError: the model was not trained there.
+    """
+    models = project / "models" / arm / cohort
+    video = project / "data" / "features" / "video.safetensors"
+    tuned = [models / "tune" / name for name in (*ADAPTER, "provenance.json")]
+    for path in (models / "adapt.safetensors", *tuned, video):
+        if not path.is_file():
+            todo = f"run: snakemake --cores 8 {models.relative_to(project)}/tune/{ADAPTER[1]}"
+            raise UserError(path, "is missing", todo)
+    chosen = settings.arm(arm)
+    kept = {
+        "arm": arm,
+        "cohort": cohort,
+        "subjects": sorted(settings.subjects) if cohort == "all" else [cohort[4:]],
+        "data": "simulated" if settings.dataset == "phantom" else "measured",
+        "bold": settings.bold.model_dump(mode="json"),
+        "clips": settings.clips.model_dump(mode="json"),
+        "video_llm": settings.video_llm.source,
+        "max_new_tokens": settings.video_llm.max_new_tokens,
+        **{stage: getattr(chosen, stage).model_dump(mode="json") for stage in STAGES},
+    }
+    made_by = read_json(models / "tune" / "provenance.json")
+    with whole_folder(out) as folder:
+        shutil.copytree(project / "models" / "video_llm", folder / VIDEO_LLM)
+        for name in ADAPTER:
+            shutil.copy(models / "tune" / name, folder / name)
+        adapter = read_json(folder / ADAPTER[0])
+        write_json(folder / ADAPTER[0], adapter | {"base_model_name_or_path": VIDEO_LLM})
+        shutil.copy(models / "adapt.safetensors", folder / READER)
+        write_arrays(folder / KNOWN, {"components": known(models / "adapt.safetensors", video)})
+        write_json(folder / SETTINGS, kept | {"provenance": made_by})
+        (folder / "README.md").write_text(card(kept, made_by, scores(project, arm, cohort)))
+
+
+def known(adapted: Path, video: Path) -> np.ndarray:
+    """What the video tokens of the train clips are in the reader's components: (clips, rank)."""
+    arrays, tokens = Arrays(adapted), Arrays(video)
+    basis = Basis(arrays["basis.mean"], arrays["basis.axes"], arrays["basis.scale"])
+    clips = sorted(set(arrays.meta["train_clips"]))
+    rows = [tokens.meta["clip_id"].index(clip) for clip in clips]
+    flat = tokens["video_tokens"][rows].reshape(len(rows), -1)
+    return basis.read(flat).astype(np.float32)
+
+
+def scores(project: Path, arm: str, cohort: str) -> pd.DataFrame:
+    """The model's rows of each subject that was scored; empty if none was."""
+    rows = []
+    for path in sorted((project / "results" / arm / cohort).glob("sub-*/metrics.json")):
+        found = read_json(path)
+        own = found["systems"]["model"]
+        columns = ("n_clips", "cider", "cider_low", "cider_high", "similarity", "top1")
+        rows.append(
+            {"subject": found["subject"], **{c: own[c] for c in columns}}
+            | {"references": found["references"], "sha256": found["references_sha256"][:12]}
+        )
+    return pd.DataFrame(rows)
+
+
+def card(kept: dict[str, Any], made_by: dict[str, Any], found: pd.DataFrame) -> str:
+    """The model card, filled from the run."""
+    simulated = kept["data"] == "simulated"
+    versions = ", ".join(f"{name} {version}" for name, version in made_by["versions"].items())
+    table = "not scored in this run"
+    if len(found):
+        head = "| " + " | ".join(found.columns) + " |"
+        rows = ["| " + " | ".join(_cell(v) for v in row) + " |" for row in found.to_numpy()]
+        table = "\n".join([head, "|" + "---|" * len(found.columns), *rows])
+    about = "**simulated data (the phantom): nobody was scanned**" if simulated else "measured BOLD"
+    return f"""---
+library_name: peft
+base_model: {VIDEO_LLM}
+tags: [fmri, brain-decoding, video, {"simulated" if simulated else "measured"}]
+---
+# LLM4Brain: text from the BOLD of people who watch videos
+
+Arm `{kept["arm"]}`, trained on sub-{", sub-".join(kept["subjects"])}: {about}.
+
+| file | what it is |
+|---|---|
+| `{ADAPTER[1]}`, `{ADAPTER[0]}` | LoRA of the LLM, in PEFT's format |
+| `{READER}` | SC-MBM, its adaptors, the readout to query tokens |
+| `{VIDEO_LLM}/` | the video-LLM (`{kept["video_llm"]}`), in transformers' format |
+| `{KNOWN}` | where the train clips lie, to tell a reading from noise |
+| `{SETTINGS}` | settings and provenance |
+
+## Use
+
+```
+llm4brain decode --model . --bold sub-01_..._desc-preproc_bold.nii.gz --every 4 --out captions.tsv
+```
+
+BOLD must be fMRIPrep's, in {
+        kept["bold"]["space"]
+    }, with its mask and confounds beside it; the window is
+{kept["clips"]["window"]:g} s long and begins {kept["clips"]["lag"]:g} s after what was seen.
+
+## How it scored
+
+{table}
+
+CIDEr on the 0-100 scale, 95% intervals over clips. They mean nothing without the floors of the
+same run (results/table1.csv).
+
+## Limits
+
+It says something of any BOLD, noise included: read `p_noise` beside the text. It was trained on the
+subjects above alone; a subject whom it does not know is read by what they share.{
+        " It says nothing about brains." if simulated else ""
+    }
+
+Code {made_by["code"]}, seed {made_by["seed"]}; {versions}.
+"""
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,114 @@
+"""A trained model leaves its workflow, loads again, and reads a run that it is given."""
+
+import shutil
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from peft import PeftModel
+from transformers import AutoModelForImageTextToText
+from typer.testing import CliRunner
+
+from llm4brain.cli import app
+from llm4brain.errors import UserError
+from llm4brain.io import read_json, read_table
+from llm4brain.release.read import Exported, moments, run_of
+
+FUNC = "data/derivatives/minimal/sub-01/func"
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_run, tiny_settings, tmp_path_factory):
+    out = tmp_path_factory.mktemp("release") / "model"
+    files = [w for f in (ROOT / "config.yaml", tiny_settings) for w in ("--configfile", str(f))]
+    done = CliRunner().invoke(app, ["export", str(out), "--directory", str(tiny_run), *files])
+    assert done.exit_code == 0, done.output
+    return out
+
+
+def bold(tiny_run):
+    return sorted((tiny_run / FUNC).glob("*_desc-preproc_bold.nii.gz"))[0]
+
+
+def decode(*arguments):
+    done = CliRunner().invoke(app, ["decode", *map(str, arguments)])
+    return done.exit_code, done.output
+
+
+def test_the_card_is_filled_from_the_run(exported, tiny_run):
+    card = (exported / "README.md").read_text()
+    assert "simulated data" in card
+    metrics = read_json(tiny_run / "results/full/all/sub-01/metrics.json")
+    assert metrics["references_sha256"][:12] in card
+    assert "{" not in card
+    listed = read_json(exported / "sha256.json")
+    assert {"adapter_model.safetensors", "reader.safetensors", "settings.json"} <= set(listed)
+
+
+def test_peft_and_transformers_load_it(exported):
+    base = AutoModelForImageTextToText.from_pretrained(exported / "video_llm")
+    adapted = PeftModel.from_pretrained(base.language_model, exported)
+    assert any("lora" in name for name, _ in adapted.named_parameters())
+    model = Exported.from_pretrained(exported)
+    assert model.known.shape[1] == len(model.reader.basis.axes)
+
+
+def test_a_run_is_read_every_few_seconds(exported, tiny_run, tmp_path):
+    out = tmp_path / "captions.tsv"
+    given = ("--model", exported, "--bold", bold(tiny_run), "--out", out)
+    status, said = decode(*given, "--every", 4, "--subject", "01")
+    assert status == 0, said
+    table = read_table(out)
+    assert list(table) == ["onset", "duration", "text", "valid", "match", "p_noise"]
+    assert len(table) > 8
+    np.testing.assert_allclose(np.diff(table["onset"]), 4)
+    assert table["p_noise"].between(0.001, 1).all()
+    assert table["match"].between(-1, 1).all()
+
+
+def test_events_say_when(exported, tiny_run, tmp_path):
+    run, out = bold(tiny_run), tmp_path / "captions.tsv"
+    stem = run.name.split("_space-")[0]
+    events = tiny_run / "data/phantom/sub-01/func" / f"{stem}_events.tsv"
+    status, said = decode("--model", exported, "--bold", run, "--events", events, "--out", out)
+    assert status == 0, said
+    film = read_table(events).iloc[0]
+    table = read_table(out)
+    assert table["onset"].iloc[0] == film["onset"]
+    assert len(table) == film["duration"] / 4
+
+
+def test_when_to_read(tmp_path):
+    events = tmp_path / "events.tsv"
+    events.write_text("onset\tduration\n2\t9\n20\tn/a\n")
+    np.testing.assert_allclose(moments(events, None, 4.0, 30.0), [2, 6, 20])
+    np.testing.assert_allclose(moments(None, 5.0, 4.0, 12.0), [0, 5, 10])
+    with pytest.raises(UserError, match="row 3 has no onset within the run, which ends at 10 s"):
+        moments(events, None, 4.0, 10.0)
+    for both in ((events, 4.0), (None, None)):
+        with pytest.raises(UserError, match="given both or not at all"):
+            moments(*both, 4.0, 30.0)
+    with pytest.raises(UserError, match="is 0"):
+        moments(None, 0.0, 4.0, 30.0)
+
+
+def test_what_cannot_be_read_is_one_line(exported, tiny_run, tmp_path):
+    run = bold(tiny_run)
+    with pytest.raises(UserError, match="does not end in _desc-preproc_bold.nii.gz"):
+        run_of(tiny_run / "results/table1.csv")
+    shutil.copy(run, tmp_path / run.name)
+    with pytest.raises(UserError, match="desc-brain_mask.nii.gz: is missing"):
+        run_of(tmp_path / run.name)
+    out = tmp_path / "captions.tsv"
+    status, said = decode("--model", tmp_path, "--bold", run, "--every", 4, "--out", out)
+    assert status == 1
+    assert "is no exported model" in said
+    assert not out.exists()
+
+
+def test_a_model_that_was_not_trained_is_one_line(tmp_path):
+    files = ["--configfile", str(ROOT / "config.yaml"), "--directory", str(tmp_path)]
+    done = CliRunner().invoke(app, ["export", str(tmp_path / "out"), *files])
+    assert done.exit_code == 1
+    assert "adapt.safetensors: is missing" in done.output
+    assert not (tmp_path / "out").exists()
