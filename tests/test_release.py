@@ -94,10 +94,10 @@ def test_when_to_read(tmp_path):
 
 def test_what_cannot_be_read_is_one_line(exported, tiny_run, tmp_path):
     run = bold(tiny_run)
-    with pytest.raises(UserError, match="does not end in _desc-preproc_bold.nii.gz"):
+    with pytest.raises(UserError, match="does not end in _desc-preproc_bold"):
         run_of(tiny_run / "results/table1.csv")
     shutil.copy(run, tmp_path / run.name)
-    with pytest.raises(UserError, match="desc-brain_mask.nii.gz: is missing"):
+    with pytest.raises(UserError, match=r"desc-brain_mask.*: is missing"):
         run_of(tmp_path / run.name)
     out = tmp_path / "captions.tsv"
     status, said = decode("--model", tmp_path, "--bold", run, "--every", 4, "--out", out)

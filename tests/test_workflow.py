@@ -33,6 +33,7 @@ def subjects(*labels):
     return each | {f"preprocess_minimal_{label}": 1 for label in labels}
 
 
+LAG_NEEDS_NO = ("fetch_sentence_model", "captions_human", "captions_generated")  # no words
 TARGETS = {
     "results/full/all/sub-02/metrics.json": SHARED | subjects("01", "02", "03") | TRAINED | SAID,
     "results/full/sub-02/sub-02/metrics.json": (
@@ -41,6 +42,10 @@ TARGETS = {
     "results/full/sub-01/sub-03/metrics.json": SHARED | subjects("01", "03") | TRAINED | SAID,
     "results/reference/sub-02/sub-02/metrics.json": (
         SHARED | subjects("02") | {"reference": 1, "score_reference": 1}
+    ),
+    "results/full/all/sub-02/lag.png": (
+        {k: n for k, n in SHARED.items() if k not in LAG_NEEDS_NO}
+        | subjects("01", "02", "03") | {"pretrain": 1, "align": 1, "adapt": 1, "lag_sweep": 1}
     ),
     "data/bold/sub-03.safetensors": (
         {
