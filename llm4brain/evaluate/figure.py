@@ -16,7 +16,13 @@ PANELS = {
     "top1": "retrieval top-1 (%)",
 }
 WRITTEN = {"human": "written", "generated": "generated"}
-COLOURS = {"model": "#c0392b", "baseline": "#2471a3", "floor": "#909497", "ceiling": "#1e8449"}
+COLOURS = {
+    "model": "#c0392b",
+    "baseline": "#2471a3",
+    "floor": "#909497",
+    "control": "#b9770e",
+    "ceiling": "#1e8449",
+}
 
 
 def draw(table: pd.DataFrame) -> Figure:
