@@ -61,6 +61,7 @@ if SETTINGS.evaluate.repeats == "average":  # single trials then have rows of th
 SCENES = ("films", "test_films", "clips_per_film", "clip_seconds")
 FILMED = ("fps", "frame_size", "captions_per_clip")
 SCANNED = ("repeats", "test_repeats", "lead_in", "lead_out", "tr", "voxel_mm", "snr")
+SCORED = ("block", "samples", "permutations", "meteor")
 # What the small video-LLM is built and trained by.
 SMALL = ("image_size", "patch", "width", "vit_layers", "qformer_layers", "queries")
 SMALL += ("prompt", "contrast", "generate")

@@ -24,7 +24,7 @@ rule decode:
         "benchmarks/jobs/decode/{arm}/{cohort}/sub-{subject}.tsv"
     conda:
         "../envs/llm4brain.yaml"
-    threads: HEAVY
+    threads: LIGHT  # generation gains little from a second core, two subjects at once gain all
     resources:
         mem_mb=4000,
         runtime=120,
@@ -142,7 +142,7 @@ rule score:
         sentence=where("models/sentence"),
         source=SETTINGS.captions.score,
         flags="--simulated" if PHANTOM else "",
-        settings=settings("evaluate", "block", "samples", "permutations"),
+        settings=settings("evaluate", *SCORED),
         seed=SETTINGS.seed,
         code=code("score"),
     message:
@@ -203,7 +203,7 @@ use rule score as score_reference with:
         sentence=where("models/sentence"),
         source=SETTINGS.captions.score,
         flags=("--simulated " if PHANTOM else "") + "--agreement",
-        settings=settings("evaluate", "block", "samples", "permutations"),
+        settings=settings("evaluate", *SCORED),
         seed=SETTINGS.seed,
         code=code("score"),
     message:

@@ -33,6 +33,7 @@ def settings(snr: float) -> dict:
             "snr": snr,
         },
         "video_llm": {"source": f"path:{VIDEO_LLM}"},
+        "evaluate": {"meteor": False},
         "encoder": {"fit": {"epochs": 1, "batch_size": 32, "lr": 2e-3}},
         "tune": {"fit": {"epochs": 1, "batch_size": 8, "lr": 5e-4}},
     }  # fmt: skip

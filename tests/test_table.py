@@ -90,6 +90,16 @@ def test_p_against_the_shuffled_null_and_diversity(parts):
     assert found["video"]["diversity"] == 100
 
 
+def test_without_meteor_its_column_has_no_number(parts):
+    decoded, readings, captions = parts
+    without = SETTINGS.model_copy(update={"meteor": False})
+    found = score(decoded, [(readings, NAMES)], captions, "01", bag, without, 0).systems
+    assert {own["meteor"] for own in found.values()} == {None}
+    assert found["model"]["cider"] == scored(parts).systems["model"]["cider"]
+    shared = {"subject": "01", "references": "human", "data": "measured"}
+    assert set(table1({"a": {**shared, "systems": found}})["meteor"]) == {"n/a"}
+
+
 def test_agreement_of_the_references_is_a_ceiling_of_words(parts):
     decoded, readings, captions = parts
     given = (decoded, [(readings, NAMES)], captions, "01", bag, SETTINGS, 0)
@@ -238,10 +248,19 @@ def test_what_cannot_share_a_table_is_one_clear_line(parts):
 def test_the_script_ends_in_one_line_and_leaves_nothing_half_written(parts, tmp_path):
     script = Path(__file__).parents[1] / "scripts" / "table.py"
     good, broken, out = (tmp_path / name for name in ("01.json", "02.json", "table1.csv"))
-    write_json(good, metrics(scored(parts)))
+    found = scored(parts)
+    write_json(good, metrics(found))
+    for system, table in found.predictions.items():
+        write_table(tmp_path / "predictions" / f"{system}.tsv", table)
     broken.write_text("{")
     command = [sys.executable, script, "--metrics", good, "--out", out]
-    command += ["--leading-out", tmp_path / "table1.json"]
+    command += ["--leading-out", tmp_path / "table1.json", "--seed", "0"]
+    command += [
+        "--lead-out",
+        tmp_path / "table1_lead.csv",
+        "--settings",
+        '{"block":20,"samples":99}',
+    ]
     done = subprocess.run([*command, "--metrics", broken], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
@@ -251,3 +270,6 @@ def test_the_script_ends_in_one_line_and_leaves_nothing_half_written(parts, tmp_
     assert done.returncode == 0
     assert out.exists()
     assert (tmp_path / "table1.json").exists()
+    lead = read_table(tmp_path / "table1_lead.csv").set_index(["other", "metric"])
+    assert lead.loc[("constant", "cider"), "low"] > 0
+    assert set(lead["data"]) == {"simulated"}

@@ -20,7 +20,7 @@ from pycocoevalcap.rouge.rouge import Rouge
 
 from llm4brain.errors import UserError
 from llm4brain.evaluate.cider import cider_pairs
-from llm4brain.evaluate.java import meteor_statistics, tokenise
+from llm4brain.evaluate.java import METEOR_STATISTICS, meteor_statistics, tokenise
 
 # METEOR 1.5's parameters for English, task "rank"; stages: exact, stem, synonym, paraphrase
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
@@ -53,6 +53,7 @@ def caption_statistics(
     *,
     own: Mapping[str, Sequence[Sequence[str]]] | None = None,
     pairs: bool = False,
+    meteor: bool = True,
 ) -> dict[str, CaptionStatistics]:
     """Statistics of every system's captions; Java starts twice, however many systems there are.
 
@@ -60,6 +61,7 @@ def caption_statistics(
         systems: name -> a caption for each clip, which may be empty.
         references: one or more captions for each clip.
         own: system -> references of its own, in place of those.
+        meteor: whether to start METEOR; its statistics are no numbers without.
         pairs: also CIDEr of every caption at every clip, for permutations.
 
     Raises:
@@ -80,11 +82,13 @@ def caption_statistics(
     against = {name: truths.get(name, truths[""]) for name in said}
 
     every = [caption for captions in said.values() for caption in captions]
-    meteor = meteor_statistics(every, [clip for name in said for clip in against[name]])
+    counts = np.full((len(every), METEOR_STATISTICS), np.nan)
+    if meteor:
+        counts = meteor_statistics(every, [clip for name in said for clip in against[name]])
     # the jar's sums leave out the one chunk of a caption that is its reference, word for word
-    whole = (meteor[:, 21:23] == meteor[:, 0:2]).all(axis=1) & (meteor[:, 20] == 1)
-    meteor[whole, 20] = 0
-    parts = np.split(meteor, len(said))
+    whole = (counts[:, 21:23] == counts[:, 0:2]).all(axis=1) & (counts[:, 20] == 1)
+    counts[whole, 20] = 0
+    parts = np.split(counts, len(said))
     return {
         name: _statistics(captions, against[name], part, pairs)
         for (name, captions), part in zip(said.items(), parts, strict=True)
@@ -168,4 +172,5 @@ def _corpus_meteor(sums: np.ndarray) -> np.ndarray:
         mean = 1 / ((1 - ALPHA) / precision + ALPHA / recall)
         fragments = chunks / words.mean(axis=1)
     score = mean * (1 - GAMMA * fragments**BETA)
-    return np.nan_to_num(score, nan=0.0)
+    # nothing matches; but what was not counted stays no number
+    return np.where(np.isnan(sums[:, 0]), np.nan, np.nan_to_num(score, nan=0.0))

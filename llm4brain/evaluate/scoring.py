@@ -131,7 +131,7 @@ def score(
     n = weights.sum(axis=1)
     orders = shuffles(block, settings.permutations, seed)
 
-    statistics = caption_statistics(texts, references, own=own, pairs=True)
+    statistics = caption_statistics(texts, references, own=own, pairs=True, meteor=settings.meteor)
     alike = similarity(texts, references, encode, own)
     clips: dict[str, dict[str, np.ndarray]] = {}
     corpora: dict[str, dict[str, np.ndarray]] = {}
