@@ -195,6 +195,7 @@ def test_features_and_models_serve_where_there_is_no_raw_data(tmp_path):
         "data/features/sub-01_trials.tsv", "models/video_llm/config.json",
         "models/video_llm/sha256.json", "models/full/all/adapt.safetensors",
         *(f"models/full/all/tune/{name}" for name in tuned),
+        "data/features/sub-02.safetensors", "data/features/sub-02_trials.tsv",  # the control
     ]  # fmt: skip
     for name in pulled:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
