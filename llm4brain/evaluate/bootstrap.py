@@ -11,21 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from llm4brain.errors import UserError
-
-
-def stimulus_and_onset(clip_id: str) -> tuple[str, float]:
-    """Parse a clip's name.
-
-    >>> stimulus_and_onset("film-01_0004.0")
-    ('film-01', 4.0)
-    """
-    stimulus, _, onset = clip_id.rpartition("_")
-    try:
-        return stimulus, float(onset)
-    except ValueError:
-        wrong = f"the clip '{clip_id}' is not named <stimulus>_<onset in seconds>"
-        raise UserError("clip_id", wrong, "make the clip table anew") from None
+from llm4brain.evaluate.names import stimulus_and_onset
 
 
 def blocks(clip_ids: Sequence[str], seconds: float) -> np.ndarray:

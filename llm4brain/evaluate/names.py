@@ -1,4 +1,8 @@
-"""What systems, metrics and stored readings are called."""
+"""What systems, metrics, clips and stored readings are called."""
+
+from __future__ import annotations
+
+from llm4brain.errors import UserError
 
 # A control has a real brain, but not the subject's own: it may well score above a floor.
 KINDS = ("model", "baseline", "floor", "control", "ceiling")
@@ -9,3 +13,17 @@ DIVERSITY = ("diversity", "distinct2")
 COMPARED = ("cider", "similarity", "top1")  # those that lead
 P_VALUES = tuple(f"{metric}_p" for metric in COMPARED)
 CENTRE, TRUTH = "centre", "truth"  # names of arrays in readings.safetensors that are no systems
+
+
+def stimulus_and_onset(clip_id: str) -> tuple[str, float]:
+    """Parse a clip's name.
+
+    >>> stimulus_and_onset("film-01_0004.0")
+    ('film-01', 4.0)
+    """
+    stimulus, _, onset = clip_id.rpartition("_")
+    try:
+        return stimulus, float(onset)
+    except ValueError:
+        wrong = f"the clip '{clip_id}' is not named <stimulus>_<onset in seconds>"
+        raise UserError("clip_id", wrong, "make the clip table anew") from None

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 from llm4brain.errors import UserError
-from llm4brain.evaluate.bootstrap import stimulus_and_onset
+from llm4brain.evaluate.names import stimulus_and_onset
 
 KS = (1, 5)
 AMONG = 100  # candidates, where clips near the one that was seen are left out
