@@ -58,7 +58,8 @@ def main(
         ("rolled", "floor"): rolled(
             Arrays(bold), table, window, chosen.roll, names, chosen.repeats
         ),
-        ("noise", "floor"): noise_like(train.windows, len(names), own_seed),
+        # of the size of what the model reads, which averages more showings than training does
+        ("noise", "floor"): noise_like(test.windows, len(names), own_seed),
         **{(name, "floor"): each for name, each in flat(train.windows, len(names)).items()},
     }
 

@@ -28,11 +28,12 @@ def main(
         own = predictions.setdefault(found[str(path)]["subject"], {})
         for system in found[str(path)]["systems"]:
             own[system] = read_table(path.parent / "predictions" / f"{system}.tsv", ("clip_id",))
-    leads = [
-        lead(own, subject, chosen.block, chosen.samples, seed)
-        for subject, own in predictions.items()
-        if "model" in own
-    ]
+    leads = []
+    for subject, own in predictions.items():
+        for system, ending in (("model", ""), ("model_single", "_single")):  # like with like
+            alike = {k: v for k, v in own.items() if k.endswith("_single") == bool(ending)}
+            if system in alike and len(alike) > 1:
+                leads.append(lead(alike, subject, chosen.block, chosen.samples, seed, system))
     write_table(out, table)
     write_json(leading_out, leading(table))
     write_table(lead_out, pd.concat(leads).assign(data=table["data"].iloc[0]).round(4))

@@ -13,6 +13,7 @@ from llm4brain.cli import app
 from llm4brain.errors import UserError
 from llm4brain.io import read_json, read_table
 from llm4brain.release.read import Exported, moments, run_of
+from llm4brain.tune.broken import phase_randomised
 
 FUNC = "data/derivatives/minimal/sub-01/func"
 
@@ -92,6 +93,28 @@ def test_when_to_read(tmp_path):
         moments(None, 0.0, 4.0, 30.0)
 
 
+def test_noise_of_the_runs_own_kind_keeps_space_and_time_and_no_moment():
+    rng = np.random.default_rng(0)
+    slow = np.cumsum(rng.normal(size=(200, 3)), axis=0) @ rng.normal(size=(3, 20))
+    turned = phase_randomised(slow, 1)
+    np.testing.assert_allclose(np.cov(turned.T), np.cov(slow.T), rtol=0.02, atol=0.05)
+    power = [np.abs(np.fft.rfft(x - x.mean(0), axis=0)) for x in (slow, turned)]
+    np.testing.assert_allclose(power[1][1:-1], power[0][1:-1], rtol=1e-3, atol=1e-3)
+    assert abs(np.corrcoef(slow.ravel(), turned.ravel())[0, 1]) < 0.5
+    assert not np.allclose(turned, phase_randomised(slow, 2))
+
+
+def test_p_is_a_share_and_the_same_twice(exported, tiny_run, tmp_path):
+    out = tmp_path / "captions.tsv"
+    given = ("--model", exported, "--bold", bold(tiny_run), "--every", 4, "--out", out)
+    assert decode(*given)[0] == 0
+    p = read_table(out)["p_noise"]
+    assert p.between(0.001, 1).all()
+    again = tmp_path / "again.tsv"
+    assert decode(*given[:-1], again)[0] == 0
+    assert again.read_bytes() == out.read_bytes()
+
+
 def test_what_cannot_be_read_is_one_line(exported, tiny_run, tmp_path):
     run = bold(tiny_run)
     with pytest.raises(UserError, match="does not end in _desc-preproc_bold"):
@@ -100,6 +123,11 @@ def test_what_cannot_be_read_is_one_line(exported, tiny_run, tmp_path):
     with pytest.raises(UserError, match=r"desc-brain_mask.*: is missing"):
         run_of(tmp_path / run.name)
     out = tmp_path / "captions.tsv"
+    status, said = decode(
+        "--model", exported, "--bold", run, "--every", 4, "--out", out, "--subject", "sub-01"
+    )
+    assert status == 1
+    assert "--subject sub-01: is no subject of the training (01, 02)" in said
     status, said = decode("--model", tmp_path, "--bold", run, "--every", 4, "--out", out)
     assert status == 1
     assert "is no exported model" in said

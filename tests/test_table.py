@@ -174,6 +174,10 @@ def test_nobody_scores_the_words_that_are_the_references(parts):
     ).systems  # fmt: skip
     assert found["video"]["cider"] is None
     assert found["video"]["top1"] == 100
+    whole = score(decoded, [(readings, NAMES)], captions, "01", bag, SETTINGS, 0, author="video")
+    assert whole.predictions["video"][["cider", "similarity", "rouge_l"]].isna().all(axis=None)
+    assert whole.differences["model"]["video"]["cider"] is None
+    assert whole.differences["model"]["video"]["top1"] is not None
     shared = {"subject": "01", "references": "generated", "data": "measured"}
     table = table1({"a": {**shared, "systems": found}}).set_index(["system", "subject"])
     for row in (("video", "01"), ("video", "mean")):

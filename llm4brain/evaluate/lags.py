@@ -57,11 +57,15 @@ def lag_sweep(
 
     Returns:
         A row a lag, `COLUMNS`: `top1` and its `chance` (percent), `match`: mean correlation of a
-        reading with its own clip; intervals by blocks. A lag at which no window lies within a run
-        has no row.
+        reading with its own clip; intervals by blocks. Clips are those with a window at every lag;
+        a lag at which no window lies within a run has no row.
+
+    Raises:
+        UserError: something is wrong with the runs, or too few clips are left.
     """
     test = clips[clips["split"] == "test"]
-    rows = []
+    cut_windows(runs, test, settings)  # whatever is wrong with the runs is told here
+    found = {}
     for lag in lags:
         try:
             cut = cut_windows(runs, test, settings, lag=lag)
@@ -71,12 +75,18 @@ def lag_sweep(
         if repeats == "single":
             windows, trials = first_showings(windows, trials)
         windows, table = average_repeats(windows, trials)
-        names = table["clip_id"].tolist()
-        if len(names) < 2:
-            continue
-        scores = correlations(read(windows), np.stack([truth[name] for name in names]), centre)
-        block = blocks(names, seconds)
-        weights = resample(block, samples, seed)
+        found[lag] = dict(zip(table["clip_id"], windows, strict=True))
+    # the same clips at every lag, or the curve would show which clips are left
+    names = [c for c in test["clip_id"] if all(c in own for own in found.values())]
+    if len(names) < 2:
+        raise UserError(
+            "clip table", "has no two test clips with a window at every lag", "fewer lags"
+        )
+    block = blocks(names, seconds)
+    weights = resample(block, samples, seed)
+    tokens, rows = np.stack([truth[name] for name in names]), []
+    for lag, own in found.items():
+        scores = correlations(read(np.stack([own[name] for name in names])), tokens, centre)
         row = [lag, len(names)]
         for each, at in ((100 * np.diag(credit(scores, 1)), 2), (np.diag(scores), None)):
             values = weights @ each / weights.sum(axis=1)

@@ -135,7 +135,7 @@ def score(
     alike = similarity(texts, references, encode, own)
     clips: dict[str, dict[str, np.ndarray]] = {}
     corpora: dict[str, dict[str, np.ndarray]] = {}
-    p_values: dict[str, dict[str, float]] = {}
+    p_values: dict[str, dict[str, float | None]] = {}
     for name in texts:
         scores = correlated.get(name)
         found = chance(clip_ids) if scores is None else retrieval(scores, clip_ids)
@@ -153,6 +153,12 @@ def score(
         if scores is not None:
             pairs["top1"] = credit(scores, 1)
         p_values[name] = {metric: shuffled_p(each, orders) for metric, each in pairs.items()}
+        if name in nobodys:  # words scored against themselves are in no file
+            for metric in (*CAPTION_METRICS, "similarity"):
+                corpora[name][metric] = np.full(len(weights), np.nan)
+                p_values[name][metric] = None
+            for metric in ("cider", "rouge_l", "similarity"):
+                clips[name][metric] = np.full(len(clip_ids), np.nan)
 
     def summary(values: np.ndarray, metric: str) -> dict[str, float | None]:
         low, high = bootstrap.interval(values[1:], n_blocks)
@@ -167,10 +173,8 @@ def score(
         for metric in COMPARED:
             systems[name][f"{metric}_p"] = p_values[name].get(metric)
         systems[name] |= {key: _plain(v) for key, v in diversity(texts[name]).items()}
-    for name in nobodys:
-        words = (*CAPTION_METRICS, "similarity")
-        keys = [f"{metric}{end}" for metric in words for end in ("", "_low", "_high", "_p")]
-        systems[name] |= {key: None for key in (*keys, *DIVERSITY) if key in systems[name]}
+        if name in nobodys:
+            systems[name] |= dict.fromkeys(DIVERSITY)
     quoted = {
         name: [json.dumps(clip, ensure_ascii=False) for clip in own.get(name, references)]
         for name in texts

@@ -19,8 +19,8 @@ COLUMNS = ("system", "kind", "subject", "n_clips", *METRICS, *ENDS, *MORE, "refe
 
 
 def _digits(column: str) -> int:
-    """Decimals that are printed: 0-100 metrics have two, cosines and p four."""
-    return 4 if column.startswith("similarity") or column in P_VALUES else 2
+    """Decimals that are printed: 0-100 metrics have two, cosines four."""
+    return 4 if column.startswith("similarity") else 2
 
 
 def _text(column: str, value: Any) -> str:
@@ -29,6 +29,8 @@ def _text(column: str, value: Any) -> str:
         return str(value)
     if value is None or not np.isfinite(value):
         return NO_NUMBER
+    if column in P_VALUES:
+        return f"{float(value):.2g}"
     # adding 0.0 turns -0.0 into 0.0
     return f"{round(float(value), _digits(column)) + 0.0:.{_digits(column)}f}"
 

@@ -76,16 +76,17 @@ def known(adapted: Path, video: Path) -> np.ndarray:
 
 
 def scores(project: Path, arm: str, cohort: str) -> pd.DataFrame:
-    """The model's rows of each subject that was scored; empty if none was."""
+    """What the model scored on single showings, as `llm4brain decode` reads, and on averages."""
     rows = []
     for path in sorted((project / "results" / arm / cohort).glob("sub-*/metrics.json")):
         found = read_json(path)
-        own = found["systems"]["model"]
         columns = ("n_clips", "cider", "cider_low", "cider_high", "similarity", "top1")
-        rows.append(
-            {"subject": found["subject"], **{c: own[c] for c in columns}}
-            | {"references": found["references"], "sha256": found["references_sha256"][:12]}
-        )
+        for system in ("model_single", "model"):
+            if own := found["systems"].get(system):
+                rows.append(
+                    {"system": system, "subject": found["subject"], **{c: own[c] for c in columns}}
+                    | {"references": found["references"], "sha256": found["references_sha256"][:12]}
+                )
     return pd.DataFrame(rows)
 
 
@@ -131,13 +132,16 @@ BOLD must be fMRIPrep's, in {
 
 {table}
 
-CIDEr on the 0-100 scale, 95% intervals over clips. They mean nothing without the floors of the
-same run (results/table1.csv).
+`model` reads the mean over a clip's showings, `model_single` one showing, as the command above
+does. CIDEr on the 0-100 scale, 95% intervals over clips. They mean nothing without the floors of
+the same run (results/table1.csv).
 
 ## Limits
 
-It says something of any BOLD, noise included: read `p_noise` beside the text. It was trained on the
-subjects above alone; a subject whom it does not know is read by what they share.{
+It says something of any BOLD, noise included. `p_noise` beside a text tells whether noise of the
+run's own spatial and temporal structure comes as near to some clip of the training; it does not
+tell whether the text is right, and it is not corrected for the number of rows. The model was
+trained on the subjects above alone; a subject whom it does not know is read by what they share.{
         " It says nothing about brains." if simulated else ""
     }
 

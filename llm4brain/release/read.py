@@ -22,7 +22,7 @@ from llm4brain.preprocess.find import Derived
 from llm4brain.preprocess.grid import mni_grid
 from llm4brain.preprocess.names import Recording
 from llm4brain.release.export import KNOWN, READER, SETTINGS, VIDEO_LLM
-from llm4brain.tune.broken import noise_like
+from llm4brain.tune.broken import phase_randomised
 from llm4brain.tune.lora import load_lora
 from llm4brain.video.videollm import VideoLLM
 
@@ -125,20 +125,27 @@ def decode_run(
 
     Returns:
         onset, duration (s), text, valid (share of the window's volumes), match (correlation of the
-        reading with the train clip nearest to it), p_noise: share of readings of noise, of the
-        run's own size voxel by voxel, that match as well; 0.001 at the least. A moment whose window
-        lies off the run has no row.
+        reading with the train clip nearest to it), p_noise: share of readings of noise, with the
+        run's own structure in space and time (`phase_randomised`), that come as near to some
+        train clip; 0.001 at the least. It says nothing of the text. A moment whose window lies off
+        the run has no row.
 
     Raises:
         UserError: the run is not as the model was trained, or a file is wrong.
     """
     run, clips = run_of(path), model.settings["clips"]
     settings = BoldSettings.model_validate(model.settings["bold"])
+    if f"_space-{settings.space}_" not in path.name:
+        raise UserError(path, f"is not in {settings.space}", "give the run in the model's space")
+    known = sorted(set(model.reader.weights) - {"shared"})
+    if subject and subject not in known:
+        wrong = f"is no subject of the training ({', '.join(known)})"
+        raise UserError(f"--subject {subject}", wrong, "leave it out: what they share then reads")
     tr, start = timing(run)
     span = window_volumes(clips["window"], tr)
     wanted = model.reader.encoder.tokenizer.volumes
     if span != wanted:
-        wrong = f"has a TR of {tr:g} s, so {span} volumes a window; the model reads {wanted}"
+        wrong = f"has {span} volumes a window at its TR of {tr:g} s; the model reads {wanted}"
         raise UserError(path, wrong, "resample it to the TR that the model was trained at")
     data, affine = images.read(path, 4)
     grid = mni_grid(settings.voxel_mm)
@@ -151,10 +158,12 @@ def decode_run(
     if not parts:
         raise UserError(path, "is too short for any window", "give a longer run or other times")
     windows = np.stack([bold[k : k + span] for _, k in parts]).astype(np.float32)
-    every_window = np.stack([bold[k : k + span] for k in range(len(bold) - span + 1)])
-    noise = noise_like(every_window, NOISE, seed)
+    starts, noise = len(bold) - span + 1, []
+    while len(noise) < NOISE:
+        turned = phase_randomised(bold, (seed, len(noise)))
+        noise += [turned[k : k + span] for k in range(starts)]
     found = model.reader.components(windows, np.full(len(windows), subject))
-    null = model.reader.components(noise, np.full(NOISE, subject))
+    null = model.reader.components(np.stack(noise[:NOISE]), np.full(NOISE, subject))
     centre = np.zeros(model.known.shape[1], dtype=np.float32)
     match, chance = (correlations(r, model.known, centre).max(axis=1) for r in (found, null))
     tokens = torch.from_numpy(model.reader.query_tokens(found))

@@ -63,11 +63,28 @@ def windows_of(found: Cohort, names: Sequence[str], train: np.ndarray) -> np.nda
     return np.stack([found.windows[place[n]] if n in place else nothing for n in names])
 
 
+def phase_randomised(bold: np.ndarray, seed: int | tuple[int, ...]) -> np.ndarray:
+    """A run with nothing of its moments: each frequency gets one random phase, for all voxels.
+
+    What voxels have in common and how slowly they change stays as it is, so it is noise of the
+    run's own kind, where white noise would be read along other directions.
+
+    Args:
+        bold: (volumes, voxels).
+
+    Source: Prichard & Theiler 1994.
+    """
+    rng = np.random.default_rng(seed)
+    spectrum = np.fft.rfft(bold - bold.mean(0), axis=0)
+    phase = np.exp(2j * np.pi * rng.random(len(spectrum)))
+    return np.fft.irfft(spectrum * phase[:, None], n=len(bold), axis=0).astype(np.float32)
+
+
 def noise_like(windows: np.ndarray, number: int, seed: int | tuple[int, ...]) -> np.ndarray:
     """`number` windows of Gaussian noise with each voxel's mean and standard deviation.
 
     Args:
-        windows: (n, T, voxels) of the subject's train clips.
+        windows: (n, T, voxels) of the subject's test clips: their spread is all that is taken.
 
     As large as BOLD, and nothing in it.
     """

@@ -1,0 +1,66 @@
+"""The sweep finds the lag that was planted, and chance far from it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from llm4brain.clips import Run
+from llm4brain.config import ClipSettings
+from llm4brain.errors import UserError
+from llm4brain.evaluate.lags import COLUMNS, LAGS, draw_lags, lag_sweep, save_lags
+
+TR, LEAD, CLIPS, PLANTED = 2.0, 24.0, 40, 8.0
+SETTINGS = ClipSettings(lag=6.0, window=4.0)
+
+
+@pytest.fixture(scope="module")
+def shown():
+    """A film of 40 clips; each clip's tokens stand in the BOLD 8 s after it began, for 4 s."""
+    rng = np.random.default_rng(0)
+    onsets = 4.0 * np.arange(CLIPS)
+    clips = pd.DataFrame({
+        "clip_id": [f"film_{t:06.1f}" for t in onsets], "stim_file": "film.mp4", "onset": onsets,
+        "duration": 4.0, "split": "test",
+    })  # fmt: skip
+    tokens = rng.normal(size=(CLIPS, 30)).astype(np.float32)
+    volumes = int((2 * LEAD + 4 * CLIPS) / TR)
+    bold = rng.normal(scale=0.3, size=(volumes, 30)).astype(np.float32)
+    for i, onset in enumerate(onsets):
+        first = int((LEAD + onset + PLANTED) / TR)
+        bold[first : first + 2] += tokens[i]
+    events = [{"onset": LEAD, "duration": 4.0 * CLIPS, "stim_file": "film.mp4"}]
+    runs = [Run("01", bold, np.ones(volumes, bool), TR, 0.0, events)]
+    return runs, clips, dict(zip(clips["clip_id"], tokens, strict=True))
+
+
+def sweep(shown, **more):
+    runs, clips, truth = shown
+
+    def read(windows):
+        return windows.mean(axis=1)
+
+    given = {"repeats": "average", "seconds": 20, "samples": 200, "seed": 0} | more
+    return lag_sweep(runs, clips, SETTINGS, read, truth, np.zeros(30), **given)
+
+
+def test_the_score_peaks_where_it_was_planted(shown, tmp_path):
+    table = sweep(shown).set_index("lag")
+    assert tuple(table.reset_index()) == COLUMNS
+    assert list(table.index) == list(LAGS)
+    assert table["top1"].idxmax() == table["match"].idxmax() == PLANTED
+    assert table.loc[PLANTED, "top1_low"] > 90
+    far = table[np.abs(table.index - PLANTED) >= 6]
+    assert (far["top1_low"] <= far["chance"]).all()
+    assert (far["match"].abs() < 0.2).all()
+    assert table["n_clips"].nunique() == 1  # the same clips at every lag
+    save_lags(draw_lags(table.reset_index(), 6.0, "simulated"), tmp_path / "lag.png")
+    assert (tmp_path / "lag.png").stat().st_size > 5000
+
+
+def test_wrong_runs_are_told(shown):
+    runs, clips, truth = shown
+    other = Run("02", runs[0].bold, runs[0].valid, 0.5, 0.0, runs[0].events)
+    with pytest.raises(UserError, match="differ in TR"):
+        sweep(([*runs, other], clips, truth))
+    with pytest.raises(UserError, match="none of its clips"):
+        sweep((runs, clips.assign(stim_file="other.mp4"), truth))
