@@ -37,5 +37,5 @@ rule adapt:
         "--video {input.video} --aligned {input.aligned} "
         "--video-llm {params.video_llm} "
         "--out {output.out} --log {output.log} --plot {output.plot} "
-        "--settings {params.settings:q} --seed {params.seed} --threads {threads} "
+        "--settings {params.settings:q} --seed {params.seed} --threads $OMP_NUM_THREADS "
         "--precision {params.precision} --code {params.code} > {log} 2>&1"

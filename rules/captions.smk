@@ -62,7 +62,7 @@ if SETTINGS.video_llm.source == "train":
             "python $SCRIPTS/video_llm.py --llm {params.llm} --films {params.films} "
             "--out {params.folder} --log {output.log} --plot {output.plot} "
             "--settings {params.settings:q} --clip-settings {params.clips:q} "
-            "--seed {params.seed} --threads {threads} --precision {params.precision} --code {params.code} > {log} 2>&1"
+            "--seed {params.seed} --threads $OMP_NUM_THREADS --precision {params.precision} --code {params.code} > {log} 2>&1"
 
 else:
 
@@ -151,5 +151,5 @@ rule captions_generated:
     shell:
         "python $SCRIPTS/captions_generated.py --clips {input.clips} --stimuli {params.stimuli} "
         "--model {params.model} --out {output} --settings {params.settings:q} "
-        "--clip-settings {params.clips:q} --threads {threads} "
+        "--clip-settings {params.clips:q} --threads $OMP_NUM_THREADS "
         "--precision {params.precision} > {log} 2>&1"

@@ -29,7 +29,8 @@ os.environ.update(
 MACHINE = joblib.cpu_count()  # as many as a container, Slurm or taskset leave us
 LIGHT = max(1, math.ceil((workflow.cores or MACHINE) / MACHINE))
 HEAVY = LIGHT * min(MACHINE, 8)
-# Snakemake exports a job's threads as OMP_NUM_THREADS; here it becomes cores that exist.
+# Snakemake exports a job's threads as OMP_NUM_THREADS; here it becomes cores that exist, which is
+# what jobs are told by --threads: with {threads}, two light ones would take the machine twice.
 shell.prefix(
     "set -euo pipefail; "
     f"export OMP_NUM_THREADS=$(( (OMP_NUM_THREADS + {LIGHT - 1}) / {LIGHT} )); "

@@ -46,7 +46,7 @@ rule decode:
         "--video-llm {params.video_llm} --video {input.video} --adapted {input.adapted} "
         "--tuned {input.tuned} --out {output.decoded} --readings {output.readings} "
         "{params.other} --settings {params.settings:q} --clip-settings {params.clips:q} "
-        "--video-settings {params.video:q} --seed {params.seed} --threads {threads} "
+        "--video-settings {params.video:q} --seed {params.seed} --threads $OMP_NUM_THREADS "
         "--precision {params.precision} --code {params.code} > {log} 2>&1"
 
 
@@ -152,7 +152,7 @@ rule score:
         "--readings {input.readings} --captions {input.captions} "
         "--sentence-model {params.sentence} --source {params.source} {params.flags} "
         "--predictions {params.predictions} --out {output.metrics} "
-        "--settings {params.settings:q} --seed {params.seed} --threads {threads} "
+        "--settings {params.settings:q} --seed {params.seed} --threads $OMP_NUM_THREADS "
         "--code {params.code} > {log} 2>&1"
 
 

@@ -60,5 +60,5 @@ rule video_features:
     shell:
         "python $SCRIPTS/video_features.py --clips {input.clips} --stimuli {params.stimuli} "
         "--model {params.model} --out {output} --clip-settings {params.clips:q} "
-        "--seed {params.seed} --threads {threads} --precision {params.precision} "
+        "--seed {params.seed} --threads $OMP_NUM_THREADS --precision {params.precision} "
         "--code {params.code} > {log} 2>&1"

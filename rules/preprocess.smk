@@ -35,7 +35,7 @@ if SETTINGS.derivatives is None and not NO_RAW:
                 shell:
                     "python $SCRIPTS/preprocess_minimal.py --bids {params.bids} "
                     "--subject {params.subject} --out {params.out} "
-                    "--threads {threads} --code {params.code} > {log} 2>&1"
+                    "--threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1"
 
         else:
 
@@ -72,7 +72,7 @@ if SETTINGS.derivatives is None and not NO_RAW:
                     "python $SCRIPTS/preprocess_fmriprep.py --bids {params.bids} "
                     "--subject {params.subject} --out {params.out} --work {params.work} "
                     "--mem-mb {resources.mem_mb} --settings {params.settings:q} "
-                    "--machine {params.machine:q} --threads {threads} --code {params.code} "
+                    "--machine {params.machine:q} --threads $OMP_NUM_THREADS --code {params.code} "
                     "> {log} 2>&1"
 
 
@@ -133,4 +133,4 @@ rule bold:
     shell:
         "python $SCRIPTS/bold.py --bids {params.bids} --derivatives {params.derivatives} "
         "--subject {wildcards.subject} --out {output} --settings {params.settings:q} "
-        "--threads {threads} --code {params.code} > {log} 2>&1"
+        "--threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1"

@@ -31,5 +31,5 @@ rule pretrain:
     shell:
         "python $SCRIPTS/pretrain.py {params.cohort} "
         "--out {output.out} --log {output.log} --plot {output.plot} "
-        "--settings {params.settings:q} --seed {params.seed} --threads {threads} "
+        "--settings {params.settings:q} --seed {params.seed} --threads $OMP_NUM_THREADS "
         "--precision {params.precision} --code {params.code} > {log} 2>&1"

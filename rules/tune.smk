@@ -36,5 +36,5 @@ rule tune:
         "python $SCRIPTS/tune.py --video {input.video} --adapted {input.adapted} "
         "--captions {input.captions} --video-llm {params.video_llm} "
         "--out {output.out} --log {output.log} --plot {output.plot} "
-        "--settings {params.settings:q} --seed {params.seed} --threads {threads} "
+        "--settings {params.settings:q} --seed {params.seed} --threads $OMP_NUM_THREADS "
         "--precision {params.precision} --code {params.code} > {log} 2>&1"
