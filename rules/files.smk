@@ -61,9 +61,8 @@ def raw(subject):
 
 def events(subject):
     """The events of a subject's runs, and those at the data set's root that hold for all."""
-    if (
-        NO_RAW
-    ):  # Snakemake makes nothing of what is missing, and takes what stands as it is
+    # Snakemake makes nothing of what is missing, and takes what stands as it is.
+    if NO_RAW:
         return [f"{BIDS}/sub-{subject}"]
     if PHANTOM:
         return [
