@@ -32,7 +32,7 @@ with one_line_errors():
 
 wildcard_constraints:
     arm="|".join(SETTINGS.arms),
-    cohort="|".join(cohorts()),
+    cohort=COHORT,
     subject="|".join(SETTINGS.subjects),
 
 
@@ -45,6 +45,7 @@ include: "rules/align.smk"
 include: "rules/adapt.smk"
 include: "rules/tune.smk"
 include: "rules/evaluate.smk"
+include: "rules/table2.smk"
 
 
 rule all:

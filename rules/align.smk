@@ -6,7 +6,7 @@ rule align:
         features=cohort_features,
         trials=cohort_trials,
         video="data/features/video.safetensors",
-        pretrained="models/{arm}/{cohort}/pretrain.safetensors",
+        pretrained=stage("pretrain"),
         model=VIDEO_LLM,
     output:
         out="models/{arm}/{cohort}/align.safetensors",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import joblib
 
-from llm4brain import ledger
+from llm4brain import arms, ledger
 from llm4brain.errors import UserError
 from llm4brain.provenance import fingerprint
 
@@ -102,23 +102,36 @@ def where(path):
 # -- who
 
 
-def cohorts():
-    """Who a model can be trained on: all subjects, or one."""
-    return ["all", *(f"sub-{s}" for s in SETTINGS.subjects)]
+COHORT = arms.cohort_pattern(SETTINGS.subjects)
+
+
+def who(wildcards):
+    """The cohort of the wildcards."""
+    return arms.cohort(wildcards.cohort, SETTINGS.subjects)
 
 
 def members(wildcards):
-    """The subjects of the wildcard `cohort`."""
-    whole = wildcards.cohort == "all"
-    # sorted: training takes them in this order, and another order of the settings is no change
-    return (
-        sorted(SETTINGS.subjects) if whole else [wildcards.cohort.removeprefix("sub-")]
-    )
+    """The subjects of whom the cohort holds anything."""
+    return who(wildcards).trained_on
+
+
+def stage(name, *files):
+    """A function of the wildcards: files of the model that they have after a stage."""
+
+    def of(wildcards):
+        folder = arms.home(SETTINGS, name, wildcards.arm, wildcards.cohort)
+        found = [f"{folder}/{file}" for file in files or [f"{name}.safetensors"]]
+        return found if len(found) > 1 else found[0]
+
+    return of
 
 
 def other(wildcards):
-    """The next subject of a cohort, whose BOLD is a control; none if the cohort is one subject."""
+    """The next subject of a cohort, whose BOLD is a control; none if it is this subject's own."""
+    if wildcards.cohort == f"sub-{wildcards.subject}":
+        return []
     others = [s for s in members(wildcards) if s != wildcards.subject]
+    others = others or [s for s in SETTINGS.subjects if s != wildcards.subject]
     after = [s for s in others if s > wildcards.subject]
     return (after or others)[:1]
 
@@ -155,11 +168,16 @@ def cohort_trials(wildcards):
 def cohort_options(wildcards, input):
     """`--subject 01 --features F --trials T` for each subject of the cohort."""
     rows = zip(members(wildcards), input.features, input.trials, strict=True)
-    return [
+    words = [
         word
         for s, f, t in rows
         for word in ("--subject", s, "--features", f, "--trials", t)
     ]
+    found = who(wildcards)
+    if found.minutes:
+        known = round(found.minutes * 60 / SETTINGS.clips.duration)
+        words += ["--labelled", f"{found.target}={known}"]
+    return words
 
 
 include: "files.smk"

@@ -1,5 +1,7 @@
 """Which files there are: of a data set, of a model, of a result."""
 
+import re
+
 from llm4brain.phantom import plan
 from llm4brain.preprocess import names
 from llm4brain.preprocess.names import Recording
@@ -159,7 +161,7 @@ def whole_state():
         for key in zip(*found, strict=True)
         if key[2] in SETTINGS.subjects
         and key[0] in SETTINGS.arms
-        and key[1] in cohorts()
+        and re.fullmatch(COHORT, key[1])
     }
     own = [file for key in sorted(cells | set(table_cells())) for file in cell(*key)]
     swept = Path("results").glob("*/*/sub-*/lag.csv")

@@ -4,7 +4,7 @@
 rule tune:
     input:
         video="data/features/video.safetensors",
-        adapted="models/{arm}/{cohort}/adapt.safetensors",
+        adapted=stage("adapt"),
         captions=f"data/captions/{SETTINGS.captions.train}.tsv",
         model=VIDEO_LLM,
     output:

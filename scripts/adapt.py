@@ -6,6 +6,7 @@ from llm4brain import steps
 from llm4brain.align.aligner import train_stage
 from llm4brain.align.reader import BrainReader
 from llm4brain.align.stage import StageData, build, qformer_state, save
+from llm4brain.brain.cohort import known_trials
 from llm4brain.config import AdaptSettings
 from llm4brain.io import Arrays
 from llm4brain.provenance import record, sha256
@@ -28,16 +29,19 @@ def main(
     threads: int,
     precision: str,
     code: str,
+    labelled: list[str] | None = None,
 ) -> None:
     chosen = AdaptSettings.given(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
     seed_everything(seed, "adapt")  # so does a critic
-    data, before = StageData.load(subject, features, trials, video), Arrays(aligned)
+    data = StageData.load(subject, features, trials, video, known_trials(labelled or []))
+    before = Arrays(aligned)
     llm, folds = VideoLLM.load(video_llm, device=accelerator.device), before.meta["folds"]
     state = qformer_state(before)
     aligner = build(data, BrainReader.load(before), llm, folds, chosen.member, state)
-    identity = [made_by, accelerator.mixed_precision, *map(sha256, [*features, video, aligned])]
+    identity = [made_by, accelerator.mixed_precision, labelled]
+    identity += map(sha256, [*features, video, aligned])
     folder = out.with_suffix(".checkpoint")
     stage = train_stage(
         aligner, chosen.fit, chosen.weight, seed, "adapt", folder, accelerator, identity

@@ -5,6 +5,7 @@ from pathlib import Path
 from llm4brain import steps
 from llm4brain.align.aligner import train_stage
 from llm4brain.align.stage import StageData, build, new_reader, save
+from llm4brain.brain.cohort import known_trials
 from llm4brain.config import AlignSettings
 from llm4brain.provenance import record, sha256
 from llm4brain.training import machine, save_log, seed_everything
@@ -26,18 +27,23 @@ def main(
     threads: int,
     precision: str,
     code: str,
+    labelled: list[str] | None = None,
 ) -> None:
     chosen = AlignSettings.given(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
     seed_everything(seed, "align")  # adaptors begin at random
-    data = StageData.load(subject, features, trials, video)
+    data = StageData.load(subject, features, trials, video, known_trials(labelled or []))
     reader = new_reader(data, pretrained, chosen.adaptor_width, chosen.rank)
     aligner = build(
         data, reader, VideoLLM.load(video_llm, device=accelerator.device), chosen.folds, "none"
     )
-    aligner.choose_gain()
-    identity = [made_by, accelerator.mixed_precision, *map(sha256, [*features, video, pretrained])]
+    if chosen.gain is None:
+        aligner.choose_gain()
+    else:
+        reader.gain = chosen.gain
+    identity = [made_by, accelerator.mixed_precision, labelled]
+    identity += map(sha256, [*features, video, pretrained])
     folder = out.with_suffix(".checkpoint")
     stage = train_stage(aligner, chosen.fit, 0.0, seed, "align", folder, accelerator, identity)
     save(out, aligner, stage, pretrained, data, {"provenance": made_by, "folds": chosen.folds})

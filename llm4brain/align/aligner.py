@@ -45,12 +45,12 @@ class VideoSide(nn.Module):
     def __init__(self, video_tokens, adaptors: nn.ModuleList, vit_tokens: np.ndarray) -> None:
         super().__init__()
         self.adaptors = adaptors
+        self.register_buffer("_here", torch.empty(0), persistent=False)  # which device
         self._video_tokens, self._vit = video_tokens, vit_tokens
 
     def forward(self, clips: np.ndarray) -> Tensor:
         """Numbers of clips -> (batch, K * d)."""
-        device = next(self.adaptors.parameters()).device
-        vit = torch.from_numpy(self._vit[clips].astype(np.float32)).to(device)
+        vit = torch.from_numpy(self._vit[clips].astype(np.float32)).to(self._here.device)
         return self._video_tokens(vit).flatten(1).float()
 
 

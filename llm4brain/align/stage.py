@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,17 @@ class StageData:
 
     @classmethod
     def load(
-        cls, subjects: Sequence[str], features: Sequence[Path], trials: Sequence[Path], video: Path
+        cls,
+        subjects: Sequence[str],
+        features: Sequence[Path],
+        trials: Sequence[Path],
+        video: Path,
+        labelled: Mapping[str, int] | None = None,
     ) -> StageData:
-        train = cohort.load(subjects, features, trials, ("train",))
-        validation = cohort.load(subjects, features, trials, ("validation",))
+        """See `cohort.load`."""
+        paths = (subjects, features, trials)
+        train = cohort.load(*paths, ("train",), labelled=labelled)
+        validation = cohort.load(*paths, ("validation",), labelled=labelled)
         return cls(train, validation, Arrays(video))
 
     def clips(self, samples: Cohort) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -51,6 +51,7 @@ def load(
     trials: Sequence[Path],
     splits: tuple[str, ...],
     repeats: Literal["average", "single", "every"] = "average",
+    labelled: Mapping[str, int] | None = None,
 ) -> Cohort:
     """Read the splits that a step may see of each subject's features.
 
@@ -59,6 +60,8 @@ def load(
         splits: nothing of another split is kept, so that it can't be fitted by mistake.
         repeats: a sample is the mean over a clip's valid trials, its first valid one, or each
             trial is a sample of its own.
+        labelled: subject -> how many of its training trials are known, the first ones that were
+            scanned. Of such a subject validation trials are not known either.
 
     Raises:
         UserError: subjects lie on different voxels, or nothing of `splits` is there.
@@ -68,6 +71,10 @@ def load(
         arrays = Arrays(path)
         table = read_table(table_path, ("trial", "clip_id", "stim_file", "split"))
         keep = table["split"].isin(splits).to_numpy()
+        if labelled and subject in labelled:
+            keep = _first_known(table, splits, labelled[subject], table_path)
+            if not keep.any():  # asked for other splits alone
+                continue
         if not keep.any():
             raise UserError(table_path, f"holds no trial of {', '.join(splits)}", "check splits")
         data = arrays["windows"]
@@ -85,6 +92,24 @@ def load(
         windows.append(np.asarray(data, dtype=np.float32))
         tables.append(table.assign(subject=subject)[["subject", "clip_id", "stim_file", "split"]])
     return Cohort(np.concatenate(windows), pd.concat(tables, ignore_index=True), *first)
+
+
+def _first_known(
+    table: pd.DataFrame, splits: tuple[str, ...], number: int, where: Path
+) -> np.ndarray:
+    """Rows of the first so many training trials, as far as `splits` holds them."""
+    train = (table["split"] == "train").to_numpy()
+    scanned = table[train].sort_values(["run", "trial"], kind="stable").index[:number]
+    if len(scanned) < number:
+        wrong = f"holds {len(scanned)} training trials, and {number} were asked for"
+        raise UserError(where, wrong, "ask for fewer minutes")
+    return table.index.isin(scanned) & ("train" in splits)
+
+
+def known_trials(options: Sequence[str]) -> dict[str, int]:
+    """What a command line says of subjects who are known in part: `01=60` is 60 trials of 01."""
+    pairs = (option.partition("=") for option in options)
+    return {subject: int(number) for subject, _, number in pairs}
 
 
 def rows_of(names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from llm4brain.align.readout import Basis
+from llm4brain.arms import cohort as trained_on
+from llm4brain.arms import home
 from llm4brain.config import Config
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays, read_json, write_arrays, write_json
@@ -33,18 +35,20 @@ def export(project: Path, settings: Config, arm: str, cohort: str, out: Path) ->
     Raises:
         UserError: the model was not trained there.
     """
-    models = project / "models" / arm / cohort
+    models, tuned_in = (project / home(settings, s, arm, cohort) for s in ("adapt", "tune"))
     video = project / "data" / "features" / "video.safetensors"
-    tuned = [models / "tune" / name for name in (*ADAPTER, "provenance.json")]
+    tuned = [tuned_in / "tune" / name for name in (*ADAPTER, "provenance.json")]
     for path in (models / "adapt.safetensors", *tuned, video):
         if not path.is_file():
-            todo = f"run: snakemake --cores 8 {models.relative_to(project)}/tune/{ADAPTER[1]}"
+            wanted = [models / "adapt.safetensors", tuned_in / "tune" / ADAPTER[1]]
+            named = " ".join(str(file.relative_to(project)) for file in wanted)
+            todo = f"run: snakemake --cores 8 {named}"
             raise UserError(path, "is missing", todo)
     chosen = settings.arm(arm)
     kept = {
         "arm": arm,
         "cohort": cohort,
-        "subjects": sorted(settings.subjects) if cohort == "all" else [cohort[4:]],
+        "subjects": list(trained_on(cohort, settings.subjects).trained_on),
         "data": "simulated" if settings.dataset == "phantom" else "measured",
         "bold": settings.bold.model_dump(mode="json"),
         "clips": settings.clips.model_dump(mode="json"),
@@ -52,11 +56,11 @@ def export(project: Path, settings: Config, arm: str, cohort: str, out: Path) ->
         "max_new_tokens": settings.video_llm.max_new_tokens,
         **{stage: getattr(chosen, stage).model_dump(mode="json") for stage in STAGES},
     }
-    made_by = read_json(models / "tune" / "provenance.json")
+    made_by = read_json(tuned_in / "tune" / "provenance.json")
     with whole_folder(out) as folder:
         shutil.copytree(project / "models" / "video_llm", folder / VIDEO_LLM)
         for name in ADAPTER:
-            shutil.copy(models / "tune" / name, folder / name)
+            shutil.copy(tuned_in / "tune" / name, folder / name)
         adapter = read_json(folder / ADAPTER[0])
         write_json(folder / ADAPTER[0], adapter | {"base_model_name_or_path": VIDEO_LLM})
         shutil.copy(models / "adapt.safetensors", folder / READER)

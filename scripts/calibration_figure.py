@@ -1,0 +1,19 @@
+"""Draw the calibration curve."""
+
+from pathlib import Path
+
+from llm4brain import steps
+from llm4brain.evaluate.calibration import draw_calibration
+from llm4brain.evaluate.figure import save
+from llm4brain.evaluate.table2 import COLUMNS
+from llm4brain.io import read_table, whole
+
+
+def main(table: Path, out: Path) -> None:
+    figure = draw_calibration(read_table(table, COLUMNS))
+    with whole(out) as partial:
+        save(figure, partial)
+
+
+if __name__ == "__main__":
+    steps.run(main)

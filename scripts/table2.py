@@ -1,0 +1,48 @@
+"""Table 2, or its part about cohorts, from the results of its cells."""
+
+import json
+from pathlib import Path
+
+from llm4brain import steps
+from llm4brain.arms import cohort
+from llm4brain.config import ClipSettings, EvaluateSettings
+from llm4brain.evaluate.table2 import SYSTEM, Cell, table2
+from llm4brain.io import Arrays, read_json, read_table, write_table
+
+
+def main(
+    metrics: list[Path],
+    adapted: list[Path],
+    reference: list[Path],
+    trials: list[Path],
+    subject: list[str],
+    arms: str,
+    out: Path,
+    settings: str,
+    clip_settings: str,
+    seed: int,
+    code: str = "",
+) -> None:
+    """`metrics` and `adapted` go by cells, `reference`, `trials` and `subject` by subjects."""
+    seconds = ClipSettings.given(clip_settings).duration
+    scanned = {}
+    for label, path in zip(subject, trials, strict=True):
+        rows = read_table(path, ("split",))
+        scanned[label] = (rows["split"] == "train").sum() * seconds / 60
+    cells = []
+    for path, model in zip(metrics, adapted, strict=True):
+        arm, trained, folder = path.parts[-4:-1]
+        label, meta = folder.removeprefix("sub-"), Arrays(model).meta
+        said = read_table(path.parent / "predictions" / f"{SYSTEM}.tsv", ("clip_id",))
+        who = cohort(trained, subject)
+        made = (who, scanned[label], read_json(path), said, meta["gain"], meta["coupling"])
+        cells.append(Cell(arm, trained, label, *made))
+    found = {label: read_json(path) for label, path in zip(subject, reference, strict=True)}
+    chosen = EvaluateSettings.given(settings)
+    table = table2(cells, found, json.loads(arms), chosen, seed)
+    write_table(out, table)
+    print(table[["arm", "cohort", "subject", "cider", "similarity", "top1"]].to_string(index=False))
+
+
+if __name__ == "__main__":
+    steps.run(main)
