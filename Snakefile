@@ -46,6 +46,7 @@ include: "rules/adapt.smk"
 include: "rules/tune.smk"
 include: "rules/evaluate.smk"
 include: "rules/table2.smk"
+include: "rules/snr.smk"
 
 
 rule all:

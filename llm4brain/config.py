@@ -225,6 +225,15 @@ class TransferSettings(Settings):
     )
 
 
+class SNRCurveSettings(Settings):
+    """The phantom made anew at other SNRs: what is decoded, from nothing to the ceiling."""
+
+    levels: list[Annotated[float, Field(ge=0)]] = Field(
+        [0, 0.05, 0.1, 0.2, 0.5, 1, 2], description="values of phantom.snr"
+    )
+    subject: Label | None = Field(None, description="who is simulated; null: the first subject")
+
+
 class Splits(Settings):
     """Whole stimuli, by the stim_file of the events."""
 
@@ -278,6 +287,7 @@ class Config(Settings):
     tune: TuneSettings = TuneSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     transfer: TransferSettings = TransferSettings()
+    snr_curve: SNRCurveSettings = SNRCurveSettings()
     arms: dict[ArmName, dict[OfArm, dict[str, Any]]] = Field(
         {"full": {}},
         description="name of an arm -> settings of encoder, align, adapt, tune that differ",
@@ -317,6 +327,13 @@ class Config(Settings):
             except ValidationError as error:
                 raise ValueError(_wrong(error, f"arms.{name}.{key}")) from None
         return self.model_copy(update=sections)
+
+    def of_one_arm(self) -> str:
+        """What the arm `full` of any one subject at any SNR depends on, as JSON."""
+        found = self.model_dump(mode="json", exclude={"subjects", "transfer", "snr_curve"})
+        found["arms"] = {"full": found["arms"].get("full", {})}
+        del found["phantom"]["snr"]
+        return json.dumps(found, sort_keys=True)
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

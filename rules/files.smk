@@ -153,6 +153,30 @@ def table_cells():
     return own + [("reference", f"sub-{s}", s) for s in SETTINGS.subjects]
 
 
+def cohort_cells():
+    """Each subject alone, everybody, everybody else, and everybody else with some minutes."""
+    targets = SETTINGS.transfer.targets or SETTINGS.subjects
+    cells = [("full", "all", s) for s in SETTINGS.subjects]
+    cells += [("full", f"sub-{s}", s) for s in SETTINGS.subjects]
+    if len(SETTINGS.subjects) > 1:
+        times = ["", *(f"-{m:g}min" for m in sorted(SETTINGS.transfer.minutes))]
+        cells += [("full", f"without-{s}{t}", s) for t in times for s in targets]
+    return cells
+
+
+def table2_cells():
+    return cohort_cells() + [
+        (a, "all", s) for a in ABLATIONS for s in SETTINGS.subjects
+    ]
+
+
+def adapted(cells):
+    return [
+        f"{arms.home(SETTINGS, 'adapt', arm, who)}/adapt.safetensors"
+        for arm, who, _ in cells
+    ]
+
+
 def whole_state():
     """The results of table 1, and what results/ holds already of these arms and subjects."""
     found = glob_wildcards("results/{arm}/{cohort}/sub-{subject}/metrics.json")
@@ -181,6 +205,18 @@ def subject_events(wildcards):
 def predictions(wildcards, output):
     """The folder of a subject's predictions."""
     return str(Path(output.metrics).parent / "predictions")
+
+
+def table2_options(wildcards, input):
+    """`--metrics` and `--adapted` a cell, `--subject`, `--trials` and `--reference` a subject."""
+    each = (
+        ("metrics", input.metrics),
+        ("adapted", input.adapted),
+        ("subject", SETTINGS.subjects),
+        ("trials", input.trials),
+        ("reference", input.reference),
+    )
+    return [word for name, values in each for v in values for word in (f"--{name}", v)]
 
 
 def each_metrics(wildcards, input):

@@ -1,44 +1,5 @@
 """Ablations and cohorts: table 2 and the calibration curve. Hours; no part of table 1."""
 
-ABLATIONS = [arm for arm in SETTINGS.arms if arm != arms.FULL]
-TARGETS = SETTINGS.transfer.targets or SETTINGS.subjects
-
-
-def cohort_cells():
-    """Each subject alone, everybody, everybody else, and everybody else with some minutes."""
-    cells = [("full", "all", s) for s in SETTINGS.subjects]
-    cells += [("full", f"sub-{s}", s) for s in SETTINGS.subjects]
-    if len(SETTINGS.subjects) > 1:
-        times = ["", *(f"-{m:g}min" for m in sorted(SETTINGS.transfer.minutes))]
-        cells += [("full", f"without-{s}{t}", s) for t in times for s in TARGETS]
-    return cells
-
-
-def table2_cells():
-    return cohort_cells() + [
-        (a, "all", s) for a in ABLATIONS for s in SETTINGS.subjects
-    ]
-
-
-def adapted(cells):
-    return [
-        f"{arms.home(SETTINGS, 'adapt', arm, who)}/adapt.safetensors"
-        for arm, who, _ in cells
-    ]
-
-
-def table2_options(wildcards, input):
-    """`--metrics` and `--adapted` a cell, `--subject`, `--trials` and `--reference` a subject."""
-    each = (
-        ("metrics", input.metrics),
-        ("adapted", input.adapted),
-        ("subject", SETTINGS.subjects),
-        ("trials", input.trials),
-        ("reference", input.reference),
-    )
-    return [word for name, values in each for v in values for word in (f"--{name}", v)]
-
-
 rule table2:
     input:
         metrics=[cell(*each)[0] for each in table2_cells()],

@@ -1,0 +1,92 @@
+"""The SNR curve: the same workflow on phantoms of other SNRs. Most of an hour, apart from table 1."""
+
+if PHANTOM:
+    SNR_SUBJECT = SETTINGS.snr_curve.subject or SETTINGS.subjects[0]
+    LEVELS = [f"{level:g}" for level in sorted(set(SETTINGS.snr_curve.levels))]
+    # What a run at another SNR depends on: its steps, and all settings but those that it replaces
+    # or that are of other tables.
+    SNR_STEPS = (
+        "phantom_films",
+        "phantom_subject",
+        "preprocess_minimal",
+        "clips",
+        "bold",
+    )
+    SNR_STEPS += (
+        "bold_features",
+        "captions_human",
+        "captions_generated",
+        "video_features",
+    )
+    SNR_STEPS += (
+        "pretrain",
+        "align",
+        "adapt",
+        "tune",
+        "decode",
+        "reference",
+        "score",
+        "at_snr",
+    )
+
+    rule at_snr:
+        input:
+            VIDEO_LLM,
+            rules.fetch_sentence_model.output,
+        output:
+            "results/snr/{snr}.csv",
+        log:
+            "logs/at_snr/{snr}.log",
+        benchmark:
+            "benchmarks/jobs/at_snr/{snr}.tsv"
+        wildcard_constraints:
+            snr="|".join(map(re.escape, LEVELS)),
+        conda:
+            "../envs/llm4brain.yaml"
+        threads: HEAVY
+        resources:
+            mem_mb=6000,
+            runtime=240,
+            gpu=1,
+        params:
+            snakefile=where(ROOT / "Snakefile"),
+            video_llm=where("models/video_llm"),
+            sentence=where("models/sentence"),
+            work=lambda wildcards: f"snr/{wildcards.snr}",
+            subject=SNR_SUBJECT,
+            settings=SETTINGS.of_one_arm(),
+            code="-".join(code(step) for step in SNR_STEPS),
+        message:
+            "The whole chain at an SNR of {wildcards.snr}, in {params.work}"
+        shell:
+            "python $SCRIPTS/at_snr.py --snr {wildcards.snr} --subject {params.subject} "
+            "--snakefile {params.snakefile} --video-llm {params.video_llm} "
+            "--sentence-model {params.sentence} --work {params.work} --out {output} "
+            "--settings {params.settings:q} --threads $OMP_NUM_THREADS --code {params.code} "
+            "> {log} 2>&1"
+
+    rule snr_curve:
+        input:
+            expand("results/snr/{snr}.csv", snr=LEVELS),
+        output:
+            table="results/snr.csv",
+            plot="results/snr.png",
+        log:
+            "logs/snr_curve.log",
+        benchmark:
+            "benchmarks/jobs/snr_curve.tsv"
+        conda:
+            "../envs/llm4brain.yaml"
+        threads: LIGHT
+        resources:
+            mem_mb=500,
+            runtime=10,
+            gpu=0,
+        params:
+            points=lambda wildcards, input: [f"--points {path}" for path in input],
+            code=code("snr_curve"),
+        message:
+            "Draw the SNR curve"
+        shell:
+            "python $SCRIPTS/snr_curve.py {params.points} --out {output.table} "
+            "--plot {output.plot} > {log} 2>&1"

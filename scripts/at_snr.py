@@ -1,0 +1,47 @@
+"""The whole chain on a phantom of another SNR, in a folder of its own, by the same workflow."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from llm4brain import steps
+from llm4brain.errors import UserError
+from llm4brain.evaluate.snr import snr_rows
+from llm4brain.io import Arrays, read_json, write_json, write_table
+
+
+def main(
+    snr: float,
+    subject: str,
+    snakefile: Path,
+    video_llm: Path,
+    sentence_model: Path,
+    work: Path,
+    out: Path,
+    settings: str,
+    threads: int,
+    code: str = "",
+) -> None:
+    chosen = json.loads(settings)
+    chosen["subjects"] = [subject]
+    chosen["phantom"]["snr"] = snr
+    chosen["video_llm"]["source"] = f"path:{video_llm.resolve()}"  # films do not depend on the SNR
+    chosen["evaluate"] |= {"sentence_model": f"path:{sentence_model.resolve()}", "meteor": False}
+    write_json(work / "snr.yaml", chosen)  # JSON is YAML
+    model = f"results/full/all/sub-{subject}/metrics.json"
+    reference = f"results/reference/sub-{subject}/sub-{subject}/metrics.json"
+    # The folder is this job's alone, so a lock in it is one that a killed run left behind.
+    command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", work]
+    command += ["--cores", threads, "--nolock", "--rerun-incomplete", model, reference]
+    done = subprocess.run([*map(str, command), "--configfile", str(work / "snr.yaml")])
+    if done.returncode:
+        raise UserError(work, "did not run to its end", f"see {work}/logs, mend it and run again")
+    gain = Arrays(work / "models/full/all/adapt.safetensors").meta["gain"]
+    write_table(out, snr_rows(snr, read_json(work / model), read_json(work / reference), gain))
+    shutil.rmtree(work)  # two gigabytes that nobody asks for
+
+
+if __name__ == "__main__":
+    steps.run(main)
