@@ -165,8 +165,9 @@ def cohort_cells():
 
 
 def table2_cells():
+    ablations = [arm for arm in SETTINGS.arms if arm != arms.FULL]
     return cohort_cells() + [
-        (a, "all", s) for a in ABLATIONS for s in SETTINGS.subjects
+        (a, "all", s) for a in ablations for s in SETTINGS.subjects
     ]
 
 
@@ -190,6 +191,8 @@ def whole_state():
     own = [file for key in sorted(cells | set(table_cells())) for file in cell(*key)]
     swept = Path("results").glob("*/*/sub-*/lag.csv")
     own += [str(file) for file in swept if f"{file.parent}/metrics.json" in own]
+    asked = ["table2.csv", "calibration.png", *(["snr.png"] if PHANTOM else [])]
+    own += [f"results/{file}" for file in asked if Path("results", file).exists()]
     tables = [f"results/table1{end}" for end in (".csv", ".json", ".png", "_lead.csv")]
     return [*tables, *own]
 

@@ -1,5 +1,6 @@
 """Ablations and cohorts: table 2 and the calibration curve. Hours; no part of table 1."""
 
+
 rule table2:
     input:
         metrics=[cell(*each)[0] for each in table2_cells()],
