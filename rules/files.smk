@@ -154,21 +154,21 @@ def table_cells():
 
 
 def cohort_cells():
-    """Each subject alone, everybody, everybody else, and everybody else with some minutes."""
+    """Each target by everybody, by itself alone, by everybody else, and with some minutes of it."""
     targets = SETTINGS.transfer.targets or SETTINGS.subjects
-    cells = [("full", "all", s) for s in SETTINGS.subjects]
-    cells += [("full", f"sub-{s}", s) for s in SETTINGS.subjects]
+    cohorts = ["all", "sub-{}"]
     if len(SETTINGS.subjects) > 1:
-        times = ["", *(f"-{m:g}min" for m in sorted(SETTINGS.transfer.minutes))]
-        cells += [("full", f"without-{s}{t}", s) for t in times for s in targets]
-    return cells
+        minutes = sorted(SETTINGS.transfer.minutes)
+        cohorts += ["without-{}", *(f"without-{{}}-{m:g}min" for m in minutes)]
+    return [("full", who.format(s), s) for who in cohorts for s in targets]
 
 
 def table2_cells():
+    """Every arm on everybody, and the cohorts."""
+    trained = [("full", "all", s) for s in SETTINGS.subjects]
     ablations = [arm for arm in SETTINGS.arms if arm != arms.FULL]
-    return cohort_cells() + [
-        (a, "all", s) for a in ablations for s in SETTINGS.subjects
-    ]
+    trained += [(a, "all", s) for a in ablations for s in SETTINGS.subjects]
+    return list(dict.fromkeys([*trained, *cohort_cells()]))
 
 
 def adapted(cells):
