@@ -104,7 +104,9 @@ def _write_bold(data, subject, clips, tokens, rng, garbage) -> None:
     voxels = np.argwhere(np.ones((4, 4, 4))).astype(np.int16)
     affine = np.diag([8.0, 8.0, 8.0, 1.0]).tolist()
     path = data / f"bold/sub-{subject}.safetensors"
-    write_arrays(path, arrays | {"voxels": voxels}, {"runs": about, "affine": affine, "provenance": {}})
+    write_arrays(
+        path, arrays | {"voxels": voxels}, {"runs": about, "affine": affine, "provenance": {}}
+    )
     step("bold_features")(
         bold=path,
         clips=data / "clips.tsv",
@@ -134,7 +136,9 @@ def run(stage: str, study: Path, models: Path, out: Path) -> dict[str, bytes]:
     shared = {"settings": json.dumps(SETTINGS[stage]), "seed": 0, "code": ""}
     machine = {"threads": 1, "precision": "fp32"}
     if stage in FITTED:
-        file = out / ("tune/adapter_model.safetensors" if stage == "tune" else f"{stage}.safetensors")
+        file = out / (
+            "tune/adapter_model.safetensors" if stage == "tune" else f"{stage}.safetensors"
+        )
         made = {"out": file, "log": out / f"{stage}.csv", "plot": out / f"{stage}.png"}
         cohort = {"subject": list(SUBJECTS), "features": features, "trials": trials}
         llm = {"video_llm": models / "video_llm"}
