@@ -15,14 +15,19 @@ import yaml
 from conftest import ROOT, snakemake
 from scipy import stats
 
+from llm4brain.brain.cohort import rows_of
+from llm4brain.clips import average_repeats
+from llm4brain.evaluate.baselines import fit_ridge
 from llm4brain.evaluate.bootstrap import beats, blocks, interval, resample
 from llm4brain.evaluate.names import COMPARED
+from llm4brain.evaluate.permutation import shuffled_p, shuffles
+from llm4brain.evaluate.retrieval import correlations
 from llm4brain.io import Arrays, read_json, read_table
 
 VIDEO_LLM = ROOT / "models" / "video_llm"
 FILMS = [f"film-{i:02d}.mp4" for i in range(1, 6)]
 OWN, REFERENCE = "results/full/all/sub-01", "results/reference/sub-01/sub-01"
-LAG = f"{OWN}/lag.csv"
+LAG, FEATURES = f"{OWN}/lag.csv", "data/features/sub-01.safetensors"
 
 pytestmark = pytest.mark.skipif(
     not (VIDEO_LLM / "model.safetensors").exists(),
@@ -103,6 +108,25 @@ def test_at_snr_zero_nothing_is_decoded(run):
 
     sweep = read_table(folder / LAG)
     assert (widened(sweep, len(sweep)) <= 0).all()
+
+
+@pytest.mark.parametrize("leaked", [False, True], ids=["honest", "leaked"])
+def test_a_test_film_among_the_train_films_would_show_there(run, leaked):
+    """The test of the test: on the same BOLD a ridge that was fitted on test is found out."""
+    folder, make = run
+    make(0.0, "results/table1.csv")
+    trials = read_table(folder / "data/features/sub-01_trials.tsv")
+    windows, table = average_repeats(Arrays(folder / FEATURES)["windows"], trials)
+    video = Arrays(folder / "data/features/video.safetensors")
+    rows = rows_of(video.meta["clip_id"], table["clip_id"].tolist())
+    tokens = video["video_tokens"][rows].reshape(len(rows), -1)
+    split = table["split"].to_numpy()
+    fitted, held, test = (split == s for s in ("train", "validation", "test"))
+    fitted = fitted | (test & leaked)
+    ridge = fit_ridge(windows[fitted], tokens[fitted], windows[held], tokens[held])
+    pairs = correlations(ridge.read(windows[test]), tokens[test], ridge.centre)
+    orders = shuffles(blocks(table.loc[test, "clip_id"].tolist(), 20), 999, 0)
+    assert (shuffled_p(pairs, orders) <= 0.005) == leaked
 
 
 def test_where_there_is_signal_the_lag_is_the_planted_one(run):
