@@ -14,7 +14,6 @@ from llm4brain.align.reader import BrainReader
 from llm4brain.clips import first_volume, window_volumes
 from llm4brain.config import BoldSettings
 from llm4brain.errors import UserError
-from llm4brain.evaluate.retrieval import correlations
 from llm4brain.io import Arrays, read_json, read_table
 from llm4brain.preprocess import images
 from llm4brain.preprocess.bold import clean_derivative, timing
@@ -22,11 +21,10 @@ from llm4brain.preprocess.find import Derived
 from llm4brain.preprocess.grid import mni_grid
 from llm4brain.preprocess.names import Recording
 from llm4brain.release.export import KNOWN, READER, SETTINGS, VIDEO_LLM
-from llm4brain.tune.broken import phase_randomised
+from llm4brain.release.noise import against_noise
 from llm4brain.tune.lora import load_lora
 from llm4brain.video.videollm import VideoLLM
 
-NOISE = 999  # windows of noise that a reading is compared with
 PREPROC = "_desc-preproc_bold.nii.gz"
 
 
@@ -126,9 +124,9 @@ def decode_run(
     Returns:
         onset, duration (s), text, valid (share of the window's volumes), match (correlation of the
         reading with the train clip nearest to it), p_noise: share of readings of noise, with the
-        run's own structure in space and time (`phase_randomised`), that come as near to some
-        train clip; 0.001 at the least. It says nothing of the text. A moment whose window lies off
-        the run has no row.
+        run's own structure in space and time, that come as near to some train clip; 0.001 at the
+        least (`against_noise`). It says nothing of the text. A moment whose window lies off the
+        run has no row.
 
     Raises:
         UserError: the run is not as the model was trained, or a file is wrong.
@@ -158,14 +156,11 @@ def decode_run(
     if not parts:
         raise UserError(path, "is too short for any window", "give a longer run or other times")
     windows = np.stack([bold[k : k + span] for _, k in parts]).astype(np.float32)
-    starts, noise = len(bold) - span + 1, []
-    while len(noise) < NOISE:
-        turned = phase_randomised(bold, (seed, len(noise)))
-        noise += [turned[k : k + span] for k in range(starts)]
-    found = model.reader.components(windows, np.full(len(windows), subject))
-    null = model.reader.components(np.stack(noise[:NOISE]), np.full(NOISE, subject))
-    centre = np.zeros(model.known.shape[1], dtype=np.float32)
-    match, chance = (correlations(r, model.known, centre).max(axis=1) for r in (found, null))
+
+    def read(given: np.ndarray) -> np.ndarray:
+        return model.reader.components(given, np.full(len(given), subject))
+
+    found, match, p = against_noise(read, windows, bold, model.known, seed)
     tokens = torch.from_numpy(model.reader.query_tokens(found))
     texts = model.llm.generate(tokens, model.settings["max_new_tokens"])
     return pd.DataFrame(
@@ -175,6 +170,6 @@ def decode_run(
             "text": texts,
             "valid": [float(valid[k : k + span].mean()) for _, k in parts],
             "match": match,
-            "p_noise": (1 + (chance[None] >= match[:, None]).sum(axis=1)) / (1 + NOISE),
+            "p_noise": p,
         }
     )

@@ -77,6 +77,8 @@ def phase_randomised(bold: np.ndarray, seed: int | tuple[int, ...]) -> np.ndarra
     rng = np.random.default_rng(seed)
     spectrum = np.fft.rfft(bold - bold.mean(0), axis=0)
     phase = np.exp(2j * np.pi * rng.random(len(spectrum)))
+    if len(bold) % 2 == 0:  # the highest frequency has a sign and no phase; it would lose power
+        phase[-1] = np.sign(phase[-1].real)
     return np.fft.irfft(spectrum * phase[:, None], n=len(bold), axis=0).astype(np.float32)
 
 

@@ -1,0 +1,206 @@
+"""A small study in files, its poisoned twin, and the chain's own scripts to run on both.
+
+In the twin everything of the test films is garbage: BOLD, video tokens, captions. Only the BOLD of
+one test clip, `SPARED`, is as it was, so that what is read of it can be compared.
+"""
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from conftest import ROOT
+from tiny_models import blip2
+from transformers import Blip2ForConditionalGeneration
+
+from llm4brain.io import Arrays, read_table, write_arrays, write_table
+
+SUBJECTS = ("01", "02")
+SPLITS = dict(zip("12345", ["train"] * 3 + ["validation", "test"], strict=True))
+CLIPS, LEAD, TAIL, TR = 8, 4, 8, 2.0  # clips a film; volumes before and after it; s
+K, D = 4, 32  # of the tiny video-LLM at two frames
+SPARED = "film-5_0000.0"
+LAG, WINDOW = 6.0, 4.0
+FIT = {"epochs": 2, "batch_size": 16, "lr": 1e-2}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "pretrain": {
+        "patch": 2, "width": 16, "blocks": 1, "heads": 2, "mlp_ratio": 1, "decoder_width": 16,
+        "decoder_blocks": 1, "mask_ratio": 0.5, "fit": FIT,
+    },
+    "align": {"rank": 6, "folds": 3, "adaptor_width": 4, "fit": FIT},
+    "adapt": {"member": "selfsupervised", "weight": 0.1, "fit": FIT},
+    "tune": {"lora_rank": 2, "lora_alpha": 4, "gap_weight": 0.5, "fit": FIT},
+    "decode": {"repeats": "average", "roll": 20.0},
+    "reference": {"repeats": "average"},
+}  # fmt: skip
+FITTED = ("pretrain", "align", "adapt", "tune")
+WHO, DOES, IN = ("dog", "cat", "girl"), ("running", "jumping"), ("red", "blue")
+
+
+def step(script: str) -> Callable[..., None]:
+    """`main` of a script of the workflow, in this process, so that a test may plant a leak."""
+    spec = importlib.util.spec_from_file_location(script, ROOT / "scripts" / f"{script}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+def write_study(folder: Path, poisoned: bool) -> Path:
+    """Clips, BOLD, features, video features and captions, as the workflow lays them."""
+    data, rng = folder / "data", np.random.default_rng(0)
+    garbage = np.random.default_rng(1)
+    clips = pd.DataFrame(
+        [
+            (f"film-{f}_{4 * i:06.1f}", f"film-{f}.mp4", 4.0 * i, 4.0, split)
+            for f, split in SPLITS.items()
+            for i in range(CLIPS)
+        ],
+        columns=["clip_id", "stim_file", "onset", "duration", "split"],
+    )
+    write_table(data / "clips.tsv", clips)
+    test = (clips["split"] == "test").to_numpy()
+    scenes = np.stack([rng.integers(size, size=len(clips)) for size in (3, 2, 2)], axis=1)
+    code = np.hstack([np.eye(3)[scenes[:, 0]], np.eye(2)[scenes[:, 1]], np.eye(2)[scenes[:, 2]]])
+    tokens = (code @ rng.normal(size=(7, K * D)) + 1).astype(np.float32)
+    vit = (code @ rng.normal(size=(7, 2 * 5 * 16))).astype(np.float16).reshape(-1, 2, 5, 16)
+    for subject in SUBJECTS:
+        _write_bold(data, subject, clips, tokens, rng, garbage if poisoned else None)
+    said = [f"a {WHO[a]} is {DOES[b]} in {IN[c]} ." for a, b, c in scenes]
+    if poisoned:
+        tokens[test] = garbage.normal(scale=9, size=tokens[test].shape)
+        vit[test] = garbage.normal(scale=9, size=vit[test].shape)
+        said = ["moon beach video" if t else text for t, text in zip(test, said, strict=True)]
+    arrays = {"video_tokens": tokens.reshape(-1, K, D), "vit_tokens": vit}
+    write_arrays(data / "features/video.safetensors", arrays, {"clip_id": list(clips["clip_id"])})
+    for name in ("human", "generated"):
+        table = pd.DataFrame({"clip_id": clips["clip_id"], "caption": said, "source": name})
+        write_table(data / f"captions/{name}.tsv", table)
+    return folder
+
+
+def _write_bold(data, subject, clips, tokens, rng, garbage) -> None:
+    """Each film twice, a run each; a clip's tokens stand in the BOLD `LAG` s after its onset."""
+    forward = rng.normal(size=(tokens.shape[1], 64)) / 8
+    arrays, about = {}, {}
+    volumes = LEAD + 2 * CLIPS + TAIL
+    for number, film in enumerate([*SPLITS, *SPLITS], start=1):
+        bold = rng.normal(size=(volumes, 64)).astype(np.float32)
+        own = np.flatnonzero(clips["stim_file"] == f"film-{film}.mp4")
+        first = LEAD + int(LAG / TR)
+        for i, row in enumerate(own):
+            bold[first + 2 * i : first + 2 * i + 2] += tokens[row] @ forward
+        if garbage is not None and SPLITS[film] == "test":
+            spared = bold[first : first + 2].copy()
+            bold = garbage.normal(3, 9, size=bold.shape).astype(np.float32)
+            bold[first : first + 2] = spared
+        name = f"{number:02d}"
+        arrays |= {f"run-{name}": bold, f"valid-{name}": np.ones(volumes, bool)}
+        event = {"onset": LEAD * TR, "duration": 4.0 * CLIPS, "stim_file": f"film-{film}.mp4"}
+        about[name] = {"tr": TR, "start_time": 0.0, "events": [event]}
+    voxels = np.argwhere(np.ones((4, 4, 4))).astype(np.int16)
+    affine = np.diag([8.0, 8.0, 8.0, 1.0]).tolist()
+    path = data / f"bold/sub-{subject}.safetensors"
+    write_arrays(
+        path, arrays | {"voxels": voxels}, {"runs": about, "affine": affine, "provenance": {}}
+    )
+    step("bold_features")(
+        bold=path,
+        clips=data / "clips.tsv",
+        out=data / f"features/sub-{subject}.safetensors",
+        trials=data / f"features/sub-{subject}_trials.tsv",
+        settings=json.dumps({"lag": LAG, "window": WINDOW}),
+        code="",
+    )
+
+
+def run(stage: str, study: Path, models: Path, out: Path) -> dict[str, bytes]:
+    """Run one stage of the chain and give what it must not owe to the test films.
+
+    Args:
+        study: a folder of `write_study`.
+        models: holds `video_llm` and what the stages before this one made.
+        out: folder for what it makes.
+
+    Returns:
+        of a stage that is fitted, every file; of one that reads test clips, what it says and reads
+        of `SPARED` and whatever it chose.
+    """
+    data = study / "data"
+    features = [data / f"features/sub-{s}.safetensors" for s in SUBJECTS]
+    trials = [data / f"features/sub-{s}_trials.tsv" for s in SUBJECTS]
+    video = data / "features/video.safetensors"
+    shared = {"settings": json.dumps(SETTINGS[stage]), "seed": 0, "code": ""}
+    machine = {"threads": 1, "precision": "fp32"}
+    if stage in FITTED:
+        file = out / (
+            "tune/adapter_model.safetensors" if stage == "tune" else f"{stage}.safetensors"
+        )
+        made = {"out": file, "log": out / f"{stage}.csv", "plot": out / f"{stage}.png"}
+        cohort = {"subject": list(SUBJECTS), "features": features, "trials": trials}
+        llm = {"video_llm": models / "video_llm"}
+        given = {
+            "pretrain": cohort,
+            "align": cohort | llm | {"video": video, "pretrained": models / "pretrain.safetensors"},
+            "adapt": cohort | llm | {"video": video, "aligned": models / "align.safetensors"},
+            "tune": llm
+            | {"video": video, "adapted": models / "adapt.safetensors"}
+            | {"captions": data / "captions/human.tsv"},
+        }[stage]
+        step(stage)(**given, **made, **shared, **machine)
+        return {
+            str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()
+        }
+    given = {"features": features[0], "trials": trials[0], "clips": data / "clips.tsv"}
+    given |= {"video": video, "out": out / "decoded.tsv", "readings": out / "readings.safetensors"}
+    if stage == "decode":
+        given |= machine | {
+            "bold": data / "bold/sub-01.safetensors",
+            "video_llm": models / "video_llm",
+            "adapted": models / "adapt.safetensors",
+            "tuned": models / "tune/adapter_model.safetensors",
+            "clip_settings": json.dumps({"lag": LAG, "window": WINDOW}),
+            "video_settings": json.dumps({"max_new_tokens": 8}),
+        }
+    else:
+        captions = {n: data / f"captions/{f}.tsv" for n, f in CAPTIONS.items()}
+        given |= captions
+    step(stage)(subject="01", **given, **shared)
+    return _of_the_spared(out)
+
+
+CAPTIONS = {"captions": "human", "generated": "generated"}
+# Neither is about the clip that is read, so that the words of both hold for all test clips.
+BLIND = ("constant", "random", "zeros", "train_mean", "prompt")
+READ = ("model", "model_single", "ridge", "ridge_single")
+
+
+def _of_the_spared(out: Path) -> dict[str, bytes]:
+    said, arrays = read_table(out / "decoded.tsv"), Arrays(out / "readings.safetensors")
+    row = arrays.meta["clip_id"].index(SPARED)
+    words = said[said["system"].isin(BLIND) | (said["clip_id"] == SPARED)]
+    words = words[words["system"].isin(BLIND + READ)]
+    found = {"texts": words.to_csv().encode(), "centre": arrays["centre"].tobytes()}
+    found |= {name: arrays[name][row].tobytes() for name in READ if name in arrays.names}
+    return found | {"ridge": json.dumps(arrays.meta.get("ridge")).encode()}
+
+
+def write_models(study: Path, folder: Path) -> Path:
+    """The whole chain, fitted on a study: what each stage finds before it."""
+    _sharpened(blip2(folder / "video_llm", "llama"))
+    for stage in FITTED:
+        run(stage, study, folder, folder)
+    return folder
+
+
+def _sharpened(folder: Path) -> None:
+    """Weights so large that what this untrained LLM says depends on all that it is shown."""
+    model = Blip2ForConditionalGeneration.from_pretrained(folder)
+    with torch.no_grad():
+        for weight in model.language_model.parameters():
+            if weight.ndim == 2:
+                weight *= 20
+    model.save_pretrained(folder)
