@@ -162,8 +162,9 @@ def whole_state():
         and key[1] in cohorts()
     }
     own = [file for key in sorted(cells | set(table_cells())) for file in cell(*key)]
-    swept = Path("results").glob("*/*/sub-*/lag.csv")
-    own += [str(file) for file in swept if f"{file.parent}/metrics.json" in own]
+    for name in ("lag.csv", "map.nii.gz"):  # of no table: made where somebody asked for them
+        made = Path("results").glob(f"*/*/sub-*/{name}")
+        own += [str(file) for file in made if f"{file.parent}/metrics.json" in own]
     tables = [f"results/table1{end}" for end in (".csv", ".json", ".png", "_lead.csv")]
     return [*tables, *own]
 

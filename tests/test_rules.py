@@ -80,5 +80,5 @@ def test_the_snakefile_is_a_table_of_contents():
     text = (ROOT / "Snakefile").read_text()
     assert len(text.splitlines()) <= 60
     order = ["common", "phantom", "preprocess", "captions", "features", "pretrain"]
-    order += ["align", "adapt", "tune", "evaluate"]
+    order += ["align", "adapt", "tune", "evaluate", "maps"]
     assert re.findall(r"rules/(\w+)\.smk", text) == order
