@@ -162,10 +162,13 @@ def whole_state():
         and key[1] in cohorts()
     }
     own = [file for key in sorted(cells | set(table_cells())) for file in cell(*key)]
-    for name in ("lag.csv", "map.nii.gz"):  # of no table: made where somebody asked for them
+    # of no table, and made where somebody asked for them
+    for name in ("lag.csv", "map.nii.gz"):
         made = Path("results").glob(f"*/*/sub-*/{name}")
         own += [str(file) for file in made if f"{file.parent}/metrics.json" in own]
     tables = [f"results/table1{end}" for end in (".csv", ".json", ".png", "_lead.csv")]
+    if PHANTOM and Path("results/checks.csv").exists():
+        tables.append("results/checks.csv")
     return [*tables, *own]
 
 
@@ -184,6 +187,16 @@ def predictions(wildcards, output):
 
 def each_metrics(wildcards, input):
     return [f"--metrics {path}" for path in input.metrics]
+
+
+def checked_options(wildcards, input):
+    """`--subject 01 --maps F --z F --about F --lags F --truth F` for each subject."""
+    names = ("maps", "z", "about", "lags", "truth")
+    rows = zip(SETTINGS.subjects, *(input[name] for name in names), strict=True)
+    return [
+        f"--subject {s} " + " ".join(f"--{n} {f}" for n, f in zip(names, files))
+        for s, *files in rows
+    ]
 
 
 if NO_RAW:

@@ -38,3 +38,37 @@ rule brain_map:
         "--out {output.map} --z-out {output.z} --about {output.about} --plot {output.plot} "
         "--title {params.title:q} {params.flags} --settings {params.settings:q} "
         "--seed {params.seed} --code {params.code} > {log} 2>&1"
+
+
+if PHANTOM:
+
+    # For people and tests: the one rule that reads the truth, and no rule reads what it writes.
+    rule checks:
+        input:
+            maps=expand("results/full/all/sub-{s}/map.nii.gz", s=SETTINGS.subjects),
+            z=expand("results/full/all/sub-{s}/map_z.nii.gz", s=SETTINGS.subjects),
+            about=expand("results/full/all/sub-{s}/map.json", s=SETTINGS.subjects),
+            lags=expand("results/full/all/sub-{s}/lag.csv", s=SETTINGS.subjects),
+            truth=expand("data/truth/sub-{s}.safetensors", s=SETTINGS.subjects),
+        output:
+            "results/checks.csv",
+        log:
+            "logs/checks.log",
+        benchmark:
+            "benchmarks/jobs/checks.tsv"
+        conda:
+            "../envs/llm4brain.yaml"
+        threads: LIGHT
+        resources:
+            mem_mb=1000,
+            runtime=10,
+            gpu=0,
+        params:
+            checked=checked_options,
+            clips=settings("clips", "window"),
+            code=code("checks"),
+        message:
+            "Check map and lag against the planted truth"
+        shell:
+            "python $SCRIPTS/checks.py {params.checked} --out {output} "
+            "--clip-settings {params.clips:q} --code {params.code} > {log} 2>&1"

@@ -22,6 +22,7 @@ EXPANDED = {  # what a param of helpers becomes
     "subjects": "--subjects",
     "metrics": "--metrics",
     "simulated": "--simulated",
+    "checked": "--subject --maps --z --about --lags --truth",
 }
 
 
@@ -70,10 +71,12 @@ def test_the_decoder_gets_no_captions():
     assert "human" not in RULES["decode"]
 
 
-def test_truth_is_read_by_no_rule():
+def test_truth_is_read_by_the_checks_alone_and_they_by_no_rule():
     for name, text in RULES.items():
         inputs = re.search(r"\n *input:\n(.*?)\n *output:", text, re.DOTALL)
-        assert inputs is None or "truth" not in inputs[1], name
+        read = inputs[1] if inputs else ""
+        assert ("truth" in read) == (name == "checks"), name
+        assert "checks.csv" not in read, name
 
 
 def test_the_snakefile_is_a_table_of_contents():
