@@ -133,10 +133,14 @@ def test_a_reader_that_is_not_linear_is_mapped(shown):
     assert np.isfinite(found.z).all()
 
 
-def test_of_other_clips_tokens_no_map_is_left(shown):
-    found = mapped(shown, reader_of(shown, 0.0), truth=np.roll(shown[2], 25, axis=0))
-    assert np.abs(found.z).max() < found.threshold + 0.5
-    assert abs(found.match) < 0.15
+def test_without_evidence_one_map_in_twenty_has_a_voxel_beyond_the_threshold(shown):
+    reader, rng = reader_of(shown, 0.0), np.random.default_rng(2)
+    passed = []
+    for _ in range(60):
+        blind = shown[0].write(rng.normal(size=(CLIPS, RANK))).astype(np.float32)
+        found = mapped(shown, reader, truth=blind)
+        passed.append((np.abs(found.z) > found.threshold).any())
+    assert sum(passed) <= 8  # three are expected; nine or more come once in 350
 
 
 def test_a_suppressor_has_a_weight_and_no_place_on_the_map(shown):

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
 from matplotlib.figure import Figure
-from nilearn import plotting
+from nilearn import datasets, plotting
 
 from llm4brain.errors import UserError
 from llm4brain.io import whole
@@ -83,6 +83,8 @@ def draw_map(z: nib.Nifti1Image, threshold: float, title: str) -> Figure:
     )
     cuts = plotting.plot_stat_map(
         z,
+        # named, since its box is that of the brain and the default's leaves less of the figure
+        bg_img=datasets.load_mni152_template(resolution=2),
         threshold=0,
         vmax=high,
         display_mode="z",
