@@ -47,6 +47,7 @@ include: "rules/tune.smk"
 include: "rules/evaluate.smk"
 include: "rules/table2.smk"
 include: "rules/snr.smk"
+include: "rules/maps.smk"
 
 
 rule all:

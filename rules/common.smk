@@ -152,7 +152,7 @@ def other_options(wildcards, input):
     ]
 
 
-def lag_title(wildcards):
+def plot_title(wildcards):
     what = "simulated phantom" if PHANTOM else "measured data"
     return f"sub-{wildcards.subject}, {wildcards.arm}, trained on {wildcards.cohort}: {what}"
 

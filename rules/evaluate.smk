@@ -290,7 +290,7 @@ rule lag_sweep:
         runtime=30,
         gpu=0,
     params:
-        title=lag_title,
+        title=plot_title,
         settings=settings("evaluate", "repeats", "block", "samples"),
         clips=settings("clips", "lag", "window"),
         seed=SETTINGS.seed,

@@ -189,9 +189,12 @@ def whole_state():
         and re.fullmatch(COHORT, key[1])
     }
     own = [file for key in sorted(cells | set(table_cells())) for file in cell(*key)]
-    swept = Path("results").glob("*/*/sub-*/lag.csv")
-    own += [str(file) for file in swept if f"{file.parent}/metrics.json" in own]
-    asked = ["table2.csv", "calibration.png", *(["snr.png"] if PHANTOM else [])]
+    # of no table 1, and made where somebody asked for them
+    for name in ("lag.csv", "map.nii.gz"):
+        made = Path("results").glob(f"*/*/sub-*/{name}")
+        own += [str(file) for file in made if f"{file.parent}/metrics.json" in own]
+    asked = ["table2.csv", "calibration.png"]
+    asked += ["snr.png", "checks.csv"] if PHANTOM else []
     own += [f"results/{file}" for file in asked if Path("results", file).exists()]
     tables = [f"results/table1{end}" for end in (".csv", ".json", ".png", "_lead.csv")]
     return [*tables, *own]
@@ -224,6 +227,16 @@ def table2_options(wildcards, input):
 
 def each_metrics(wildcards, input):
     return [f"--metrics {path}" for path in input.metrics]
+
+
+def checked_options(wildcards, input):
+    """`--subject 01 --maps F --z F --about F --lags F --truth F` for each subject."""
+    names = ("maps", "z", "about", "lags", "truth")
+    rows = zip(SETTINGS.subjects, *(input[name] for name in names), strict=True)
+    return [
+        f"--subject {s} " + " ".join(f"--{n} {f}" for n, f in zip(names, files))
+        for s, *files in rows
+    ]
 
 
 if NO_RAW:

@@ -31,7 +31,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "patch": 2, "width": 16, "blocks": 1, "heads": 2, "mlp_ratio": 1, "decoder_width": 16,
         "decoder_blocks": 1, "mask_ratio": 0.5, "fit": FIT,
     },
-    "align": {"rank": 6, "folds": 3, "adaptor_width": 4, "fit": FIT},
+    "align": {"rank": 6, "folds": 3, "adaptor_width": 4, "gain": None, "fit": FIT},
     "adapt": {"member": "selfsupervised", "weight": 0.1, "fit": FIT},
     "tune": {"lora_rank": 2, "lora_alpha": 4, "gap_weight": 0.5, "fit": FIT},
     "decode": {"repeats": "average", "roll": 20.0},

@@ -22,6 +22,7 @@ EXPANDED = {  # what a param of helpers becomes
     "subjects": "--subjects",
     "metrics": "--metrics",
     "simulated": "--simulated",
+    "checked": "--subject --maps --z --about --lags --truth",
 }
 
 
@@ -70,15 +71,17 @@ def test_the_decoder_gets_no_captions():
     assert "human" not in RULES["decode"]
 
 
-def test_truth_is_read_by_no_rule():
+def test_truth_is_read_by_the_checks_alone_and_they_by_no_rule():
     for name, text in RULES.items():
         inputs = re.search(r"\n *input:\n(.*?)\n *output:", text, re.DOTALL)
-        assert inputs is None or "truth" not in inputs[1], name
+        read = inputs[1] if inputs else ""
+        assert ("truth" in read) == (name == "checks"), name
+        assert "checks.csv" not in read, name
 
 
 def test_the_snakefile_is_a_table_of_contents():
     text = (ROOT / "Snakefile").read_text()
     assert len(text.splitlines()) <= 60
     order = ["common", "phantom", "preprocess", "captions", "features", "pretrain"]
-    order += ["align", "adapt", "tune", "evaluate"]
+    order += ["align", "adapt", "tune", "evaluate", "maps"]
     assert re.findall(r"rules/(\w+)\.smk", text) == order

@@ -15,6 +15,7 @@ from llm4brain.io import read_table
 
 SETTINGS = load(ROOT / "config.yaml")
 TABLE = ROOT / "results" / "table1.csv"
+CHECKS = ROOT / "results" / "checks.csv"
 METRICS = ("cider", "similarity", "top1")
 BROKEN = ("rolled", "noise", "zeros", "train_mean", "prompt", "shuffled", "shuffled_within")
 
@@ -81,3 +82,13 @@ def test_every_row_says_that_the_data_are_simulated():
     scored = table[table["system"] != "agreement"]
     assert np.isfinite(scored[["cider", "similarity", "top1"]].to_numpy(float)).all()
     assert set(table["subject"]) == {*SETTINGS.subjects, "mean"}
+
+
+@pytest.mark.skipif(not CHECKS.exists(), reason="no results/checks.csv here: ask Snakemake for it")
+def test_what_was_planted_is_found_where_and_when_it_was_planted():
+    found = read_table(CHECKS)
+    assert set(found["subject"]) == set(SETTINGS.subjects)
+    assert set(found["data"]) == {"simulated"}
+    # the video tokens need not know of luminance and motion, which no caption tells
+    told = found[found["check"] != "map_auc_lowlevel"]
+    assert (told["holds"] == "yes").all(), told[told["holds"] == "no"].to_string()

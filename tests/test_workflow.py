@@ -47,6 +47,15 @@ TARGETS = {
         {k: n for k, n in SHARED.items() if k not in LAG_NEEDS_NO}
         | subjects("01", "02", "03") | {"pretrain": 1, "align": 1, "adapt": 1, "lag_sweep": 1}
     ),
+    "results/full/all/sub-02/map.png": (
+        {k: n for k, n in SHARED.items() if k not in LAG_NEEDS_NO}
+        | subjects("01", "02", "03") | {"pretrain": 1, "align": 1, "adapt": 1, "brain_map": 1}
+    ),
+    "results/checks.csv": (
+        {k: n for k, n in SHARED.items() if k not in LAG_NEEDS_NO}
+        | subjects("01", "02", "03") | {"pretrain": 1, "align": 1, "adapt": 1}
+        | {"brain_map": 3, "lag_sweep": 3, "checks": 1}
+    ),
     "data/bold/sub-03.safetensors": (
         {
             "phantom_description": 1, "phantom_films": 1, "phantom_subject": 1,

@@ -1,0 +1,232 @@
+"""Checks against the planted truth: is the map where the phantom was tuned, the lag what it was?
+
+Only the phantom can be checked so. Every value is computed from published results, and whether a
+check holds follows from its rule below and not from anybody's eye. The table is for people and
+tests; nothing that decodes reads it, or the truth.
+
+A map's null is the map itself moved: the planted region is laid elsewhere in the brain, at every
+shift of the grid that takes it a region's width away or further and leaves half of it in the brain.
+The map's own smoothness is in that null, and so is its symmetry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from scipy import ndimage, signal, stats
+
+from llm4brain.clips import window_volumes
+from llm4brain.config import ClipSettings
+from llm4brain.errors import UserError
+from llm4brain.io import Arrays
+from llm4brain.phantom.anatomy import template
+from llm4brain.phantom.grammar import ATTRIBUTES
+from llm4brain.phantom.tuning import RADIUS_MM
+from llm4brain.preprocess.grid import mni_grid
+
+COLUMNS = ("check", "subject", "value", "null_low", "null_high", "expected", "holds", "data")
+COLUMNS += ("what",)
+TUNED = 0.2  # response above which the simulation counts a voxel as tuned (make_subject)
+CERTAIN = 0.95  # least share of the voxels beyond the map's threshold that must lie where planted
+
+
+def planted(truth: Arrays, affine: np.ndarray, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Which voxels of the shared grid answer to what, as planted in this subject.
+
+    Args:
+        truth: `data/truth/sub-XX.safetensors`.
+        affine: (4, 4) of the shared grid.
+        shape: of the shared grid.
+
+    Returns:
+        attribute -> (x, y, z) bool: voxels at whose centre the tuning to it passes `TUNED`.
+    """
+    index = np.stack(np.indices(shape), axis=-1)
+    mm = index @ affine[:3, :3].T + affine[:3, 3]
+    tuning, places = truth["tuning"], tuple(truth["tuning_voxels"].T)
+    found: dict[str, np.ndarray] = {}
+    for column, (attribute, _) in zip(tuning.T, truth.meta["features"], strict=True):
+        volume = np.zeros(truth["regions"].shape, dtype=np.float32)
+        volume[places] = column
+        tuned = np.abs(template().sample(volume, mm)) > TUNED
+        found[attribute] = found.get(attribute, False) | tuned
+    return found
+
+
+def moved(region: np.ndarray, values: np.ndarray, brain: np.ndarray, least: int):
+    """Sum of `values` over a region, where it is and wherever else it can lie.
+
+    Args:
+        region: (x, y, z) bool, within `brain`.
+        values: (x, y, z), ranks or counts; 0 outside the brain.
+        brain: (x, y, z) bool.
+        least: voxels along an axis that it must have been moved.
+
+    Returns:
+        the sum in place; the sums elsewhere (shifts,), and how many voxels of the region lie in
+        the brain there (shifts,), half of it or more.
+    """
+    mask = region.astype(float)
+    # rounded: sums of ranks and of counts are halves, which the transform leaves inexact
+    sums = signal.correlate(values.astype(float), mask, "full", "fft").round(3).ravel()
+    sizes = signal.correlate(brain.astype(float), mask, "full", "fft").round().ravel()
+    shift = np.stack(np.indices([2 * n - 1 for n in region.shape])).reshape(3, -1)
+    away = np.abs(shift - np.array(region.shape)[:, None] + 1).max(axis=0) >= least
+    kept = away & (sizes >= region.sum() / 2)
+    return float(values[region].sum()), sums[kept], sizes[kept].astype(int)
+
+
+def auc(values: np.ndarray, region: np.ndarray, brain: np.ndarray, least: int):
+    """Area under the ROC curve of a map for a region against the rest of the brain.
+
+    Returns:
+        the area, and those of the region moved (shifts,).
+    """
+    ranks = np.zeros(values.shape)
+    ranks[brain] = stats.rankdata(values[brain])
+    total, totals, sizes = moved(region, ranks, brain, least)
+
+    def area(ranked, inside):  # Mann and Whitney
+        return (ranked - inside * (inside + 1) / 2) / (inside * (brain.sum() - inside))
+
+    return float(area(total, region.sum())), area(totals, sizes)
+
+
+def dice(values: np.ndarray, region: np.ndarray, brain: np.ndarray, least: int):
+    """Dice of the region and as many of the map's highest voxels; and of the region moved."""
+    highest = np.zeros(values.shape)
+    lowest_first = np.argwhere(brain)[np.argsort(values[brain], kind="stable")]
+    highest[tuple(lowest_first[-region.sum() :].T)] = 1
+    total, totals, sizes = moved(region, highest, brain, least)
+    return total / region.sum(), 2 * totals / (region.sum() + sizes)
+
+
+def map_checks(
+    contribution: nib.Nifti1Image,
+    z: nib.Nifti1Image,
+    about: Mapping[str, Any],
+    truth: Arrays,
+) -> list[dict[str, Any]]:
+    """Rows on whether the map lies where the subject was tuned.
+
+    Args:
+        contribution: map.nii.gz.
+        z: map_z.nii.gz.
+        about: map.json.
+        truth: `data/truth/sub-XX.safetensors`.
+
+    Raises:
+        UserError: the map is not on the shared grid.
+    """
+    values, size = contribution.get_fdata(), float(contribution.header.get_zooms()[0])
+    grid = mni_grid(round(size))
+    if values.shape != grid.shape or not np.allclose(contribution.affine, grid.affine):
+        raise UserError("map.nii.gz", "does not lie on the shared grid", "make the map again")
+    brain, least = grid.brain, int(np.ceil(2 * RADIUS_MM / size))
+    found = planted(truth, grid.affine, grid.shape)
+    tuned = {name: region & brain for name, region in found.items()}
+    every = np.logical_or.reduce(list(tuned.values()))
+    rows = []
+
+    def compare(check: str, found: tuple[float, np.ndarray], what: str) -> None:
+        low, high = np.quantile(found[1], [0.025, 0.975])
+        row = {"check": check, "value": found[0], "null_low": low, "null_high": high}
+        rows.append(row | {"expected": "above null_high", "holds": found[0] > high, "what": what})
+
+    compare(
+        "map_auc",
+        auc(values, every, brain, least),
+        f"ROC area of the map for the {every.sum()} planted voxels of {brain.sum()}; null: the "
+        "planted region laid elsewhere",
+    )
+    compare(
+        "map_dice",
+        dice(values, every, brain, least),
+        "overlap (Dice) of the planted voxels and as many of the map's highest; null as above",
+    )
+    for name, region in tuned.items():
+        untold = "" if name in ATTRIBUTES else "; no caption tells of it, a decoder may leave it"
+        compare(
+            f"map_auc_{name}",
+            auc(values, region, brain, least),
+            f"ROC area for the {region.sum()} voxels tuned to {name}, against the rest of the "
+            f"brain; null as above{untold}",
+        )
+
+    near = ndimage.binary_dilation(every, np.ones((3, 3, 3)))
+    beyond = brain & (z.get_fdata() > about["threshold"])
+    share = float(near[beyond].mean()) if beyond.any() else float("nan")
+    rows.append({
+        "check": "map_certain",
+        "value": share,
+        "null_low": float("nan"),
+        "null_high": float(near[brain].mean()),
+        "expected": f"at least {CERTAIN:g}",
+        "holds": share >= CERTAIN,
+        "what": f"of the {beyond.sum()} voxels above the map's threshold, the share that is "
+        "planted or touches a planted voxel; null: that share of the brain",
+    })  # fmt: skip
+    return rows
+
+
+def lag_checks(sweep: pd.DataFrame, truth: Arrays, clips: ClipSettings) -> list[dict[str, Any]]:
+    """Rows on whether the lag sweep peaks where it was planted, and is at chance before the clip.
+
+    Args:
+        sweep: lag.csv.
+        truth: `data/truth/sub-XX.safetensors`.
+        clips: `window` (s).
+    """
+    tr = truth.meta["settings"]["tr"]
+    span = (window_volumes(clips.window, tr) - 1) * tr  # from a window's first volume to its last
+    expected = truth.meta["best_lag"] - span / 2
+    found = float(sweep.loc[sweep["match"].idxmax(), "lag"])
+    step = float(np.diff(np.sort(sweep["lag"])).min())
+    before = sweep[sweep["lag"] + span < 0]
+    lowest, chance = float(before["top1_low"].max()), float(before["chance"].max())
+    none = {"null_low": float("nan"), "null_high": float("nan")}
+    return [
+        none
+        | {
+            "check": "lag_peak",
+            "value": found,
+            "expected": f"{expected:.1f} +- {step:g}",
+            "holds": abs(found - expected) <= step,
+            "what": "lag (s) of the window that matches its clip best; expected: the window whose "
+            "middle is the planted height of the response, to a step of the sweep",
+        },
+        none
+        | {
+            "check": "lag_before",
+            "value": lowest,
+            "null_high": chance,
+            "expected": "not above null_high",
+            "holds": lowest <= chance,
+            "what": f"highest lower end of top-1 (%) at the {len(before)} lags whose window lies "
+            "before the clip; null: chance",
+        },
+    ]
+
+
+def table(rows: Mapping[str, list[dict[str, Any]]]) -> pd.DataFrame:
+    """Rows of all subjects, check by check.
+
+    Args:
+        rows: subject -> of `map_checks` and `lag_checks`.
+
+    Returns:
+        `COLUMNS`; `holds` is yes or no, `data` is simulated.
+    """
+    names = [row["check"] for row in next(iter(rows.values()))]
+    every = [
+        row | {"subject": s, "data": "simulated", "holds": "yes" if row["holds"] else "no"}
+        for name in names
+        for s, own in rows.items()
+        for row in own
+        if row["check"] == name
+    ]
+    return pd.DataFrame(every, columns=list(COLUMNS))

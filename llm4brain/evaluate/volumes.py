@@ -1,0 +1,121 @@
+"""Numbers a voxel as a NIfTI volume in MNI space, and as a picture on the MNI152 template."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import nibabel as nib
+import numpy as np
+from matplotlib.figure import Figure
+from nilearn import datasets, plotting
+
+from llm4brain.errors import UserError
+from llm4brain.io import whole
+
+SLICES = [-24, -12, 0, 12, 24, 36, 48]  # mm, of the horizontal cuts
+COLOURS = "RdBu_r"
+
+
+def image(
+    values: np.ndarray,
+    voxels: np.ndarray,
+    affine: np.ndarray,
+    shape: tuple[int, int, int],
+    description: str,
+) -> nib.Nifti1Image:
+    """A volume on the shared grid; 0 outside the brain.
+
+    Args:
+        values: shape (voxels,).
+        voxels: shape (voxels, 3), their index on the grid.
+        affine: (4, 4) from that index to MNI mm.
+        shape: of the grid.
+        description: for the header, up to 79 ASCII characters; says whether data are simulated.
+
+    Raises:
+        UserError: another number of voxels, or one off the grid.
+    """
+    if len(values) != len(voxels) or not (voxels < np.array(shape)).all():
+        wrong = f"holds {len(values)} values for {len(voxels)} voxels of a grid of {shape}"
+        raise UserError("map", wrong, "remake features and model")
+    volume = np.zeros(shape, dtype=np.float32)
+    volume[tuple(voxels.T)] = values
+    made = nib.Nifti1Image(volume, affine)
+    made.set_sform(affine, code="mni")
+    made.set_qform(affine, code="mni")
+    made.header.set_xyzt_units("mm")
+    made.header["descrip"] = description.encode("ascii", "replace")[:79]
+    return made
+
+
+def save_image(made: nib.Nifti1Image, path: Path) -> None:
+    """Write .nii.gz without the date, so that the same map is the same bytes."""
+    with whole(path) as partial:
+        partial.write_bytes(gzip.compress(made.to_bytes(), mtime=0))
+
+
+def draw_map(z: nib.Nifti1Image, threshold: float, title: str) -> Figure:
+    """The map seen through a glass brain, and in horizontal cuts.
+
+    The glass shows what passes the threshold. The cuts show all, fainter the less there is,
+    since a map that hides what is below says more than it knows.
+
+    Args:
+        z: of `image`.
+        threshold: which |z| must pass.
+        title: says whose brain, which model, and whether data are simulated.
+    """
+    data = z.get_fdata()
+    high = max(float(np.abs(data).max()), 1.2 * threshold)
+    figure = plt.figure(figsize=(10, 5.2))
+    plotting.plot_glass_brain(
+        z,
+        threshold=threshold,
+        vmax=high,
+        display_mode="lyrz",
+        plot_abs=False,
+        colorbar=True,
+        cmap=COLOURS,
+        axes=figure.add_axes((0.01, 0.42, 0.98, 0.50)),
+        figure=figure,
+    )
+    cuts = plotting.plot_stat_map(
+        z,
+        # named, since its box is that of the brain and the default's leaves less of the figure
+        bg_img=datasets.load_mni152_template(resolution=2),
+        threshold=0,
+        vmax=high,
+        display_mode="z",
+        cut_coords=SLICES,
+        transparency=z if data.any() else 0.0,
+        transparency_range=[0, threshold] if data.any() else None,
+        cmap=COLOURS,
+        colorbar=False,
+        black_bg=False,
+        annotate=False,
+        axes=figure.add_axes((0.02, 0.10, 0.92, 0.31)),
+        figure=figure,
+    )
+    cuts.annotate(size=8)
+    figure.suptitle(f"What the decoder uses: {title}", fontsize=11, y=0.975)
+    above, below = int((data > threshold).sum()), int((data < -threshold).sum())
+    lower = f" and {below} below -{threshold:.1f}" if below else ""
+    figure.text(
+        0.5,
+        0.025,
+        "z of each voxel's contribution to the match of a reading with its clip, against shuffled "
+        f"clips.\nGlass brains: the {above} voxels above {threshold:.1f}{lower} "
+        "(were there none, 5% of such maps would have any). Cuts: every voxel.",
+        ha="center",
+        fontsize=8.5,
+    )
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG without date and version, so that the same figure is the same bytes."""
+    with whole(path) as partial:
+        figure.savefig(partial, dpi=130, metadata={"Software": None})
+    plt.close(figure)

@@ -1,0 +1,74 @@
+"""Where in the brain a model reads, and whether it is where the phantom planted it."""
+
+
+# Not part of table 1: `snakemake results/full/all/sub-02/map.png`.
+rule brain_map:
+    input:
+        features="data/features/sub-{subject}.safetensors",
+        trials="data/features/sub-{subject}_trials.tsv",
+        video="data/features/video.safetensors",
+        adapted=stage("adapt"),
+    output:
+        map="results/{arm}/{cohort}/sub-{subject}/map.nii.gz",
+        z="results/{arm}/{cohort}/sub-{subject}/map_z.nii.gz",
+        about="results/{arm}/{cohort}/sub-{subject}/map.json",
+        plot="results/{arm}/{cohort}/sub-{subject}/map.png",
+    log:
+        "logs/brain_map/{arm}/{cohort}/sub-{subject}.log",
+    benchmark:
+        "benchmarks/jobs/brain_map/{arm}/{cohort}/sub-{subject}.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: LIGHT
+    resources:
+        mem_mb=2000,
+        runtime=60,
+        gpu=0,
+    params:
+        title=plot_title,
+        flags="--simulated" if PHANTOM else "",
+        settings=settings("evaluate", "repeats", "block"),
+        seed=SETTINGS.seed,
+        code=code("brain_map"),
+    message:
+        "Map what is read of sub-{wildcards.subject} ({wildcards.arm}, {wildcards.cohort})"
+    shell:
+        "python $SCRIPTS/brain_map.py --subject {wildcards.subject} --features {input.features} "
+        "--trials {input.trials} --video {input.video} --adapted {input.adapted} "
+        "--out {output.map} --z-out {output.z} --about {output.about} --plot {output.plot} "
+        "--title {params.title:q} {params.flags} --settings {params.settings:q} "
+        "--seed {params.seed} --code {params.code} > {log} 2>&1"
+
+
+if PHANTOM:
+
+    # For people and tests: the one rule that reads the truth, and no rule reads what it writes.
+    rule checks:
+        input:
+            maps=expand("results/full/all/sub-{s}/map.nii.gz", s=SETTINGS.subjects),
+            z=expand("results/full/all/sub-{s}/map_z.nii.gz", s=SETTINGS.subjects),
+            about=expand("results/full/all/sub-{s}/map.json", s=SETTINGS.subjects),
+            lags=expand("results/full/all/sub-{s}/lag.csv", s=SETTINGS.subjects),
+            truth=expand("data/truth/sub-{s}.safetensors", s=SETTINGS.subjects),
+        output:
+            "results/checks.csv",
+        log:
+            "logs/checks.log",
+        benchmark:
+            "benchmarks/jobs/checks.tsv"
+        conda:
+            "../envs/llm4brain.yaml"
+        threads: LIGHT
+        resources:
+            mem_mb=1000,
+            runtime=10,
+            gpu=0,
+        params:
+            checked=checked_options,
+            clips=settings("clips", "window"),
+            code=code("checks"),
+        message:
+            "Check map and lag against the planted truth"
+        shell:
+            "python $SCRIPTS/checks.py {params.checked} --out {output} "
+            "--clip-settings {params.clips:q} --code {params.code} > {log} 2>&1"

@@ -1,0 +1,51 @@
+"""Where in a subject's brain a trained model reads: each voxel's part in finding the right clip."""
+
+from pathlib import Path
+
+from llm4brain import steps
+from llm4brain.align.reader import BrainReader
+from llm4brain.brain import cohort
+from llm4brain.config import EvaluateSettings
+from llm4brain.evaluate.maps import brain_map, same_grid, summary
+from llm4brain.evaluate.volumes import draw_map, image, save_figure, save_image
+from llm4brain.io import Arrays, write_json
+from llm4brain.provenance import record
+
+
+def main(
+    subject: str,
+    features: Path,
+    trials: Path,
+    video: Path,
+    adapted: Path,
+    out: Path,
+    z_out: Path,
+    about: Path,
+    plot: Path,
+    title: str,
+    settings: str,
+    seed: int,
+    simulated: bool = False,
+    code: str = "",
+) -> None:
+    chosen, model = EvaluateSettings.given(settings), Arrays(adapted)
+    test = cohort.load([subject], [features], [trials], ("test",), chosen.repeats)
+    same_grid(features, test, model)
+    tokens, names = Arrays(video), list(test.column("clip_id"))
+    rows = cohort.rows_of(tokens.meta["clip_id"], names)
+    truth = tokens["video_tokens"][rows].reshape(len(names), -1)
+    reader = BrainReader.load(model)
+    found = brain_map(reader, test.windows, names, truth, subject, chosen.block, seed)
+
+    grid = (test.voxels, test.affine, tuple(Arrays(features).meta["shape"]))
+    data = "simulated" if simulated else "measured"
+    z = image(found.z, *grid, f"{data} data: contribution to the match, z against shuffles")
+    save_image(image(found.contribution, *grid, f"{data} data: contribution to the match"), out)
+    save_image(z, z_out)
+    save_figure(draw_map(z, found.threshold, title), plot)
+    made = record(chosen.model_dump(mode="json"), code, seed)
+    write_json(about, summary(found) | {"subject": subject, "data": data, "provenance": made})
+
+
+if __name__ == "__main__":
+    steps.run(main)

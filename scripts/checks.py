@@ -1,0 +1,33 @@
+"""Check each subject's map and lag sweep against what the phantom planted."""
+
+from pathlib import Path
+
+import nibabel as nib
+
+from llm4brain import steps
+from llm4brain.config import ClipSettings
+from llm4brain.evaluate.checks import lag_checks, map_checks, table
+from llm4brain.io import Arrays, read_json, read_table, write_table
+
+
+def main(
+    subject: list[str],
+    maps: list[Path],
+    z: list[Path],
+    about: list[Path],
+    lags: list[Path],
+    truth: list[Path],
+    out: Path,
+    clip_settings: str,
+    code: str = "",
+) -> None:
+    window, rows = ClipSettings.given(clip_settings), {}
+    for label, *files in zip(subject, maps, z, about, lags, truth, strict=True):
+        planted = Arrays(files[4])
+        found = map_checks(nib.load(files[0]), nib.load(files[1]), read_json(files[2]), planted)
+        rows[label] = found + lag_checks(read_table(files[3]), planted, window)
+    write_table(out, table(rows))
+
+
+if __name__ == "__main__":
+    steps.run(main)

@@ -1,0 +1,217 @@
+"""The map finds the voxels that a reading stands on, and nothing where nothing is."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from llm4brain.align.reader import BrainReader
+from llm4brain.align.readout import Basis
+from llm4brain.brain.cohort import Cohort
+from llm4brain.brain.positions import cut
+from llm4brain.brain.sc_mbm import SCMBM
+from llm4brain.config import EncoderSettings
+from llm4brain.errors import UserError
+from llm4brain.evaluate.bootstrap import blocks
+from llm4brain.evaluate.maps import SHUFFLES, brain_map, same_grid, summary, voxel_parts
+from llm4brain.evaluate.permutation import shuffles
+from llm4brain.evaluate.retrieval import correlations
+from llm4brain.evaluate.volumes import draw_map, image, save_figure, save_image
+
+ENCODER = EncoderSettings(patch=2, width=48, blocks=2, heads=4, decoder_width=32, decoder_blocks=1)
+SHAPE, CLIPS, VOLUMES, RANK, D = (6, 5, 4), 60, 2, 4, 30
+AFFINE = np.array([[8.0, 0, 0, -20], [0, 8, 0, -90], [0, 0, 8, -12], [0, 0, 0, 1]])
+VOXELS = np.argwhere(np.ones(SHAPE, bool))[7:].astype(np.int16)
+PLANTED = np.array([20, 21, 60, 61, 100])  # voxels that know the clip
+UNREAD = np.arange(40, 50)  # whose BOLD no weight reads
+NAMES = [f"film-{1 + i // 30:02d}_{4.0 * (i % 30):06.1f}" for i in range(CLIPS)]
+
+
+@pytest.fixture(scope="module")
+def shown():
+    """Windows of noise in which some voxels know the components of the clip's tokens."""
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.normal(size=(D, RANK)))[0].T.astype(np.float32)
+    basis = Basis(rng.normal(size=D).astype(np.float32), axes, np.ones(RANK))
+    components = rng.normal(size=(CLIPS, RANK))
+    windows = rng.normal(size=(CLIPS, VOLUMES, len(VOXELS)))
+    windows[:, :, PLANTED] += (2 * components @ rng.normal(size=(RANK, len(PLANTED))))[:, None]
+    return basis, windows.astype(np.float32), basis.write(components).astype(np.float32)
+
+
+def reader_of(shown, gain):
+    """A reader whose code part is ridge on the mean volume; the added part has weights at random.
+
+    The code is orthogonal, so weights on voxels become weights on tokens by its transpose.
+    """
+    basis, windows, truth = shown
+    torch.manual_seed(0)
+    encoder = SCMBM(ENCODER, cut(VOXELS, AFFINE, ENCODER.patch), VOLUMES)
+    with torch.no_grad():  # away from its start, where the CNN and the adaptors add nothing
+        encoder.tokenizer.out.weight.normal_(std=0.05)
+    reader = BrainReader(encoder, 8, basis, (2, D // 2)).eval()
+    for adaptor in reader.adaptors:
+        torch.nn.init.normal_(adaptor.up.weight, std=0.2)
+    x = windows.mean(axis=1).astype(np.float64)
+    x[:, UNREAD] = 0
+    weight = np.linalg.solve(x.T @ x + 10 * np.eye(len(VOXELS)), x.T @ basis.read(truth))
+    units = torch.eye(len(VOXELS))[:, None].expand(-1, VOLUMES, -1)  # one voxel at a time
+    with torch.no_grad():
+        code = reader.encoder.code(units).flatten(1)
+    lift = (code.T @ torch.tensor(weight, dtype=torch.float32)).float()
+    added = 0.01 * torch.randn(lift.shape, generator=torch.Generator().manual_seed(1))
+    reader.gain, reader.weights = (
+        gain,
+        {"01": torch.cat([lift, added]), "shared": lift.new_zeros(0)},
+    )
+    return reader
+
+
+def mapped(shown, reader, **more):
+    _, windows, truth = shown
+    given = {"windows": windows, "clip_ids": NAMES, "truth": truth} | more
+    return brain_map(reader, subject="01", seconds=20.0, seed=0, **given)
+
+
+def test_planted_voxels_are_found_and_nothing_where_nothing_is(shown):
+    found = mapped(shown, reader_of(shown, 0.0))
+    assert (found.z[PLANTED] > found.threshold).all()
+    others = np.delete(np.arange(len(VOXELS)), PLANTED)
+    assert found.contribution[PLANTED].min() > found.contribution[others].max()
+    assert np.abs(found.contribution[UNREAD]).max() < 1e-6
+    assert not found.z[UNREAD].any()
+    assert summary(found)["n_above"] >= len(PLANTED)
+    assert found.clips == CLIPS
+
+
+def test_the_parts_add_up_to_the_match(shown):
+    found = mapped(shown, reader_of(shown, 0.0))
+    assert found.match > 0.5
+    assert found.total == pytest.approx(found.match, rel=1e-3)
+
+
+@pytest.mark.parametrize("gain", [0.0, 1.0])
+def test_the_differentiable_path_reads_what_the_reader_reads(shown, gain):
+    reader, windows = reader_of(shown, gain), shown[1][:5]
+    found, parts = voxel_parts(reader, windows, "01")
+    expected = reader.components(windows, np.full(5, "01"))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-4)
+    assert parts.shape == (5, RANK, len(VOXELS))
+
+
+@pytest.mark.parametrize(("gain", "share"), [(0.0, 1.0), (1.0, 0.01)])
+def test_it_is_what_occlusion_by_hand_gives(shown, gain, share):
+    """Voxels set to 0, or for a reader that is not linear a hundredth of the way there."""
+    _, windows, truth = shown
+    reader = reader_of(shown, gain)
+    centre = reader.basis.mean.astype(np.float64)
+    unit = truth - centre
+    unit -= unit.mean(axis=1, keepdims=True)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    others = unit[shuffles(blocks(NAMES, 20.0), SHUFFLES, 0)].mean(axis=0)  # (clips, D)
+
+    def read(inputs):
+        found = reader.components(inputs.astype(np.float32), np.full(CLIPS, "01"))
+        readings = found.astype(np.float64) @ reader.basis.axes
+        return readings - readings.mean(axis=1, keepdims=True)
+
+    whole = read(windows)
+    length = np.linalg.norm(whole, axis=1, keepdims=True)
+    found = mapped(shown, reader)
+    for voxel in (*PLANTED[:3], 5, 80, UNREAD[0]):
+        without = windows.astype(np.float64)
+        without[:, :, voxel] *= 1 - share
+        lost = (whole - read(without)) / (share * length)
+        by_hand = (lost * (unit - others)).sum(axis=1).mean()
+        assert found.contribution[voxel] == pytest.approx(by_hand, rel=0.02, abs=1e-4)
+
+
+def test_a_reader_that_is_not_linear_is_mapped(shown):
+    found = mapped(shown, reader_of(shown, 1.0))
+    assert (found.z[PLANTED] > found.threshold).sum() >= 3
+    assert found.contribution[UNREAD].any()  # the encoder reads them, though no ridge weight does
+    assert np.isfinite(found.z).all()
+
+
+def test_without_evidence_one_map_in_twenty_has_a_voxel_beyond_the_threshold(shown):
+    reader, rng = reader_of(shown, 0.0), np.random.default_rng(2)
+    passed = []
+    for _ in range(60):
+        blind = shown[0].write(rng.normal(size=(CLIPS, RANK))).astype(np.float32)
+        found = mapped(shown, reader, truth=blind)
+        passed.append((np.abs(found.z) > found.threshold).any())
+    assert sum(passed) <= 8  # three are expected; nine or more come once in 350
+
+
+def test_a_suppressor_has_a_weight_and_no_place_on_the_map(shown):
+    """Haufe et al. 2014: read to cancel another voxel's noise, it knows nothing of the clip."""
+    basis, windows, truth = shown
+    rng = np.random.default_rng(1)
+    both = windows.copy()
+    noise = 3 * rng.normal(size=(CLIPS, 1)).astype(np.float32)
+    both[:, :, PLANTED[0]] += noise  # a voxel that knows the clip, under noise ...
+    both[:, :, 5] = noise  # ... that another holds alone
+    reader = reader_of((basis, both, truth), 0.0)
+    found = mapped((basis, both, truth), reader)
+    weight = np.linalg.norm(voxel_parts(reader, np.ones_like(both[:1]), "01")[1][0], axis=0)
+    assert weight[5] > 2 * np.median(weight)
+    assert abs(found.z[5]) < found.threshold
+    assert found.z[PLANTED[0]] > found.threshold
+
+
+def test_wrong_windows_and_too_few_clips_are_one_line(shown):
+    reader, windows = reader_of(shown, 0.0), shown[1]
+    with pytest.raises(UserError, match="2 volumes of 112 voxels; the model reads 2 of 113"):
+        mapped(shown, reader, windows=windows[:, :, 1:])
+    few = {"windows": windows[:4], "clip_ids": NAMES[:4], "truth": shown[2][:4]}
+    with pytest.raises(UserError, match="make no two blocks of 20 s"):
+        mapped(shown, reader, **few)
+
+
+def test_windows_of_another_grid_are_refused(tmp_path):
+    class Model(dict):
+        """As `Arrays`, of two names."""
+
+    model = Model({"grid.voxels": VOXELS, "grid.affine": AFFINE})
+    test = Cohort(np.zeros((1, 2, 113)), None, VOXELS, AFFINE)
+    same_grid(tmp_path, test, model)
+    moved = Cohort(test.windows, None, VOXELS, AFFINE + np.eye(4))
+    with pytest.raises(UserError, match="lies on other voxels than the model reads"):
+        same_grid(tmp_path, moved, model)
+
+
+def test_the_volume_lies_in_mni_space_and_says_what_it_is(tmp_path):
+    values = np.arange(1.0, 1 + len(VOXELS))
+    made = image(values, VOXELS, AFFINE, SHAPE, "simulated data: a test")
+    save_image(made, tmp_path / "map.nii.gz")
+    loaded = nib.load(tmp_path / "map.nii.gz")
+    assert loaded.get_sform(coded=True)[1] == loaded.get_qform(coded=True)[1] == 4
+    np.testing.assert_allclose(loaded.affine, AFFINE)
+    np.testing.assert_array_equal(loaded.get_fdata()[tuple(VOXELS.T)], values)
+    assert bytes(loaded.header["descrip"]).rstrip(b"\0") == b"simulated data: a test"
+    first = (tmp_path / "map.nii.gz").read_bytes()
+    save_image(made, tmp_path / "map.nii.gz")
+    assert (tmp_path / "map.nii.gz").read_bytes() == first
+    assert np.count_nonzero(loaded.get_fdata()) == len(VOXELS)
+    with pytest.raises(UserError, match="holds 3 values for 113 voxels"):
+        image(values[:3], VOXELS, AFFINE, SHAPE, "")
+
+
+def test_the_picture_is_the_same_bytes_twice(tmp_path):
+    """Of a map without evidence, which has to be drawn as well."""
+    z = image(np.zeros(len(VOXELS)), VOXELS, AFFINE, SHAPE, "")
+    for name in ("a.png", "b.png"):
+        save_figure(draw_map(z, 4.0, "sub-01: simulated phantom"), tmp_path / name)
+    first = (tmp_path / "a.png").read_bytes()
+    assert first == (tmp_path / "b.png").read_bytes()
+    assert len(first) > 5000
+
+
+def test_correlations_are_the_match(shown):
+    """The match that is mapped is what retrieval scores."""
+    reader = reader_of(shown, 0.0)
+    found = reader.components(shown[1], np.full(CLIPS, "01"))
+    scores = correlations(reader.query_tokens(found).reshape(CLIPS, -1), shown[2], shown[0].mean)
+    orders = shuffles(blocks(NAMES, 20.0), SHUFFLES, 0)
+    shuffled = scores[np.arange(CLIPS), orders].mean()
+    assert mapped(shown, reader).match == pytest.approx(np.diag(scores).mean() - shuffled)
