@@ -90,7 +90,7 @@ def unlabelled_bold_of_every_film(patch):
 def films_of_test_among_the_samples(patch):
     """a: the stage's train samples hold the test films."""
 
-    def leaky(cls, subjects, features, trials, video):
+    def leaky(cls, subjects, features, trials, video, _labelled=None):
         train = load(subjects, features, trials, ("train", "test"))
         return cls(train, load(subjects, features, trials, ("validation",)), cohort.Arrays(video))
 
