@@ -64,6 +64,7 @@ FILMED = ("fps", "frame_size", "captions_per_clip")
 SCANNED = ("repeats", "test_repeats", "lead_in", "lead_out", "tr", "voxel_mm", "snr")
 SCORED = ("block", "samples", "permutations", "meteor")
 SCORED += ("bertscore", "bertscore_layer", "clip_model", "corenlp")
+PARAPHRASES = f"data/captions/paraphrases_{SETTINGS.captions.score}.gz"
 # METEOR's Java takes half of 3000; SPICE's parser, and the models of other metrics, take more.
 SCORE_MB = 10000 if SETTINGS.evaluate.corenlp else 3000
 if SETTINGS.evaluate.bertscore or SETTINGS.evaluate.clip_model:

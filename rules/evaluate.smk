@@ -171,6 +171,31 @@ if SETTINGS.evaluate.clip_model:
             "--out {params.folder} > {log} 2>&1"
 
 
+rule paraphrases:
+    input:
+        f"data/captions/{SETTINGS.captions.score}.tsv",
+    output:
+        PARAPHRASES,
+    log:
+        "logs/paraphrases.log",
+    benchmark:
+        "benchmarks/jobs/paraphrases.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: LIGHT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code("paraphrases"),
+    message:
+        "Keep the paraphrases of METEOR that can match the references"
+    shell:
+        "python $SCRIPTS/paraphrases.py --captions {input} --out {output} "
+        "--code {params.code} > {log} 2>&1"
+
+
 rule score:
     input:
         decoded="results/{arm}/{cohort}/sub-{subject}/decoded.tsv",

@@ -135,8 +135,10 @@ def source_files(source):
 
 
 def further_files():
-    """What BERTScore, CLIP-score and SPICE read, as far as settings name their models."""
+    """What METEOR, BERTScore, CLIP-score and SPICE read, as far as the settings want them."""
     chosen, files = SETTINGS.evaluate, []
+    if chosen.meteor:
+        files += [PARAPHRASES]
     if chosen.bertscore:
         files += model_files("models/bertscore", chosen.bertscore)
     if chosen.clip_model:
@@ -158,6 +160,8 @@ def further_files():
 def further_options(wildcards, input):
     """The options that name them to the script."""
     chosen, options = SETTINGS.evaluate, []
+    if chosen.meteor:
+        options += ["--paraphrases", PARAPHRASES]
     if chosen.bertscore:
         options += ["--bertscore", "models/bertscore"]
     if chosen.clip_model:

@@ -38,6 +38,7 @@ def main(
     stimuli: Path | None = None,
     clip_settings: str = "{}",
     corenlp: Path | None = None,
+    paraphrases: Path | None = None,
 ) -> None:
     chosen = EvaluateSettings.given(settings)
     frames_of = None
@@ -64,6 +65,7 @@ def main(
             clip_model=clip_model,
             frames_of=frames_of,
         ),
+        paraphrases=paraphrases,
     )
     for system, table in scores.predictions.items():
         write_table(predictions / f"{system}.tsv", table)

@@ -172,7 +172,7 @@ def test_frames_of_films_are_those_the_video_model_sees(tmp_path):
 def files(tmp_path, monkeypatch):
     """Caption files and pictures; METEOR's nine seconds are spent in test_metrics."""
     monkeypatch.setattr(
-        caption_module, "meteor_statistics", lambda said, _: np.ones((len(said), 23))
+        caption_module, "meteor_statistics", lambda said, *_: np.ones((len(said), 23))
     )
     pictures = tmp_path / "frames"
     for i, own in enumerate(frames(len(SAID))):

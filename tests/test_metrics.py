@@ -82,6 +82,9 @@ def case():
     spoken = [t for t in PUBLISHED if "|" not in t and any(c.isascii() and c.isalpha() for c in t)]
     for i, text in enumerate(spoken):
         references[-1 - i].append(text)
+    # METEOR makes one word of u.s., and two of well-known
+    references[-2].append("a well-known U.S. physician helps a large number of people")
+    references[-1].append("a quick car arrives at last")
     systems = {
         "published": [*PUBLISHED, *[own[-1] for own in references[len(PUBLISHED) :]]],
         "poor": [sentence(rng) for _ in references],
@@ -90,6 +93,10 @@ def case():
         "dumb": [""] * len(references),
         "odd": ["two\nlines\r here\u2028there  and ||| bars", "...", *["a  man "] * 38],
     }
+    systems["poor"][-2:] = [
+        "a well known doctor from the united states aids a lot of people",
+        "finally, a fast car comes",
+    ]
     return systems, references, caption_statistics(systems, references)
 
 
@@ -125,10 +132,21 @@ def test_equal_to_pycocoevalcap_to_the_second_decimal(case, theirs, system):
     np.testing.assert_allclose(values, theirs[system], atol=0.005)
 
 
+def test_filtered_paraphrases_change_no_statistic(case, tmp_path):
+    systems, references, statistics = case
+    kept = tmp_path / "kept.gz"
+    java.filter_paraphrases(java.tokenise([text for own in references for text in own]), kept)
+    assert kept.stat().st_size < java.PARAPHRASES.stat().st_size / 20
+    found = caption_statistics(systems, references, paraphrases=kept)
+    for name, own in found.items():
+        np.testing.assert_array_equal(own.meteor, statistics[name].meteor)
+    assert found["poor"].meteor[-2:, 16:20].any()  # paraphrases did match
+
+
 @pytest.fixture
 def no_meteor(monkeypatch):
     """METEOR's nine seconds are spent above."""
-    monkeypatch.setattr(captions, "meteor_statistics", lambda said, _: np.ones((len(said), 23)))
+    monkeypatch.setattr(captions, "meteor_statistics", lambda said, *_: np.ones((len(said), 23)))
 
 
 def test_cider_of_all_pairs_has_the_captions_own_on_its_diagonal(case, no_meteor):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,7 @@ def score(
     author: str | None = None,
     agreement: bool = False,
     further: Mapping[str, Measure] | None = None,
+    paraphrases: Path | None = None,
 ) -> Scores:
     """Score all systems of a subject on the same clips, references and resamples.
 
@@ -116,6 +118,7 @@ def score(
         author: the system that wrote the references, if one did: its words are scored by nobody.
         agreement: also score each clip's first reference against its others, as a ceiling.
         further: see `llm4brain.evaluate.further.measures`.
+        paraphrases: see `llm4brain.evaluate.java.meteor_statistics`.
 
     Raises:
         UserError: systems, readings or references are not of the same clips.
@@ -142,7 +145,14 @@ def score(
     n = weights.sum(axis=1)
     orders = shuffles(block, settings.permutations, seed)
 
-    statistics = caption_statistics(texts, references, own=own, pairs=True, meteor=settings.meteor)
+    statistics = caption_statistics(
+        texts,
+        references,
+        own=own,
+        pairs=True,
+        meteor=settings.meteor,
+        paraphrases=paraphrases,
+    )
     alike = similarity(texts, references, encode, own)
     against = {name: own.get(name, references) for name in texts}
     measured = {m: of(clip_ids, texts, against) for m, of in (further or {}).items()}
