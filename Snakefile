@@ -28,6 +28,7 @@ with one_line_errors():
     RECORDINGS = {subject: recordings(subject) for subject in SETTINGS.subjects}
     require(SETTINGS, raw=not NO_RAW)
     VIDEO_LLM = model_files("models/video_llm", SETTINGS.video_llm.source)
+    FURTHER = further_files()
 
 
 wildcard_constraints:

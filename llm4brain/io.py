@@ -111,7 +111,8 @@ def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
         UserError: the file cannot be read, is no table, or lacks one of `columns`.
     """
     sep = "," if Path(path).suffix == ".csv" else "\t"
-    text = {"subject": str, "run": str, "clip_id": str, "caption": str, "text": str}
+    text = dict.fromkeys(("subject", "run", "caption", "text"), str)
+    text |= dict.fromkeys(("clip_id", "image_id", "video_id", "id"), str)
     try:
         table = pd.read_csv(path, sep=sep, na_values=["n/a"], keep_default_na=False, dtype=text)
     except FileNotFoundError:

@@ -63,6 +63,12 @@ SCENES = ("films", "test_films", "clips_per_film", "clip_seconds")
 FILMED = ("fps", "frame_size", "captions_per_clip")
 SCANNED = ("repeats", "test_repeats", "lead_in", "lead_out", "tr", "voxel_mm", "snr")
 SCORED = ("block", "samples", "permutations", "meteor")
+SCORED += ("bertscore", "bertscore_layer", "clip_model", "corenlp")
+PARAPHRASES = f"data/captions/paraphrases_{SETTINGS.captions.score}.gz"
+# METEOR's Java takes half of 3000; SPICE's parser, and the models of other metrics, take more.
+SCORE_MB = 10000 if SETTINGS.evaluate.corenlp else 3000
+if SETTINGS.evaluate.bertscore or SETTINGS.evaluate.clip_model:
+    SCORE_MB = max(SCORE_MB, 5000)
 # What the small video-LLM is built and trained by.
 SMALL = ("image_size", "patch", "width", "vit_layers", "qformer_layers", "queries")
 SMALL += ("prompt", "contrast", "generate")

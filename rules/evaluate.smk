@@ -113,12 +113,96 @@ rule fetch_sentence_model:
         "--out {params.folder} > {log} 2>&1"
 
 
+if SETTINGS.evaluate.bertscore:
+
+    rule fetch_bertscore:
+        input:
+            source_files(SETTINGS.evaluate.bertscore),
+        output:
+            model_files("models/bertscore", SETTINGS.evaluate.bertscore),
+        log:
+            "logs/fetch_bertscore.log",
+        benchmark:
+            "benchmarks/jobs/fetch_bertscore.tsv"
+        conda:
+            "../envs/llm4brain.yaml"
+        threads: LIGHT
+        resources:
+            mem_mb=3000,
+            runtime=60,
+            gpu=0,
+        params:
+            source=SETTINGS.evaluate.bertscore,
+            folder=where("models/bertscore"),
+            code=code("fetch_model"),
+        message:
+            "Fetch the encoder of BERTScore, {params.source}"
+        shell:
+            "HF_HUB_OFFLINE=0 python $SCRIPTS/fetch_model.py --source {params.source:q} "
+            "--out {params.folder} > {log} 2>&1"
+
+
+if SETTINGS.evaluate.clip_model:
+
+    rule fetch_clip:
+        input:
+            source_files(SETTINGS.evaluate.clip_model),
+        output:
+            model_files("models/clip", SETTINGS.evaluate.clip_model),
+        log:
+            "logs/fetch_clip.log",
+        benchmark:
+            "benchmarks/jobs/fetch_clip.tsv"
+        conda:
+            "../envs/llm4brain.yaml"
+        threads: LIGHT
+        resources:
+            mem_mb=3000,
+            runtime=60,
+            gpu=0,
+        params:
+            source=SETTINGS.evaluate.clip_model,
+            folder=where("models/clip"),
+            code=code("fetch_model"),
+        message:
+            "Fetch the CLIP of CLIP-score, {params.source}"
+        shell:
+            "HF_HUB_OFFLINE=0 python $SCRIPTS/fetch_model.py --source {params.source:q} "
+            "--out {params.folder} > {log} 2>&1"
+
+
+rule paraphrases:
+    input:
+        f"data/captions/{SETTINGS.captions.score}.tsv",
+    output:
+        PARAPHRASES,
+    log:
+        "logs/paraphrases.log",
+    benchmark:
+        "benchmarks/jobs/paraphrases.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: LIGHT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code("paraphrases"),
+    message:
+        "Keep the paraphrases of METEOR that can match the references"
+    shell:
+        "python $SCRIPTS/paraphrases.py --captions {input} --out {output} "
+        "--code {params.code} > {log} 2>&1"
+
+
 rule score:
     input:
         decoded="results/{arm}/{cohort}/sub-{subject}/decoded.tsv",
         readings="results/{arm}/{cohort}/sub-{subject}/readings.safetensors",
         captions=f"data/captions/{SETTINGS.captions.score}.tsv",
         sentence=rules.fetch_sentence_model.output,
+        further=FURTHER,
     output:
         expand(
             "results/{arm}/{cohort}/sub-{subject}/predictions/{system}.tsv",
@@ -134,12 +218,13 @@ rule score:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=3000,  # METEOR's Java takes half of it
+        mem_mb=SCORE_MB,
         runtime=60,
         gpu=0,
     params:
         predictions=predictions,
         sentence=where("models/sentence"),
+        further=further_options,
         source=SETTINGS.captions.score,
         flags="--simulated" if PHANTOM else "",
         settings=settings("evaluate", *SCORED),
@@ -151,6 +236,7 @@ rule score:
         "python $SCRIPTS/score.py --subject {wildcards.subject} --decoded {input.decoded} "
         "--readings {input.readings} --captions {input.captions} "
         "--sentence-model {params.sentence} --source {params.source} {params.flags} "
+        "{params.further:q} "
         "--predictions {params.predictions} --out {output.metrics} "
         "--settings {params.settings:q} --seed {params.seed} --threads $OMP_NUM_THREADS "
         "--code {params.code} > {log} 2>&1"
@@ -163,6 +249,7 @@ use rule score as score_own with:
         readings="results/{arm}/sub-{subject}/sub-{subject}/readings.safetensors",
         captions=f"data/captions/{SETTINGS.captions.score}.tsv",
         sentence=rules.fetch_sentence_model.output,
+        further=FURTHER,
     output:
         expand(
             "results/{arm}/sub-{subject}/sub-{subject}/predictions/{system}.tsv",
@@ -187,6 +274,7 @@ use rule score as score_reference with:
         readings="results/reference/sub-{subject}/sub-{subject}/readings.safetensors",
         captions=f"data/captions/{SETTINGS.captions.score}.tsv",
         sentence=rules.fetch_sentence_model.output,
+        further=FURTHER,
     output:
         expand(
             "results/reference/sub-{subject}/sub-{subject}/predictions/{system}.tsv",
@@ -201,6 +289,7 @@ use rule score as score_reference with:
     params:
         predictions=predictions,
         sentence=where("models/sentence"),
+        further=further_options,
         source=SETTINGS.captions.score,
         flags=("--simulated " if PHANTOM else "") + "--agreement",
         settings=settings("evaluate", *SCORED),

@@ -2,6 +2,7 @@
 
 import re
 
+from llm4brain.evaluate.names import CORENLP
 from llm4brain.phantom import plan
 from llm4brain.preprocess import names
 from llm4brain.preprocess.names import Recording
@@ -133,6 +134,45 @@ def source_files(source):
     if not Path(rest, "config.json").is_file():
         raise UserError(source, "holds no config.json", "name a Hugging Face folder")
     return [str(file) for file in sorted(Path(rest).rglob("*")) if file.is_file()]
+
+
+def further_files():
+    """What METEOR, BERTScore, CLIP-score and SPICE read, as far as the settings want them."""
+    chosen, files = SETTINGS.evaluate, []
+    if chosen.meteor:
+        files += [PARAPHRASES]
+    if chosen.bertscore:
+        files += model_files("models/bertscore", chosen.bertscore)
+    if chosen.clip_model:
+        files += model_files("models/clip", chosen.clip_model)
+        files += ["data/clips.tsv", *stimuli("test")]
+    if chosen.corenlp:
+        jars = [Path(chosen.corenlp, jar) for jar in CORENLP]
+        missing = [jar.name for jar in jars if not jar.is_file()]
+        if missing:
+            raise UserError(
+                chosen.corenlp,
+                f"lacks {', '.join(missing)}",
+                "correct evaluate.corenlp",
+            )
+        files += map(str, jars)
+    return files
+
+
+def further_options(wildcards, input):
+    """The options that name them to the script."""
+    chosen, options = SETTINGS.evaluate, []
+    if chosen.meteor:
+        options += ["--paraphrases", PARAPHRASES]
+    if chosen.bertscore:
+        options += ["--bertscore", "models/bertscore"]
+    if chosen.clip_model:
+        options += ["--clip-model", "models/clip", "--clips", "data/clips.tsv"]
+        options += ["--stimuli", f"{BIDS}/stimuli"]
+        options += ["--clip-settings", settings("clips", "frames")]
+    if chosen.corenlp:
+        options += ["--corenlp", chosen.corenlp]
+    return options
 
 
 def cell(arm, cohort, subject):

@@ -7,7 +7,9 @@ import pandas as pd
 import torch
 
 from llm4brain import steps
-from llm4brain.config import EvaluateSettings
+from llm4brain.clips import CLIP_COLUMNS
+from llm4brain.config import ClipSettings, EvaluateSettings
+from llm4brain.evaluate.further import measures, of_films
 from llm4brain.evaluate.scoring import score
 from llm4brain.evaluate.similarity import sentence_encoder
 from llm4brain.io import Arrays, read_table, write_json, write_table
@@ -30,8 +32,19 @@ def main(
     code: str = "",
     simulated: bool = False,
     agreement: bool = False,
+    bertscore: Path | None = None,
+    clip_model: Path | None = None,
+    clips: Path | None = None,
+    stimuli: Path | None = None,
+    clip_settings: str = "{}",
+    corenlp: Path | None = None,
+    paraphrases: Path | None = None,
 ) -> None:
     chosen = EvaluateSettings.given(settings)
+    frames_of = None
+    if clip_model and clips and stimuli:
+        frames = ClipSettings.given(clip_settings).frames
+        frames_of = of_films(read_table(clips, CLIP_COLUMNS), stimuli, frames)
     torch.set_num_threads(threads)
     said = [read_table(path, ("clip_id", "system", "kind", "text")) for path in decoded]
     arrays = [Arrays(path) for path in readings]
@@ -45,6 +58,14 @@ def main(
         seed,
         author="video" if source == "generated" else None,
         agreement=agreement,
+        further=measures(
+            corenlp=corenlp,
+            bertscore_model=bertscore,
+            layer=chosen.bertscore_layer,
+            clip_model=clip_model,
+            frames_of=frames_of,
+        ),
+        paraphrases=paraphrases,
     )
     for system, table in scores.predictions.items():
         write_table(predictions / f"{system}.tsv", table)

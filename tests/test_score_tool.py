@@ -27,7 +27,7 @@ TRUTH = {clip: [f"{text} fast", f"{text} home"] for clip, text in SAID.items()}
 def _no_meteor(monkeypatch):
     """METEOR's nine seconds are spent in test_metrics."""
     monkeypatch.setattr(
-        caption_module, "meteor_statistics", lambda said, _: np.ones((len(said), 23))
+        caption_module, "meteor_statistics", lambda said, *_: np.ones((len(said), 23))
     )
 
 
@@ -59,6 +59,8 @@ def test_numbers_may_be_ids(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps([{"image_id": 7, "caption": "a dog"}]))
     (tmp_path / "a.tsv").write_text("clip_id\tcaption\n7\ta dog\n")
     assert read_captions(tmp_path / "a.json") == read_captions(tmp_path / "a.tsv")
+    (tmp_path / "a.csv").write_text("image_id,caption\n007,a dog\n")  # a name is no number
+    assert read_captions(tmp_path / "a.csv") == {"007": ["a dog"]}
 
 
 @pytest.mark.parametrize(

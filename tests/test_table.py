@@ -17,7 +17,7 @@ from llm4brain.evaluate.bootstrap import beats
 from llm4brain.evaluate.figure import draw, save
 from llm4brain.evaluate.names import COMPARED, METRICS
 from llm4brain.evaluate.scoring import score
-from llm4brain.evaluate.table import COLUMNS, summary, table1
+from llm4brain.evaluate.table import COLUMNS, left_out, summary, table1
 from llm4brain.io import read_table, write_json, write_table
 
 KINDS = {"model": "model", "ridge": "baseline", "constant": "floor", "video": "ceiling"}
@@ -29,7 +29,7 @@ SETTINGS = EvaluateSettings(samples=200)
 def _no_meteor(monkeypatch):
     """METEOR's nine seconds are spent in test_metrics."""
     monkeypatch.setattr(
-        caption_module, "meteor_statistics", lambda said, _: np.ones((len(said), 23))
+        caption_module, "meteor_statistics", lambda said, *_: np.ones((len(said), 23))
     )
 
 
@@ -98,6 +98,37 @@ def test_without_meteor_its_column_has_no_number(parts):
     assert found["model"]["cider"] == scored(parts).systems["model"]["cider"]
     shared = {"subject": "01", "references": "human", "data": "measured"}
     assert set(table1({"a": {**shared, "systems": found}})["meteor"]) == {"n/a"}
+
+
+def test_metrics_that_want_a_model_have_a_column_with_or_without(parts):
+    """A stand-in that counts words: of the text, and of the references."""
+    decoded, readings, captions = parts
+
+    def counted(ids, systems, references):
+        assert list(ids) == sorted(NAMES)
+        return {k: np.array([len(t.split()) for t in own], float) for k, own in systems.items()}
+
+    further = {"bertscore": counted, "clip_score": counted}
+    given = (decoded, [(readings, NAMES)], captions, "01", bag, SETTINGS, 0)
+    own = score(*given, author="video", agreement=True, further=further)
+    found = own.systems
+    assert found["model"]["bertscore_low"] <= found["model"]["bertscore"]
+    assert found["model"]["spice"] is None
+    # the author of the references is not scored against them; CLIP-score has none
+    assert found["video"]["bertscore"] is None
+    assert found["video"]["clip_score"] > 0
+    assert found["agreement"]["bertscore"] > 0
+    assert own.predictions["model"]["clip_score"].mean() == pytest.approx(
+        found["model"]["clip_score"], abs=1e-5
+    )
+    shared = {"subject": "01", "references": "generated", "data": "measured"}
+    table = table1({"a": {**shared, "systems": found}})
+    rows = table.set_index(["system", "subject"])
+    assert rows.loc[("model", "mean"), "bertscore"] == f"{found['model']['bertscore']:.2f}"
+    assert rows.loc[("video", "mean"), "bertscore"] == "n/a"
+    assert set(table["spice"]) == {"n/a"}
+    assert [line.split(" is n/a")[0] for line in left_out(table)] == ["spice"]
+    assert "evaluate.corenlp" in summary(table)
 
 
 def test_agreement_of_the_references_is_a_ceiling_of_words(parts):

@@ -16,6 +16,7 @@ SHARED = {  # what every result stands on, whoever the subject is
     "phantom_video_films": 1,
     "fetch_llm": 1,
     "fetch_sentence_model": 1,
+    "paraphrases": 1,
     "video_llm": 1,
     "clips": 1,
     "captions_human": 1,
@@ -33,7 +34,12 @@ def subjects(*labels):
     return each | {f"preprocess_minimal_{label}": 1 for label in labels}
 
 
-LAG_NEEDS_NO = ("fetch_sentence_model", "captions_human", "captions_generated")  # no words
+LAG_NEEDS_NO = (
+    "fetch_sentence_model",
+    "paraphrases",
+    "captions_human",
+    "captions_generated",
+)  # no words
 TARGETS = {
     "results/full/all/sub-02/metrics.json": SHARED | subjects("01", "02", "03") | TRAINED | SAID,
     "results/full/sub-02/sub-02/metrics.json": (
@@ -121,6 +127,18 @@ def test_a_missing_data_set_is_one_line(tmp_path):
     assert done.returncode == 1
     assert re.search(r"^error: nowhere/sub-01: holds no BOLD run", done.stderr, re.MULTILINE)
     assert "Traceback" not in done.stderr
+
+
+def test_metrics_that_want_a_model_fetch_it_first(tmp_path):
+    for name in ("bert", "clip"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    chosen = "{bertscore: 'path:bert', bertscore_layer: 2, clip_model: 'path:clip'}"
+    target = "results/reference/sub-02/sub-02/metrics.json"
+    found = jobs(tmp_path, target, "--config", f"evaluate={chosen}")
+    assert found == TARGETS[target] | {"fetch_bertscore": 1, "fetch_clip": 1}
+    done = snakemake(tmp_path, target, "-n", "--config", "evaluate={corenlp: nowhere}")
+    assert "error: nowhere: lacks stanford-corenlp-3.6.0.jar" in done.stderr
 
 
 def test_a_failing_step_shows_its_one_line_and_leaves_nothing(tmp_path):
@@ -211,7 +229,7 @@ def test_features_and_models_serve_where_there_is_no_raw_data(tmp_path):
         (tmp_path / name).touch()
     cell = "results/full/all/sub-0{}/metrics.json"
     found = jobs(tmp_path, cell.format(1), "--configfile", over)
-    assert found == {"decode": 1, "score": 1, "fetch_sentence_model": 1}
+    assert found == {"decode": 1, "score": 1, "fetch_sentence_model": 1, "paraphrases": 1}
     done = snakemake(tmp_path, "-n", cell.format(2), "--configfile", over)
     assert done.returncode == 1
     assert "elsewhere/sub-02" in done.stdout + done.stderr

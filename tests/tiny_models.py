@@ -98,3 +98,48 @@ def blip2(folder: Path, kind: str) -> Path:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+def bert(folder: Path) -> Path:
+    """A BERT encoder of two layers with a WordPiece tokenizer."""
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    torch.manual_seed(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *dict.fromkeys(WORDS), "##s", "##ning"]
+    vocab = folder / "vocab.txt"
+    vocab.write_text("\n".join(names) + "\n")
+    BertTokenizerFast(vocab={n: i for i, n in enumerate(names)}).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(names), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=32, initializer_range=0.3,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def clip(folder: Path) -> Path:
+    """A `CLIPModel` with its tokenizer and image processor."""
+    from tokenizers.processors import TemplateProcessing
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
+    torch.manual_seed(0)
+    words = tokenizer(chat=False)
+    # CLIP reads a text at its end token
+    words.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    shape |= {"num_attention_heads": 2, "initializer_range": 0.3}
+    config = CLIPConfig(
+        text_config={
+            "vocab_size": len(words), "max_position_embeddings": 24, "eos_token_id": 2, **shape
+        },
+        vision_config={"image_size": 16, "patch_size": 8, **shape},
+        projection_dim=8,
+    )  # fmt: skip
+    CLIPModel(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+    size = {"height": 16, "width": 16}
+    CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=size).save_pretrained(folder)
+    return folder

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from pycocoevalcap.bleu.bleu_scorer import cook_refs, cook_test
@@ -54,6 +55,7 @@ def caption_statistics(
     own: Mapping[str, Sequence[Sequence[str]]] | None = None,
     pairs: bool = False,
     meteor: bool = True,
+    paraphrases: Path | None = None,
 ) -> dict[str, CaptionStatistics]:
     """Statistics of every system's captions; Java starts twice, however many systems there are.
 
@@ -62,6 +64,7 @@ def caption_statistics(
         references: one or more captions for each clip.
         own: system -> references of its own, in place of those.
         meteor: whether to start METEOR; its statistics are no numbers without.
+        paraphrases: see `llm4brain.evaluate.java.meteor_statistics`.
         pairs: also CIDEr of every caption at every clip, for permutations.
 
     Raises:
@@ -84,7 +87,8 @@ def caption_statistics(
     every = [caption for captions in said.values() for caption in captions]
     counts = np.full((len(every), METEOR_STATISTICS), np.nan)
     if meteor:
-        counts = meteor_statistics(every, [clip for name in said for clip in against[name]])
+        flat = [clip for name in said for clip in against[name]]
+        counts = meteor_statistics(every, flat, paraphrases)
     # the jar's sums leave out the one chunk of a caption that is its reference, word for word
     whole = (counts[:, 21:23] == counts[:, 0:2]).all(axis=1) & (counts[:, 20] == 1)
     counts[whole, 20] = 0

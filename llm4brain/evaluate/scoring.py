@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,15 @@ from llm4brain.evaluate import bootstrap
 from llm4brain.evaluate.captions import caption_metrics, caption_statistics
 from llm4brain.evaluate.decoded import crossed, texts_of
 from llm4brain.evaluate.diversity import diversity
-from llm4brain.evaluate.names import AMONG_100, CAPTION_METRICS, COMPARED, DIVERSITY, METRICS
+from llm4brain.evaluate.further import BLIND, Measure
+from llm4brain.evaluate.names import (
+    AMONG_100,
+    CAPTION_METRICS,
+    COMPARED,
+    DIVERSITY,
+    FURTHER,
+    METRICS,
+)
 from llm4brain.evaluate.permutation import shuffled_p, shuffles
 from llm4brain.evaluate.references import references_of
 from llm4brain.evaluate.retrieval import chance, credit, retrieval
@@ -32,9 +41,10 @@ class Scores:
 
     Attributes:
         predictions: system -> clip_id, subject, system, kind, text, references (JSON list), then
-            the metrics that a single clip has (`PER_CLIP`).
+            the metrics that a single clip has (`PER_CLIP`, and those of `FURTHER` that are there).
         systems: system -> kind, n_clips, the metrics, `<metric>_low` and `<metric>_high`; of the
-            metrics that lead `<metric>_p` against the shuffled null; diversity.
+            metrics that lead `<metric>_p` against the shuffled null; diversity. `FURTHER` metrics
+            that nothing measures are None.
         differences: model -> other system -> metric, `_low`, `_high` of model minus other, both
             on the same resamples.
     """
@@ -91,6 +101,8 @@ def score(
     seed: int,
     author: str | None = None,
     agreement: bool = False,
+    further: Mapping[str, Measure] | None = None,
+    paraphrases: Path | None = None,
 ) -> Scores:
     """Score all systems of a subject on the same clips, references and resamples.
 
@@ -105,6 +117,8 @@ def score(
         seed: of both.
         author: the system that wrote the references, if one did: its words are scored by nobody.
         agreement: also score each clip's first reference against its others, as a ceiling.
+        further: see `llm4brain.evaluate.further.measures`.
+        paraphrases: see `llm4brain.evaluate.java.meteor_statistics`.
 
     Raises:
         UserError: systems, readings or references are not of the same clips.
@@ -131,8 +145,17 @@ def score(
     n = weights.sum(axis=1)
     orders = shuffles(block, settings.permutations, seed)
 
-    statistics = caption_statistics(texts, references, own=own, pairs=True, meteor=settings.meteor)
+    statistics = caption_statistics(
+        texts,
+        references,
+        own=own,
+        pairs=True,
+        meteor=settings.meteor,
+        paraphrases=paraphrases,
+    )
     alike = similarity(texts, references, encode, own)
+    against = {name: own.get(name, references) for name in texts}
+    measured = {m: of(clip_ids, texts, against) for m, of in (further or {}).items()}
     clips: dict[str, dict[str, np.ndarray]] = {}
     corpora: dict[str, dict[str, np.ndarray]] = {}
     p_values: dict[str, dict[str, float | None]] = {}
@@ -142,6 +165,7 @@ def score(
         if name == AGREEMENT:  # words alone; what it would retrieve is not chance, but unknown
             found = {metric: np.full(len(clip_ids), np.nan) for metric in found}
         per_clip = {"similarity": np.diag(alike[name]), **found}
+        per_clip |= {metric: of[name] for metric, of in measured.items()}
         corpora[name] = caption_metrics(statistics[name], weights) | {
             metric: weights @ values / n for metric, values in per_clip.items()
         }
@@ -154,10 +178,11 @@ def score(
             pairs["top1"] = credit(scores, 1)
         p_values[name] = {metric: shuffled_p(each, orders) for metric, each in pairs.items()}
         if name in nobodys:  # words scored against themselves are in no file
-            for metric in (*CAPTION_METRICS, "similarity"):
+            referred = [m for m in measured if m not in BLIND or name == AGREEMENT]
+            for metric in (*CAPTION_METRICS, "similarity", *referred):
                 corpora[name][metric] = np.full(len(weights), np.nan)
                 p_values[name][metric] = None
-            for metric in ("cider", "rouge_l", "similarity"):
+            for metric in ("cider", "rouge_l", "similarity", *referred):
                 clips[name][metric] = np.full(len(clip_ids), np.nan)
 
     def summary(values: np.ndarray, metric: str) -> dict[str, float | None]:
@@ -168,7 +193,8 @@ def score(
     systems: dict[str, dict[str, Any]] = {}
     for name, kind in kinds.items():
         systems[name] = {"kind": kind, "n_clips": len(clip_ids)}
-        for metric in (*METRICS, *AMONG_100):
+        systems[name] |= dict.fromkeys(FURTHER)
+        for metric in (*METRICS, *AMONG_100, *measured):
             systems[name] |= summary(corpora[name][metric], metric)
         for metric in COMPARED:
             systems[name][f"{metric}_p"] = p_values[name].get(metric)
@@ -176,8 +202,7 @@ def score(
         if name in nobodys:
             systems[name] |= dict.fromkeys(DIVERSITY)
     quoted = {
-        name: [json.dumps(clip, ensure_ascii=False) for clip in own.get(name, references)]
-        for name in texts
+        name: [json.dumps(clip, ensure_ascii=False) for clip in against[name]] for name in texts
     }
     predictions = {
         name: pd.DataFrame(
@@ -188,7 +213,7 @@ def score(
                 "kind": kinds[name],
                 "text": texts[name],
                 "references": quoted[name],
-                **{metric: np.round(clips[name][metric], DIGITS) for metric in PER_CLIP},
+                **{m: np.round(clips[name][m], DIGITS) for m in (*PER_CLIP, *measured)},
             }
         )
         for name in texts

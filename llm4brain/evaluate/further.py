@@ -1,0 +1,138 @@
+"""Metrics that want a model or a parser of their own: SPICE, BERTScore, CLIP-score.
+
+None of them is part of the embedded default: each is computed where a setting names what it needs,
+and has no number elsewhere. All are means over clips of a value a clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from llm4brain.errors import UserError
+from llm4brain.evaluate.bertscore import bertscore, token_states
+from llm4brain.evaluate.clipscore import Clip, clip_score, seen
+from llm4brain.evaluate.names import FURTHER
+from llm4brain.evaluate.spice import spice
+from llm4brain.video.frames import film_frames
+
+# clip ids, each system's captions and its references -> each system's value of each clip
+Measure = Callable[
+    [
+        Sequence[str],
+        Mapping[str, Sequence[str]],
+        Mapping[str, Sequence[Sequence[str]]],
+    ],
+    dict[str, np.ndarray],
+]
+# clip ids -> the frames of each, uint8 (height, width, 3)
+FramesOf = Callable[[Sequence[str]], list[list[np.ndarray]]]
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+BLIND = ("clip_score",)  # sees no reference
+
+
+def measures(
+    *,
+    corenlp: Path | None = None,
+    bertscore_model: Path | None = None,
+    layer: int | None = None,
+    clip_model: Path | None = None,
+    frames_of: FramesOf | None = None,
+) -> dict[str, Measure]:
+    """The metrics that what is given allows, in the order of `FURTHER`.
+
+    Args:
+        corenlp: folder of CoreNLP's jars, for SPICE.
+        bertscore_model: folder of an encoder, read at `layer`.
+        layer: see `llm4brain.evaluate.bertscore.token_states`.
+        clip_model: folder of a CLIP; needs `frames_of`.
+        frames_of: what it looks at.
+    """
+    found: dict[str, Measure] = {}
+    if corenlp is not None:
+
+        def by_spice(ids, systems, references):
+            flat = [c for captions in systems.values() for c in captions]
+            truth = [own for name in systems for own in references[name]]
+            parts = np.split(spice(flat, truth, corenlp), len(systems))
+            return dict(zip(systems, parts, strict=True))
+
+        found["spice"] = by_spice
+    if bertscore_model is not None:
+        found["bertscore"] = lambda ids, systems, references: bertscore(
+            systems, references, token_states(bertscore_model, layer)
+        )
+    if clip_model is not None and frames_of is not None:
+
+        def by_clip(ids, systems, references):
+            clip = Clip(clip_model)
+            return clip_score(systems, seen(clip, frames_of(ids)), clip)
+
+        found["clip_score"] = by_clip
+    assert list(found) == [name for name in FURTHER if name in found]
+    return found
+
+
+def of_films(clips: pd.DataFrame, stimuli: Path, frames: int) -> FramesOf:
+    """Frames of the clip table's clips, as the video model samples them.
+
+    Args:
+        clips: the clip table.
+        stimuli: folder of the films.
+        frames: of each clip.
+    """
+
+    def read(ids: Sequence[str]) -> list[list[np.ndarray]]:
+        known = clips.set_index("clip_id")
+        missing = [clip for clip in ids if clip not in known.index]
+        if missing:
+            wrong = f"lacks {len(missing)} clips, such as {missing[0]}"
+            raise UserError("clips", wrong, "make the clip table anew")
+        found: dict[str, list[np.ndarray]] = {}
+        for film, own in known.loc[list(ids)].groupby("stim_file", sort=True):
+            spans = list(zip(own["onset"], own["duration"], strict=True))
+            read = film_frames(stimuli / str(film), spans, frames)
+            found |= {clip: list(each) for clip, each in zip(own.index, read, strict=True)}
+        return [found[clip] for clip in ids]
+
+    return read
+
+
+def of_pictures(folder: Path) -> FramesOf:
+    """Frames from a folder: `<id>.png` (or jpg, webp, bmp), or `<id>/` with several in it.
+
+    Raises (when read):
+        UserError: an id has no picture, or one does not decode.
+    """
+
+    def read(ids: Sequence[str]) -> list[list[np.ndarray]]:
+        from PIL import Image, UnidentifiedImageError
+
+        if not folder.is_dir():
+            raise UserError(folder, "is no folder", "correct --frames")
+        there: dict[str, list[Path]] = {}
+        for path in sorted(folder.iterdir()):
+            inside = sorted(path.iterdir()) if path.is_dir() else [path]
+            name = path.name if path.is_dir() else path.stem
+            pictures = [file for file in inside if file.suffix.lower() in PICTURES]
+            there.setdefault(name, []).extend(pictures)
+        missing = [clip for clip in ids if not there.get(clip)]
+        if missing:
+            wrong = f"has no picture of {len(missing)} clips, such as {missing[0]}"
+            raise UserError(folder, wrong, f"add {missing[0]}.png or a folder of that name")
+        found = []
+        for clip in ids:
+            own = []
+            for path in there[clip]:
+                try:
+                    with Image.open(path) as picture:
+                        own.append(np.asarray(picture.convert("RGB")))
+                except (OSError, UnidentifiedImageError) as error:
+                    raise UserError(path, f"is no picture ({error})", "write it anew") from None
+            found.append(own)
+        return found
+
+    return read
