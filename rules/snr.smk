@@ -6,28 +6,12 @@ if PHANTOM:
     # What a run at another SNR depends on: its steps, and all settings but those that it replaces
     # or that are of other tables.
     SNR_STEPS = (
-        "phantom_films",
-        "phantom_subject",
-        "preprocess_minimal",
-        "clips",
-        "bold",
+        "phantom_films phantom_subject preprocess_minimal clips bold bold_features "
     )
     SNR_STEPS += (
-        "bold_features",
-        "captions_human",
-        "captions_generated",
-        "video_features",
+        "captions_human captions_generated video_features pretrain align adapt tune "
     )
-    SNR_STEPS += (
-        "pretrain",
-        "align",
-        "adapt",
-        "tune",
-        "decode",
-        "reference",
-        "score",
-        "at_snr",
-    )
+    SNR_STEPS += "decode reference score"
 
     rule at_snr:
         input:
@@ -55,7 +39,8 @@ if PHANTOM:
             work=lambda wildcards: f"snr/{wildcards.snr}",
             subject=SNR_SUBJECT,
             settings=SETTINGS.of_one_arm(),
-            code="-".join(code(step) for step in SNR_STEPS),
+            steps="-".join(code(step) for step in SNR_STEPS.split()),
+            code=code("at_snr"),
         message:
             "The whole chain at an SNR of {wildcards.snr}, in {params.work}"
         shell:

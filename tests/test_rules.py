@@ -24,11 +24,13 @@ EXPANDED = {  # what a param of helpers becomes
     "further:q": "--bertscore --clip-model --clips --stimuli --clip-settings --corenlp"
     " --paraphrases",
     "simulated": "--simulated",
+    "points": "--points",
+    "options": "--metrics --adapted --reference --trials --subject",
     "checked": "--subject --maps --z --about --lags --truth",
 }
 
 
-@pytest.mark.parametrize("name", [n for n in RULES if n not in ("score_reference", "score_own")])
+@pytest.mark.parametrize("name", [n for n in RULES if n not in ("score_reference", "score_own", "calibration")])
 def test_a_rule_has_all_its_parts(name):
     for part in (
         "output",
@@ -85,5 +87,5 @@ def test_the_snakefile_is_a_table_of_contents():
     text = (ROOT / "Snakefile").read_text()
     assert len(text.splitlines()) <= 60
     order = ["common", "phantom", "preprocess", "captions", "features", "pretrain"]
-    order += ["align", "adapt", "tune", "evaluate", "maps"]
+    order += ["align", "adapt", "tune", "evaluate", "table2", "snr", "maps"]
     assert re.findall(r"rules/(\w+)\.smk", text) == order
