@@ -7,7 +7,6 @@ sys.path.insert(0, workflow.basedir)  # a clone runs its own code, whatever is i
 
 from llm4brain.config import check
 from llm4brain.errors import UserError, one_line_errors
-from llm4brain.ready import require
 
 
 configfile: f"{workflow.basedir}/config.yaml"
@@ -22,13 +21,6 @@ with one_line_errors():
 
 
 include: "rules/common.smk"
-
-
-with one_line_errors():
-    RECORDINGS = {subject: recordings(subject) for subject in SETTINGS.subjects}
-    require(SETTINGS, raw=not NO_RAW)
-    VIDEO_LLM = model_files("models/video_llm", SETTINGS.video_llm.source)
-    FURTHER = further_files()
 
 
 wildcard_constraints:

@@ -6,6 +6,7 @@ from llm4brain.evaluate.names import CORENLP
 from llm4brain.phantom import plan
 from llm4brain.preprocess import names
 from llm4brain.preprocess.names import Recording
+from llm4brain.ready import require
 from llm4brain.sources import MANIFEST
 
 
@@ -277,6 +278,13 @@ def checked_options(wildcards, input):
         f"--subject {s} " + " ".join(f"--{n} {f}" for n, f in zip(names, files))
         for s, *files in rows
     ]
+
+
+with one_line_errors():
+    RECORDINGS = {subject: recordings(subject) for subject in SETTINGS.subjects}
+    require(SETTINGS, raw=not NO_RAW)
+    VIDEO_LLM = model_files("models/video_llm", SETTINGS.video_llm.source)
+    FURTHER = further_files()
 
 
 if NO_RAW:
