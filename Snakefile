@@ -45,6 +45,7 @@ include: "rules/align.smk"
 include: "rules/adapt.smk"
 include: "rules/tune.smk"
 include: "rules/evaluate.smk"
+include: "rules/report.smk"
 
 
 rule all:

@@ -217,9 +217,19 @@ rule table:
         # not read: with it the data set that the table is about stands whole
         about="data/phantom/participants.tsv" if PHANTOM else [],
     output:
-        table="results/table1.csv",
+        table=report(
+            "results/table1.csv",
+            category="Table 1",
+            caption="captions/table1.rst",
+            labels={"what": "table"},
+        ),
         leading="results/table1.json",
-        lead="results/table1_lead.csv",
+        lead=report(
+            "results/table1_lead.csv",
+            category="Table 1",
+            caption="captions/table1_lead.rst",
+            labels={"what": "the model's lead"},
+        ),
     log:
         "logs/table.log",
     benchmark:
@@ -248,7 +258,12 @@ rule figure:
     input:
         "results/table1.csv",
     output:
-        "results/table1.png",
+        report(
+            "results/table1.png",
+            category="Table 1",
+            caption="captions/table1_png.rst",
+            labels={"what": "picture"},
+        ),
     log:
         "logs/figure.log",
     benchmark:
@@ -277,7 +292,12 @@ rule lag_sweep:
         adapted="models/{arm}/{cohort}/adapt.safetensors",
     output:
         table="results/{arm}/{cohort}/sub-{subject}/lag.csv",
-        plot="results/{arm}/{cohort}/sub-{subject}/lag.png",
+        plot=report(
+            "results/{arm}/{cohort}/sub-{subject}/lag.png",
+            category="Lag",
+            caption="captions/lag.rst",
+            labels={"subject": "{subject}", "arm": "{arm}", "cohort": "{cohort}"},
+        ),
     log:
         "logs/lag_sweep/{arm}/{cohort}/sub-{subject}.log",
     benchmark:

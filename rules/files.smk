@@ -165,7 +165,8 @@ def whole_state():
     swept = Path("results").glob("*/*/sub-*/lag.csv")
     own += [str(file) for file in swept if f"{file.parent}/metrics.json" in own]
     tables = [f"results/table1{end}" for end in (".csv", ".json", ".png", "_lead.csv")]
-    return [*tables, *own]
+    page = [str(file) for file in Path("results").glob("report.html")]
+    return [*tables, *page, *own]
 
 
 def subject_derivatives(wildcards):

@@ -1,0 +1,130 @@
+"""From the tables of a run to what the template names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from llm4brain.config import Config
+from llm4brain.errors import UserError
+from llm4brain.evaluate.names import COMPARED
+from llm4brain.report import curves, glossary, tables
+from llm4brain.report.draw import span
+from llm4brain.report.findings import findings
+from llm4brain.report.gallery import cards
+from llm4brain.report.numbers import compact
+from llm4brain.report.pictures import Picture, Strips
+
+TITLE = "Text decoded from the BOLD of people watching films"
+SIMULATED = "Text decoded from simulated BOLD"
+
+
+def contents(
+    settings: Config,
+    table: pd.DataFrame,
+    lead: pd.DataFrame,
+    scored: Mapping[str, Mapping[str, Any]],
+    predictions: Mapping[str, Mapping[str, pd.DataFrame]],
+    clips: pd.DataFrame,
+    strips: Strips,
+    logs: Mapping[str, pd.DataFrame],
+    sweeps: Mapping[str, pd.DataFrame],
+    maps: Mapping[str, Picture],
+    checks: Sequence[pd.DataFrame],
+    more: Mapping[str, tuple[Sequence[pd.DataFrame], Sequence[Picture]]],
+) -> dict[str, Any]:
+    """All parts of the page.
+
+    Args:
+        settings: of the run, for the page and for whoever makes it again.
+        table, lead: table1.csv and table1_lead.csv, numbers as numbers.
+        scored: name of a metrics.json -> what it holds.
+        predictions: subject -> system -> its predictions file.
+        clips: the clip table.
+        strips: frames of the test clips; none where the films are not at hand.
+        logs: stage -> log of its training.
+        sweeps: subject -> its lag sweep.
+        maps: subject -> its brain map.
+        checks: tables of what was read against what was planted.
+        more: stem of a part of `glossary.PARTS` -> its tables and pictures.
+
+    Raises:
+        UserError: a stage or a part is not one that the page knows, or the tables lack something.
+    """
+    for known, given in ((glossary.STAGES, logs), (glossary.PARTS, more)):
+        if strange := sorted(set(given) - set(known)):
+            raise UserError(strange[0], "is no part of the page", f"name one of {', '.join(known)}")
+    found = findings(table, lead)
+    data = "the phantom" if settings.dataset == "phantom" else Path(settings.bids_dir or "").name
+    parts = [
+        {
+            "stem": stem, "title": part.title, "about": part.about, "command": part.command(stem),
+            "tables": [tables.plain(t) for t in more.get(stem, ((), ()))[0]],
+            "pictures": more.get(stem, ((), ()))[1],
+        }
+        for stem, part in glossary.PARTS.items()
+    ]  # fmt: skip
+    listed = [("table1", "Table 1"), ("lead", "Lead")]
+    listed += [(part["stem"], part["title"].partition(":")[0]) for part in parts]
+    listed += [("lags", "Lag")] if sweeps else []
+    listed += [("maps", "Brain")] if maps or checks else []
+    listed += [("gallery", "Every clip"), ("training", "Training"), ("settings", "Settings")]
+    return {
+        "title": f"{SIMULATED if found.simulated else TITLE}: {data}",
+        "found": found,
+        "contents": listed,
+        "compared": COMPARED,
+        "names": glossary.METRICS,
+        "explained": glossary.EXPLAINED,
+        "axes": {m: _axis(table, m) for m in COMPARED},
+        "groups": tables.by_kind(table),
+        "full": tables.plain(table),
+        "leads": tables.leads(lead, table),
+        "lead_table": tables.plain(lead),
+        "parts": parts,
+        "sweeps": curves.lags(sweeps, settings.clips.lag),
+        "maps": list(maps.items()),
+        "checks": [tables.plain(t) for t in checks],
+        "cards": cards(clips, predictions, settings.seed),
+        "strips": strips,
+        "stages": curves.training(logs),
+        "configuration": yaml.safe_dump(
+            settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True
+        ),
+        "versions": next(iter(scored.values()))["provenance"]["versions"] if scored else {},
+        "provenance": tables.plain(provenance(scored)),
+    }
+
+
+def _axis(table: pd.DataFrame, metric: str) -> str:
+    """The ends of a column's drawings."""
+    low, high = span([v for end in ("", "_low", "_high") for v in table[metric + end]])
+    return f"{compact(low)} to {compact(high)}"
+
+
+def provenance(scored: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """A row a metrics.json: which references, which code, which seed.
+
+    Raises:
+        UserError: one lacks them.
+    """
+    rows = []
+    for name, metrics in scored.items():
+        try:
+            made = metrics["provenance"]
+            rows.append(
+                {
+                    "scores": name,
+                    "references": metrics["references"],
+                    "references_sha256": metrics["references_sha256"],
+                    "code": made["code"],
+                    "seed": str(made["seed"]),
+                }
+            )
+        except KeyError as error:
+            raise UserError(name, f"holds no {error}", "score again") from None
+    return pd.DataFrame(rows)

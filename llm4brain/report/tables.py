@@ -1,0 +1,155 @@
+"""Tables as the page lays them out: table 1 by kind, the model's lead, and any other table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from llm4brain.evaluate.names import COMPARED, KINDS
+from llm4brain.evaluate.table import MEAN
+from llm4brain.report import glossary
+from llm4brain.report.draw import Interval, intervals, span
+from llm4brain.report.findings import MODEL
+from llm4brain.report.numbers import NO_NUMBER, shown
+
+LOW, HIGH = "_low", "_high"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number as text, the ends of its interval ("" without), a drawing of both ("" without)."""
+
+    text: str
+    ends: str = ""
+    drawing: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of table 1; `subject` is a label or `mean`."""
+
+    system: str
+    about: str
+    subject: str
+    cells: Sequence[Cell]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows of one kind."""
+
+    kind: str
+    title: str
+    rows: Sequence[Row]
+
+
+def by_kind(table: pd.DataFrame) -> list[Group]:
+    """Table 1 in its metrics that lead: a row a system with its mean, then one a subject."""
+    axes = {
+        m: span([v for c in (m, f"{m}{LOW}", f"{m}{HIGH}") for v in table[c]]) for m in COMPARED
+    }
+    groups = []
+    for kind in KINDS:
+        rows = []
+        for system, own in table[table["kind"] == kind].groupby("system", sort=False):
+            subjects = own[own["subject"] != MEAN].to_dict("records")
+            means = own[own["subject"] == MEAN].to_dict("records")
+            cells = [
+                Cell(
+                    shown(m, mean[m]),
+                    drawing=intervals([_interval(r, m) for r in subjects], axes[m], mean[m]),
+                )
+                for mean in means
+                for m in COMPARED
+            ]
+            about = glossary.SYSTEMS.get(system, "")
+            rows += [Row(system, about, MEAN, cells) for _ in means]
+            for row in subjects:
+                drawn = [intervals([_interval(row, m)], axes[m]) for m in COMPARED]
+                cells = [
+                    Cell(shown(m, row[m]), _ends(row, m), d)
+                    for m, d in zip(COMPARED, drawn, strict=True)
+                ]
+                rows.append(Row(system, about, row["subject"], cells))
+        if rows:
+            groups.append(Group(kind, glossary.KINDS[kind], rows))
+    return groups
+
+
+@dataclass(frozen=True)
+class Lead:
+    """The model's lead over one system: a drawing a metric, and for how many it is a lead."""
+
+    other: str
+    kind: str
+    cells: Sequence[Cell]
+
+
+def leads(lead: pd.DataFrame, table: pd.DataFrame) -> list[Lead]:
+    """The model minus every other system, clip by clip, in the order of table 1."""
+    own = lead[lead["system"] == MODEL]
+    axes = {}
+    for metric in COMPARED:
+        of_metric = own[own["metric"] == metric]
+        axes[metric] = span([v for c in ("difference", "low", "high") for v in of_metric[c]])
+    kinds = table.drop_duplicates("system").set_index("system")["kind"]
+    found = []
+    for other in [s for s in kinds.index if s in set(own["other"])]:
+        cells = []
+        for metric in COMPARED:
+            rows = own[(own["other"] == other) & (own["metric"] == metric)].to_dict("records")
+            drawn = [
+                Interval(f"sub-{r['subject']}", r["difference"], r["low"], r["high"]) for r in rows
+            ]
+            above = sum(r["low"] > 0 for r in rows)
+            text = f"{above} of {len(rows)}" if rows else NO_NUMBER
+            picture = intervals(drawn, axes[metric], zero=True) if rows else Markup("")
+            cells.append(Cell(text, drawing=picture))
+        found.append(Lead(other, kinds[other], cells))
+    return found
+
+
+def _interval(row: dict, metric: str) -> Interval:
+    ends = (row[f"{metric}{LOW}"], row[f"{metric}{HIGH}"])
+    return Interval(f"sub-{row['subject']}", row[metric], *ends)
+
+
+def _ends(row: dict, metric: str) -> str:
+    low, high = row[f"{metric}{LOW}"], row[f"{metric}{HIGH}"]
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return ""
+    return f"[{shown(metric, low)}, {shown(metric, high)}]"
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A table as it is: heads, which of them are numbers, rows of (text, interval's ends)."""
+
+    heads: Sequence[str]
+    numeric: Sequence[bool]
+    rows: Sequence[Sequence[tuple[str, str]]]
+    kinds: Sequence[str]
+
+
+def plain(table: pd.DataFrame) -> Plain:
+    """Any table; a column with `_low` and `_high` beside it takes them in as its interval."""
+    ends = {c for c in table for stem in [c.removesuffix(LOW).removesuffix(HIGH)] if c != stem
+            and {stem, stem + LOW, stem + HIGH} <= set(table)}  # fmt: skip
+    columns = [c for c in table if c not in ends]
+    rows = []
+    for record in table.to_dict("records"):
+        row = []
+        for column in columns:
+            inside = _ends(record, column) if column + LOW in ends else ""
+            row.append((shown(column, record[column]), inside))
+        rows.append(row)
+    return Plain(
+        [glossary.metric_name(c) for c in columns],
+        [pd.api.types.is_numeric_dtype(table[c]) for c in columns],
+        rows,
+        table["kind"].tolist() if "kind" in table else [""] * len(table),
+    )
