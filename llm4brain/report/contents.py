@@ -13,7 +13,6 @@ from llm4brain.config import Config
 from llm4brain.errors import UserError
 from llm4brain.evaluate.names import COMPARED
 from llm4brain.report import curves, glossary, tables
-from llm4brain.report.draw import span
 from llm4brain.report.findings import findings
 from llm4brain.report.gallery import cards
 from llm4brain.report.numbers import compact
@@ -58,7 +57,7 @@ def contents(
     for known, given in ((glossary.STAGES, logs), (glossary.PARTS, more)):
         if strange := sorted(set(given) - set(known)):
             raise UserError(strange[0], "is no part of the page", f"name one of {', '.join(known)}")
-    found = findings(table, lead)
+    found = findings(table, lead, clips["stim_file"].nunique())
     data = "the phantom" if settings.dataset == "phantom" else Path(settings.bids_dir or "").name
     parts = [
         {
@@ -69,10 +68,13 @@ def contents(
         for stem, part in glossary.PARTS.items()
     ]  # fmt: skip
     listed = [("table1", "Table 1"), ("lead", "Lead")]
-    listed += [(part["stem"], part["title"].partition(":")[0]) for part in parts]
+    there = [part for part in parts if part["stem"] in more]
+    listed += [(part["stem"], part["title"].partition(":")[0]) for part in there]
     listed += [("lags", "Lag")] if sweeps else []
     listed += [("maps", "Brain")] if maps or checks else []
-    listed += [("gallery", "Every clip"), ("training", "Training"), ("settings", "Settings")]
+    listed += [("gallery", "Every clip"), ("training", "Training")]
+    listed += [("more", "On request")] if len(there) < len(parts) else []
+    listed += [("settings", "Settings")]
     return {
         "title": f"{SIMULATED if found.simulated else TITLE}: {data}",
         "found": found,
@@ -80,12 +82,15 @@ def contents(
         "compared": COMPARED,
         "names": glossary.METRICS,
         "explained": glossary.EXPLAINED,
-        "axes": {m: _axis(table, m) for m in COMPARED},
+        "axes": {
+            m: " to ".join(map(compact, ends)) for m, ends in tables.column_axes(table).items()
+        },
         "groups": tables.by_kind(table),
         "full": tables.plain(table),
         "leads": tables.leads(lead, table),
         "lead_table": tables.plain(lead),
-        "parts": parts,
+        "parts": there,
+        "missing": [part for part in parts if part not in there],
         "sweeps": curves.lags(sweeps, settings.clips.lag),
         "maps": list(maps.items()),
         "checks": [tables.plain(t) for t in checks],
@@ -98,12 +103,6 @@ def contents(
         "versions": next(iter(scored.values()))["provenance"]["versions"] if scored else {},
         "provenance": tables.plain(provenance(scored)),
     }
-
-
-def _axis(table: pd.DataFrame, metric: str) -> str:
-    """The ends of a column's drawings."""
-    low, high = span([v for end in ("", "_low", "_high") for v in table[metric + end]])
-    return f"{compact(low)} to {compact(high)}"
 
 
 def provenance(scored: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:

@@ -44,7 +44,7 @@ def training(logs: Mapping[str, pd.DataFrame]) -> list[Panel]:
             kept = own.loc[own["best"].astype(bool), "epoch"]
             marks = [(float(kept.iloc[0]), "kept epoch")] if len(kept) else []
             drawings = [
-                curve([_line(own, "epoch", loss)], "epoch", name, marks, size=(300, 170))
+                curve([_line(own, "epoch", loss)], "epoch", name, marks, size=(270, 180))
                 for loss, name in LOSSES.items()
                 if loss in own and np.isfinite(own[loss]).any()
             ]

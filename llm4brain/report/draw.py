@@ -27,31 +27,57 @@ class Interval:
         return f"{self.label} {compact(self.value)}{ends}"
 
 
-def span(values: Sequence[float], zero: bool = True) -> tuple[float, float]:
-    """The axis that holds all finite values, and zero; never empty.
+def axis(values: Sequence[float], most: int = 5, whole: bool = False) -> list[float]:
+    """Round ticks, the first and last of which are the ends of an axis that holds all values.
 
-    >>> span([2.0, 5.0]), span([float("nan")])
-    ((0.0, 5.0), (0.0, 1.0))
+    Args:
+        values: those that are not finite are left out.
+        most: about as many ticks.
+        whole: whole numbers alone.
+
+    >>> axis([2.0, 516.1])
+    [0.0, 200.0, 400.0, 600.0]
     """
-    known = [float(v) for v in values if np.isfinite(v)] + ([0.0] if zero else [])
-    if not known:
-        return 0.0, 1.0
+    known = [float(v) for v in values if np.isfinite(v)] or [0.0, 1.0]
     low, high = min(known), max(known)
-    return (low, high) if high > low else (low, low + 1.0)
+    if high == low:  # one point lies in the middle
+        room = 1.0 if whole else abs(low) / 10 or 1.0
+        low, high = low - room, high + room
+    steps = [1, 2, 5, 10] if whole else [1, 2, 2.5, 5, 10]
+    places = MaxNLocator(most, integer=whole, steps=steps).tick_values(low, high)
+    step = places[1] - places[0]
+    return [float(p) for p in places if low - step < p < high + step]
+
+
+def ticks(places: Sequence[float]) -> list[str]:
+    """Ticks as text, with as many decimals as tell them apart.
+
+    >>> ticks([0.69, 0.6925, 0.695])
+    ['0.6900', '0.6925', '0.6950']
+    """
+    near = (places[1] - places[0]) / 1e3
+    digits = next(d for d in range(16) if all(abs(round(p, d) - p) <= near for p in places))
+    return [f"{p + 0.0:.{digits}f}" for p in places]
+
+
+def ends(values: Sequence[float]) -> tuple[float, float]:
+    """The ends of an axis that holds all values and zero."""
+    places = axis([*values, 0.0])
+    return places[0], places[-1]
 
 
 def intervals(
     found: Sequence[Interval],
-    axis: tuple[float, float],
+    between: tuple[float, float],
     mean: float | None = None,
     zero: bool = False,
-    width: int = 150,
+    width: int = 190,
 ) -> Markup:
     """Points with intervals, one below the other, on an axis that a whole column shares.
 
     Args:
         found: from above, a subject each.
-        axis: its ends.
+        between: ends of that axis.
         mean: drawn as a bar across all.
         zero: draw a line at zero, for differences.
         width: of the drawing, px.
@@ -60,7 +86,7 @@ def intervals(
     height = max(len(found), 1) * step + 6
 
     def x(value: float) -> float:
-        return round(pad + (width - 2 * pad) * (value - axis[0]) / (axis[1] - axis[0]), 1)
+        return round(pad + (width - 2 * pad) * (value - between[0]) / (between[1] - between[0]), 1)
 
     parts = [
         Markup('<line class="rule" x1="{0}" x2="{1}" y1="{2}" y2="{2}"/>').format(
@@ -116,26 +142,26 @@ def curve(
         zero: y begins at zero.
         size: width and height, px.
     """
-    (width, height), left, right, top, bottom = size, 52, 10, 10, 36
+    (width, height), left, right, top, bottom = size, 50, 10, 26, 36
     every = [v for s in series for v in (*s.y, *s.low, *s.high)]
-    x_ticks, x_axis = _ticks([v for s in series for v in s.x], 6, whole=True)
-    y_ticks, y_axis = _ticks([*every, *([0.0] if zero else [])], 5)
+    x_ticks = axis([v for s in series for v in s.x], 6, whole=True)
+    y_ticks = axis([*every, *([0.0] if zero else [])])
 
     def x(value: float) -> float:
-        share = (value - x_axis[0]) / (x_axis[1] - x_axis[0])
+        share = (value - x_ticks[0]) / (x_ticks[-1] - x_ticks[0])
         return round(left + share * (width - left - right), 1)
 
     def y(value: float) -> float:
-        share = (value - y_axis[0]) / (y_axis[1] - y_axis[0])
+        share = (value - y_ticks[0]) / (y_ticks[-1] - y_ticks[0])
         return round(height - bottom - share * (height - bottom - top), 1)
 
-    parts = []
     text = Markup('<text class="{}" x="{}" y="{}">{}</text>')
-    for tick in y_ticks:
+    parts = [text.format("title", 2, 12, along)]
+    for tick, name in zip(y_ticks, ticks(y_ticks), strict=True):
         parts.append(_line("grid", left, width - right, y(tick), y(tick)))
-        parts.append(text.format("end", left - 6, y(tick) + 3.5, compact(tick)))
-    for tick in x_ticks:
-        parts.append(text.format("middle", x(tick), height - bottom + 15, compact(tick)))
+        parts.append(text.format("end", left - 6, y(tick) + 3.5, name))
+    for tick, name in zip(x_ticks, ticks(x_ticks), strict=True):
+        parts.append(text.format("middle", x(tick), height - bottom + 15, name))
     parts.append(text.format("middle", (left + width - right) / 2, height - 5, across))
     for place, _ in marks:
         parts.append(_line("mark", x(place), x(place), top, height - bottom))
@@ -169,17 +195,6 @@ def _course(series: Series) -> str:
     best = max(known, key=lambda i: series.y[i])
     peak = f", highest {compact(series.y[best])} at {compact(series.x[best])}"
     return f"{series.label} from {ends[0]} to {ends[1]}{peak}"
-
-
-def _ticks(
-    values: Sequence[float], most: int, whole: bool = False
-) -> tuple[list[float], tuple[float, float]]:
-    """Round ticks and the axis that they span."""
-    low, high = span(values, zero=False)
-    places = MaxNLocator(most, integer=whole, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    step = places[1] - places[0]
-    kept = [float(p) for p in places if low - step < p < high + step]
-    return kept, (kept[0], kept[-1])
 
 
 def _line(look: str, x1: float, x2: float, y1: float, y2: float) -> Markup:

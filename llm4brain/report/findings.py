@@ -38,7 +38,7 @@ class Verdict:
     def sentence(self) -> str:
         """The verdict in words, an interval that includes zero being said to."""
         n, name = len(self.leads), METRICS[self.metric]
-        subjects = "the one subject" if n == 1 else f"all {n} subjects"
+        subjects = {1: "the one subject", 2: "both subjects"}.get(n, f"all {n} subjects")
         if len(self.above) == n:
             return f"In {name} it leads {self.other} for {subjects}."
         if len(self.level) == n:
@@ -80,6 +80,7 @@ class Findings:
         references: `human` or `generated`.
         subjects: labels.
         clips: test clips of a subject, "120" or "110 to 120".
+        films: of how many films.
         floor: the floor with the highest mean CIDEr (similarity, where no floor has one).
         means: system -> metric -> mean over subjects, of model, that floor, ridge, ceiling.
         result: the sentence that compares them.
@@ -91,6 +92,7 @@ class Findings:
     references: str
     subjects: tuple[str, ...]
     clips: str
+    films: int
     floor: str | None
     means: dict[str, dict[str, float]]
     result: str
@@ -98,12 +100,13 @@ class Findings:
     caution: str
 
 
-def findings(table: pd.DataFrame, lead: pd.DataFrame) -> Findings:
+def findings(table: pd.DataFrame, lead: pd.DataFrame, films: int) -> Findings:
     """Derive the main result.
 
     Args:
         table: table 1, numbers as numbers.
         lead: table1_lead.csv.
+        films: how many were decoded.
 
     Raises:
         UserError: the table holds no model.
@@ -127,6 +130,7 @@ def findings(table: pd.DataFrame, lead: pd.DataFrame) -> Findings:
         references=str(table["references"].iloc[0]),
         subjects=tuple(own["subject"]),
         clips=f"{least}" if least == most else f"{least} to {most}",
+        films=films,
         floor=floor,
         means=means,
         result=_result(metric, means, floor, lead),
@@ -141,7 +145,7 @@ def _result(
     """The model between what it must beat and what it cannot pass."""
     model = means[MODEL][metric]
     parts = []
-    named = ((floor, f"the strongest floor ({floor})"), (RIDGE, "ridge"))
+    named = ((floor, f"the strongest floor, {floor}"), (RIDGE, "ridge"))
     for system, name in (*named, (VIDEO, "the same LLM watching the film itself")):
         if system not in means or not np.isfinite(value := means[system][metric]):
             continue

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from llm4brain.evaluate.names import COMPARED, KINDS
 from llm4brain.evaluate.table import MEAN
 from llm4brain.report import glossary
-from llm4brain.report.draw import Interval, intervals, span
+from llm4brain.report.draw import Interval, ends, intervals
 from llm4brain.report.findings import MODEL
 from llm4brain.report.numbers import NO_NUMBER, shown
 
@@ -47,11 +46,16 @@ class Group:
     rows: Sequence[Row]
 
 
+def column_axes(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """The ends of the axis that all drawings of a metric share, by metric."""
+    return {
+        m: ends([v for c in (m, f"{m}{LOW}", f"{m}{HIGH}") for v in table[c]]) for m in COMPARED
+    }
+
+
 def by_kind(table: pd.DataFrame) -> list[Group]:
     """Table 1 in its metrics that lead: a row a system with its mean, then one a subject."""
-    axes = {
-        m: span([v for c in (m, f"{m}{LOW}", f"{m}{HIGH}") for v in table[c]]) for m in COMPARED
-    }
+    axes = column_axes(table)
     groups = []
     for kind in KINDS:
         rows = []
@@ -82,7 +86,8 @@ def by_kind(table: pd.DataFrame) -> list[Group]:
 
 @dataclass(frozen=True)
 class Lead:
-    """The model's lead over one system: a drawing a metric, and for how many it is a lead."""
+    """The model's lead over one system: a drawing a metric, and for how many it is ahead of it
+    (the whole interval above zero), level with it, or behind."""
 
     other: str
     kind: str
@@ -95,7 +100,7 @@ def leads(lead: pd.DataFrame, table: pd.DataFrame) -> list[Lead]:
     axes = {}
     for metric in COMPARED:
         of_metric = own[own["metric"] == metric]
-        axes[metric] = span([v for c in ("difference", "low", "high") for v in of_metric[c]])
+        axes[metric] = ends([v for c in ("difference", "low", "high") for v in of_metric[c]])
     kinds = table.drop_duplicates("system").set_index("system")["kind"]
     found = []
     for other in [s for s in kinds.index if s in set(own["other"])]:
@@ -105,9 +110,13 @@ def leads(lead: pd.DataFrame, table: pd.DataFrame) -> list[Lead]:
             drawn = [
                 Interval(f"sub-{r['subject']}", r["difference"], r["low"], r["high"]) for r in rows
             ]
-            above = sum(r["low"] > 0 for r in rows)
-            text = f"{above} of {len(rows)}" if rows else NO_NUMBER
-            picture = intervals(drawn, axes[metric], zero=True) if rows else Markup("")
+            counted = {
+                "ahead": sum(r["low"] > 0 for r in rows),
+                "behind": sum(r["high"] < 0 for r in rows),
+            }
+            counted["level"] = len(rows) - sum(counted.values())
+            text = ", ".join(f"{n} {word}" for word, n in counted.items() if n) or NO_NUMBER
+            picture = intervals(drawn, axes[metric], zero=True) if rows else ""
             cells.append(Cell(text, drawing=picture))
         found.append(Lead(other, kinds[other], cells))
     return found
@@ -137,14 +146,14 @@ class Plain:
 
 def plain(table: pd.DataFrame) -> Plain:
     """Any table; a column with `_low` and `_high` beside it takes them in as its interval."""
-    ends = {c for c in table for stem in [c.removesuffix(LOW).removesuffix(HIGH)] if c != stem
-            and {stem, stem + LOW, stem + HIGH} <= set(table)}  # fmt: skip
-    columns = [c for c in table if c not in ends]
+    stems = [c for c in table if {c + LOW, c + HIGH} <= set(table)]
+    taken = {stem + end for stem in stems for end in (LOW, HIGH)}
+    columns = [c for c in table if c not in taken]
     rows = []
     for record in table.to_dict("records"):
         row = []
         for column in columns:
-            inside = _ends(record, column) if column + LOW in ends else ""
+            inside = _ends(record, column) if column in stems else ""
             row.append((shown(column, record[column]), inside))
         rows.append(row)
     return Plain(

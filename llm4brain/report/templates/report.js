@@ -43,6 +43,12 @@ function spread(rows) {
   return [...rows.slice(0, FEW), ...rows.slice(middle, middle + FEW), ...rows.slice(-FEW)];
 }
 
+// Where a clip of the opening view lies; rank 1 is the lowest.
+function place(rank, of) {
+  if (state.all || of <= 3 * FEW) return "";
+  return rank <= FEW ? "worst: " : rank > of - FEW ? "best: " : "middle: ";
+}
+
 function apply() {
   if (!state.all && !isScore()) state.by = "cider";
   const name = controls.querySelector(`[data-by="${state.by}"]`).textContent;
@@ -54,8 +60,11 @@ function apply() {
     for (const part of card.querySelectorAll(".reading")) {
       part.hidden = part.dataset.subject !== state.subject;
     }
+    // of top-1 there are no ranks: most clips are either found or not
     card.querySelector(".rank").textContent =
-      isScore() && rank ? `${name}: ${rank} of ${of} from below` : "";
+      ["cider", "similarity"].includes(state.by) && rank
+        ? `${place(rank, of)}${of + 1 - rank} of ${of} by ${name}`
+        : "";
     box.append(card);
   }
   for (const key of ["subject", "by", "all"]) {
