@@ -73,7 +73,12 @@ def contents(
     listed += [("lags", "Lag")] if sweeps else []
     listed += [("maps", "Brain")] if maps or checks else []
     listed += [("gallery", "Every clip"), ("training", "Training")]
-    listed += [("more", "On request")] if len(there) < len(parts) else []
+    missing = [
+        part
+        for part in parts
+        if part not in there and (found.simulated or not glossary.PARTS[part["stem"]].of_phantom)
+    ]
+    listed += [("more", "On request")] if missing else []
     listed += [("settings", "Settings")]
     return {
         "title": f"{SIMULATED if found.simulated else TITLE}: {data}",
@@ -90,11 +95,12 @@ def contents(
         "leads": tables.leads(lead, table),
         "lead_table": tables.plain(lead),
         "parts": there,
-        "missing": [part for part in parts if part not in there],
+        "missing": missing,
         "sweeps": curves.lags(sweeps, settings.clips.lag),
         "maps": list(maps.items()),
         "checks": [tables.plain(t) for t in checks],
         "cards": cards(clips, predictions, settings.seed),
+        "who": {name: glossary.SYSTEMS[system] for system, name in glossary.SAID.items()},
         "strips": strips,
         "stages": curves.training(logs),
         "configuration": yaml.safe_dump(

@@ -65,13 +65,14 @@ def _kept(log: pd.DataFrame, marks: list[tuple[float, str]]) -> str:
 
 
 def lags(sweeps: Mapping[str, pd.DataFrame], trained: float) -> list[Panel]:
-    """Retrieval against lag, a panel a subject.
+    """Retrieval against lag, a panel a subject, all on one axis.
 
     Args:
         sweeps: subject -> its lag.csv.
         trained: lag (s) that the model was trained at.
     """
     panels = []
+    most = max((sweep["top1_high"].max() for sweep in sweeps.values()), default=0.0)
     for subject, sweep in sweeps.items():
         model = Series(
             "top-1",
@@ -79,12 +80,12 @@ def lags(sweeps: Mapping[str, pd.DataFrame], trained: float) -> list[Panel]:
         )
         lines = [model, _line(sweep, "lag", "chance", look="chance")]
         drawing = curve(
-            lines, "lag behind the clip (s)", "top-1 (%)", [(trained, "trained")], zero=True
+            lines, "lag behind the clip (s)", "top-1 (%)", [(trained, "trained")], [0.0, most]
         )
         best = sweep.loc[sweep["top1"].idxmax()]
         note = (
-            f"Best at {compact(best['lag'])} s: {compact(best['top1'])}% of {best['n_clips']:.0f} "
-            f"clips found, chance is {compact(best['chance'])}%."
+            f"Best at {compact(best['lag'])} s: {best['top1']:.3g}% of {best['n_clips']:.0f} "
+            f"clips found, chance is {best['chance']:.2g}%."
         )
         panels.append(Panel(f"sub-{subject}", [drawing], note, plain(sweep)))
     return panels

@@ -129,7 +129,7 @@ def curve(
     across: str,
     along: str,
     marks: Sequence[tuple[float, str]] = (),
-    zero: bool = False,
+    holds: Sequence[float] = (),
     size: tuple[int, int] = (320, 200),
 ) -> Markup:
     """A line chart with ticks.
@@ -139,13 +139,14 @@ def curve(
         across: what lies along x, with its unit.
         along: what y is.
         marks: x and name of dashed vertical lines.
-        zero: y begins at zero.
+        holds: further values that the axis of y has room for.
         size: width and height, px.
     """
-    (width, height), left, right, top, bottom = size, 50, 10, 26, 36
+    (width, height), right, top, bottom = size, 10, 26, 36
     every = [v for s in series for v in (*s.y, *s.low, *s.high)]
     x_ticks = axis([v for s in series for v in s.x], 6, whole=True)
-    y_ticks = axis([*every, *([0.0] if zero else [])])
+    y_ticks = axis([*every, *holds])
+    left = 14 + 6.2 * max(map(len, ticks(y_ticks)))  # the widest tick, px
 
     def x(value: float) -> float:
         share = (value - x_ticks[0]) / (x_ticks[-1] - x_ticks[0])

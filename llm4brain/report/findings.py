@@ -46,14 +46,15 @@ class Verdict:
             return f"In {name} no lead over {self.other} is shown: {where} includes zero."
         if len(self.below) == n:
             return f"In {name} it is worse than {self.other} for {subjects}."
-        parts = [f"leads {self.other} for {_labels(self.above)}"] if self.above else []
-        if self.level:
-            parts.append(
-                f"shows no lead for {_labels(self.level)}, where the interval includes zero"
-            )
+        parts = []
+        if self.above:
+            parts.append(f"it leads {self.other} for {_labels(self.above)}")
         if self.below:
-            parts.append(f"is worse for {_labels(self.below)}")
-        return f"In {name} it {', '.join(parts)}."
+            parts.append(f"it is worse than {self.other} for {_labels(self.below)}")
+        if self.level:
+            where = "interval includes" if len(self.level) == 1 else "intervals include"
+            parts.append(f"for {_labels(self.level)} no lead is shown (the {where} zero)")
+        return f"In {name} {'; '.join(parts)}."
 
 
 def verdict(lead: pd.DataFrame, metric: str, other: str = RIDGE) -> Verdict | None:
@@ -166,8 +167,8 @@ def _caution(verdicts: tuple[Verdict, ...]) -> str:
     if not words or "top1" not in by or by["top1"].above:
         return ""
     return (
-        "That it finds the right clip more often than ridge is shown for no subject: "
-        "the lead is one of wording, not of what is read from the brain."
+        "That it finds the right clip more often than ridge does is shown for no subject: its lead "
+        "is in the words, and that it reads more from the brain is not shown."
     )
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from llm4brain.errors import UserError
 from llm4brain.evaluate.names import COMPARED
 from llm4brain.report.findings import MODEL
-from llm4brain.report.glossary import SAID, SYSTEMS
+from llm4brain.report.glossary import SAID
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,6 @@ class Line:
 
     system: str
     name: str
-    about: str
     text: str
     scores: Mapping[str, str]
 
@@ -107,7 +106,6 @@ def _reading(subject: str, own: Mapping[str, Mapping[str, Any]]) -> Reading:
         Line(
             system=system,
             name=SAID[system],
-            about=SYSTEMS[system],
             text=row["text"] if isinstance(row["text"], str) and row["text"].strip() else "",
             scores={m: _score(m, row[m]) or "n/a" for m in ("cider", "similarity")},
         )

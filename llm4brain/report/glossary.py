@@ -74,11 +74,13 @@ SAID = {
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the page that a run has only if somebody asked for it."""
+    """A part of the page that a run has only if somebody asked for it; `of_phantom` are those
+    that need simulated data."""
 
     title: str
     about: str
     pictured: bool = True
+    of_phantom: bool = True
 
     def command(self, stem: str) -> str:
         return f"snakemake --cores 8 results/{stem}.{'png' if self.pictured else 'csv'}"
@@ -89,6 +91,7 @@ PARTS = {
         "Table 2: other arms, other cohorts, less data",
         "How the result depends on a part of the method, on who it is trained on, and on minutes.",
         pictured=False,
+        of_phantom=False,
     ),
     "snr": Part(
         "From noise to signal", "The same chain on simulated brains from silent to loud ones."

@@ -6,17 +6,22 @@ from typing import Any
 
 import numpy as np
 
+from llm4brain.evaluate.names import AMONG_100, DIVERSITY, METRICS, P_VALUES
+
 NO_NUMBER = "n/a"
-WHOLE = ("n_clips", "n_blocks")
+SCORES = (*METRICS, *AMONG_100, *DIVERSITY)
 
 
 def shown(column: str, value: Any) -> str:
-    """A cell as table 1 writes it: two decimals, four for similarity, p in two digits.
+    """A cell as its file has it: metrics with two decimals, four for similarity, p in two digits;
+    what is none of table 1's numbers in six digits.
 
     >>> shown("cider", 152.4), shown("similarity_low", 0.4), shown("top1_p", 0.00012)
     ('152.40', '0.4000', '0.00012')
     >>> shown("n_clips", 120), shown("system", "ridge"), shown("cider", float("nan"))
     ('120', 'ridge', 'n/a')
+    >>> shown("val_loss", 0.617569), shown("minutes", 32.0)
+    ('0.617569', '32')
     """
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
         return NO_NUMBER
@@ -24,13 +29,12 @@ def shown(column: str, value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int | np.integer) or not isinstance(value, float | np.floating):
         return str(value)
-    if column.endswith("_p") or column == "p":
+    if column in (*P_VALUES, "p"):
         return f"{value:.2g}"
-    return f"{round(value, _digits(column)) + 0.0:.{_digits(column)}f}"
-
-
-def _digits(column: str) -> int:
-    return 4 if column.startswith("similarity") else 2
+    if column.removesuffix("_low").removesuffix("_high") not in SCORES:
+        return f"{value + 0.0:.6g}"
+    digits = 4 if column.startswith("similarity") else 2
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def said(metric: str, value: float, signed: bool = False) -> str:

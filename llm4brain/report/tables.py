@@ -91,22 +91,26 @@ class Lead:
 
     other: str
     kind: str
+    about: str
     cells: Sequence[Cell]
 
 
 def leads(lead: pd.DataFrame, table: pd.DataFrame) -> list[Lead]:
-    """The model minus every other system, clip by clip, in the order of table 1."""
-    own = lead[lead["system"] == MODEL]
+    """The model minus every other system, clip by clip, in the order of table 1; the model that
+    has one showing of a clip minus the ridge that has one."""
     axes = {}
     for metric in COMPARED:
-        of_metric = own[own["metric"] == metric]
+        of_metric = lead[lead["metric"] == metric]
         axes[metric] = ends([v for c in ("difference", "low", "high") for v in of_metric[c]])
     kinds = table.drop_duplicates("system").set_index("system")["kind"]
     found = []
-    for other in [s for s in kinds.index if s in set(own["other"])]:
-        cells = []
+    for other in [s for s in kinds.index if s in set(lead["other"])]:
+        cells, of_other = [], lead[lead["other"] == other]
+        systems = set(of_other["system"])
+        system = MODEL if MODEL in systems else min(systems)
+        of_other = of_other[of_other["system"] == system]
         for metric in COMPARED:
-            rows = own[(own["other"] == other) & (own["metric"] == metric)].to_dict("records")
+            rows = of_other[of_other["metric"] == metric].to_dict("records")
             drawn = [
                 Interval(f"sub-{r['subject']}", r["difference"], r["low"], r["high"]) for r in rows
             ]
@@ -118,7 +122,8 @@ def leads(lead: pd.DataFrame, table: pd.DataFrame) -> list[Lead]:
             text = ", ".join(f"{n} {word}" for word, n in counted.items() if n) or NO_NUMBER
             picture = intervals(drawn, axes[metric], zero=True) if rows else ""
             cells.append(Cell(text, drawing=picture))
-        found.append(Lead(other, kinds[other], cells))
+        about = kinds[other] if system == MODEL else f"{kinds[other]}; {system} minus it"
+        found.append(Lead(other, kinds[other], about, cells))
     return found
 
 
