@@ -5,6 +5,7 @@ from pathlib import Path
 from llm4brain import steps
 from llm4brain.config import Config
 from llm4brain.io import read_json, read_table, whole
+from llm4brain.report.cells import read_cells
 from llm4brain.report.contents import contents
 from llm4brain.report.glossary import SAID
 from llm4brain.report.page import render
@@ -39,20 +40,20 @@ def main(
     parts: dict = {}
     for path in more:
         own = parts.setdefault(path.stem, ([], []))
-        own[path.suffix == ".png"].append((picture if path.suffix == ".png" else read_table)(path))
+        own[path.suffix == ".png"].append((picture if path.suffix == ".png" else read_cells)(path))
     page = render(
         **contents(
             Config.model_validate_json(settings),
-            read_table(table),
-            read_table(lead),
+            read_cells(table),
+            read_cells(lead),
             scored,
             predictions,
             test,
             strips(films, test if films else test[:0]),
-            {path.stem: read_table(path) for path in logs},
-            {_subject(path): read_table(path) for path in lags},
+            {path.stem: read_cells(path) for path in logs},
+            {_subject(path): read_cells(path) for path in lags},
             {_subject(path): picture(path) for path in maps},
-            [read_table(path) for path in checks],
+            [read_cells(path) for path in checks],
             parts,
         )
     )

@@ -1,6 +1,7 @@
 """A page made of invented figures, for the tests of the page itself."""
 
 import json
+from io import StringIO
 
 import numpy as np
 import pandas as pd
@@ -81,12 +82,10 @@ def lead(**ends):
     return pd.DataFrame(rows, columns=columns).assign(data="simulated")
 
 
-def numbers(table):
-    """A table of text as `read_table` gives it."""
-    return table.apply(
-        lambda c: c if c.name in ("system", "kind", "subject", "references", "data")
-        else pd.to_numeric(c, errors="coerce")
-    )  # fmt: skip
+def cells(table):
+    """A table as `read_cells` has it from the file that `write_table` makes."""
+    file = StringIO(table.to_csv(index=False, na_rep="n/a", float_format="%.6g"))
+    return pd.read_csv(file, dtype=str, keep_default_na=False)
 
 
 def log():
@@ -114,14 +113,14 @@ def parts(**other):
     found = scored()
     given = {
         "settings": load("config.yaml"),
-        "table": numbers(table1(found)),
-        "lead": lead(),
+        "table": table1(found),
+        "lead": cells(lead()),
         "scored": found,
         "predictions": predictions(),
         "clips": clip_table(),
         "strips": Strips({}, {}, 3, 128),
-        "logs": {"pretrain": log(), "tune": log()},
-        "sweeps": dict.fromkeys(SUBJECTS, sweep()),
+        "logs": {"pretrain": cells(log()), "tune": cells(log())},
+        "sweeps": dict.fromkeys(SUBJECTS, cells(sweep())),
         "maps": {},
         "checks": [],
         "more": {},

@@ -17,8 +17,8 @@ from PIL import Image
 from llm4brain.config import check
 from llm4brain.errors import UserError
 from llm4brain.evaluate.table import table1
+from llm4brain.report import cells as written
 from llm4brain.report import draw, glossary, pictures
-from llm4brain.report import numbers as written
 from llm4brain.report.findings import findings
 from llm4brain.report.page import render
 from llm4brain.report.pictures import Strips, picture, strips
@@ -117,8 +117,8 @@ def test_simulated_is_said_of_simulated_data_alone(text):
     settings = made.load("config.yaml").model_copy(
         update={"dataset": "bids", "bids_dir": "/data/nice-study"}
     )
-    table = made.numbers(table1(found))
-    lead = made.lead().assign(data="measured")
+    table = table1(found)
+    lead = made.cells(made.lead().assign(data="measured"))
     measured = render(**made.parts(scored=found, table=table, lead=lead, settings=settings))
     above = measured[: measured.index('id="settings"')]
     assert "imulated" not in re.sub(r"<style>.*?</style>", "", above, flags=re.DOTALL)
@@ -128,7 +128,7 @@ def test_simulated_is_said_of_simulated_data_alone(text):
 def test_captions_of_a_model_are_called_so():
     found = made.scored(references="generated")
     assert "captions that the video-LLM wrote itself" in render(
-        **made.parts(scored=found, table=made.numbers(table1(found)))
+        **made.parts(scored=found, table=table1(found))
     )
 
 
@@ -181,7 +181,7 @@ def test_a_subject_who_lacks_a_clip_is_shown_without_it():
     ],
 )
 def test_what_is_said_follows_from_the_lead(ends, sentence, cautious):
-    table = made.numbers(table1(made.scored()))
+    table = written.numeric(table1(made.scored()))
     found = findings(table, made.lead(**ends), films=2)
     assert sentence in " ".join(v.sentence for v in found.verdicts)
     assert bool(found.caution) == cautious
@@ -199,7 +199,7 @@ def test_a_model_below_its_floor_is_said_to_be():
         metrics["systems"]["video"]["cider"] = None
     ends = made.lead()
     ends.loc[ends["other"] == "constant", ["low", "high"]] = -60.0, -50.0
-    result = findings(made.numbers(table1(found)), ends, films=2).result
+    result = findings(written.numeric(table1(found)), ends, films=2).result
     assert "scores 3 on average, below the strongest floor, constant (58) and below ridge" in result
     assert "watching the film" not in result
 
@@ -209,7 +209,7 @@ def test_a_table_without_model_is_one_line():
     for metrics in found.values():
         del metrics["systems"]["model"]
     with pytest.raises(UserError, match="holds no system `model`"):
-        findings(made.numbers(table1(found)), made.lead(), films=2)
+        findings(written.numeric(table1(found)), made.lead(), films=2)
 
 
 def test_what_is_not_made_is_named_with_its_command(text, tmp_path):
@@ -219,11 +219,12 @@ def test_what_is_not_made_is_named_with_its_command(text, tmp_path):
     table = pd.DataFrame({"arm": ["coral"], "minutes": [32], "cider": [12.3], "cider_low": [9.87],
                           "cider_high": [15.0], "cider_p": [0.02]})  # fmt: skip
     Image.new("RGB", (40, 20)).save(tmp_path / "snr.png")
+    table = made.cells(table)
     more = {"table2": ([table], []), "snr": ([table], [picture(tmp_path / "snr.png")])}
     more_text = render(**made.parts(more=more))
     assert "results/table2.csv" not in more_text
     assert "snakemake --cores 8 results/calibration.png" in more_text
-    assert ["coral", "32", "12.30 [9.87, 15.00]", "0.02"] in [r for _, r in Page(more_text).rows]
+    assert ["coral", "32", "12.3 [9.87, 15]", "0.02"] in [r for _, r in Page(more_text).rows]
     assert more_text.count('width="40" height="20"') == 1
 
 
@@ -231,10 +232,10 @@ def test_maps_and_checks_are_shown_where_there_are_some(text, tmp_path):
     assert 'id="maps"' not in text
     Image.new("RGB", (3000, 300)).save(tmp_path / "map.png")
     maps = {"01": picture(tmp_path / "map.png")}
-    checks = [pd.DataFrame({"check": ["peak"], "passed": [True], "r": [0.5]})]
+    checks = [made.cells(pd.DataFrame({"check": ["peak"], "passed": [True], "r": [0.5]}))]
     shown = render(**made.parts(maps=maps, checks=checks))
     assert 'width="1600" height="160" alt="Brain map of sub-01"' in shown
-    assert ["peak", "yes", "0.5"] in [r for _, r in Page(shown).rows]
+    assert ["peak", "True", "0.5"] in [r for _, r in Page(shown).rows]
 
 
 def test_the_kept_epoch_and_the_trained_lag_are_marked(text):

@@ -13,9 +13,9 @@ from llm4brain.config import Config
 from llm4brain.errors import UserError
 from llm4brain.evaluate.names import COMPARED
 from llm4brain.report import curves, glossary, tables
+from llm4brain.report.cells import compact, numeric
 from llm4brain.report.findings import findings
 from llm4brain.report.gallery import cards
-from llm4brain.report.numbers import compact
 from llm4brain.report.pictures import Picture, Strips
 
 TITLE = "Text decoded from the BOLD of people watching films"
@@ -40,7 +40,7 @@ def contents(
 
     Args:
         settings: of the run, for the page and for whoever makes it again.
-        table, lead: table1.csv and table1_lead.csv, numbers as numbers.
+        table, lead: table1.csv and table1_lead.csv. Tables are text, as `read_cells` gives them.
         scored: name of a metrics.json -> what it holds.
         predictions: subject -> system -> its predictions file.
         clips: the clip table.
@@ -57,7 +57,8 @@ def contents(
     for known, given in ((glossary.STAGES, logs), (glossary.PARTS, more)):
         if strange := sorted(set(given) - set(known)):
             raise UserError(strange[0], "is no part of the page", f"name one of {', '.join(known)}")
-    found = findings(table, lead, clips["stim_file"].nunique())
+    numbers, ahead = numeric(table), numeric(lead)
+    found = findings(numbers, ahead, clips["stim_file"].nunique())
     data = "the phantom" if settings.dataset == "phantom" else Path(settings.bids_dir or "").name
     parts = [
         {
@@ -88,11 +89,11 @@ def contents(
         "names": glossary.METRICS,
         "explained": glossary.EXPLAINED,
         "axes": {
-            m: " to ".join(map(compact, ends)) for m, ends in tables.column_axes(table).items()
+            m: " to ".join(map(compact, ends)) for m, ends in tables.column_axes(numbers).items()
         },
         "groups": tables.by_kind(table),
         "full": tables.plain(table),
-        "leads": tables.leads(lead, table),
+        "leads": tables.leads(ahead, numbers),
         "lead_table": tables.plain(lead),
         "parts": there,
         "missing": missing,

@@ -10,8 +10,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from llm4brain.report import glossary
+from llm4brain.report.cells import compact, numeric
 from llm4brain.report.draw import Series, curve
-from llm4brain.report.numbers import compact
 from llm4brain.report.tables import Plain, plain
 
 LOSSES = {"loss": "training loss", "val_loss": "validation loss"}
@@ -34,14 +34,15 @@ def training(logs: Mapping[str, pd.DataFrame]) -> list[Panel]:
     other things, and on one axis either would be flat.
 
     Args:
-        logs: name of a stage -> its log; a log with a column `stage` is several.
+        logs: name of a stage -> its log as text; a log with a column `stage` is several.
     """
     panels = []
     for name in sorted(logs, key=lambda n: list(glossary.STAGES).index(n)):
         log, title = logs[name], glossary.STAGES[name]
         parts = log.groupby("stage", sort=False) if "stage" in log else [("", log)]
-        for part, own in parts:
-            kept = own.loc[own["best"].astype(bool), "epoch"]
+        for part, cells in parts:
+            own = numeric(cells)
+            kept = own.loc[own["best"] == "True", "epoch"]
             marks = [(float(kept.iloc[0]), "kept epoch")] if len(kept) else []
             drawings = [
                 curve([_line(own, "epoch", loss)], "epoch", name, marks, size=(270, 180))
@@ -50,7 +51,9 @@ def training(logs: Mapping[str, pd.DataFrame]) -> list[Panel]:
             ]
             head = f"{title}: {part}" if part else title
             panels.append(
-                Panel(head, drawings, _kept(own, marks), plain(own.dropna(axis=1, how="all")))
+                Panel(
+                    head, drawings, _kept(own, marks), plain(cells[own.columns[own.notna().any()]])
+                )
             )
     return panels
 
@@ -68,12 +71,13 @@ def lags(sweeps: Mapping[str, pd.DataFrame], trained: float) -> list[Panel]:
     """Retrieval against lag, a panel a subject, all on one axis.
 
     Args:
-        sweeps: subject -> its lag.csv.
+        sweeps: subject -> its lag.csv as text.
         trained: lag (s) that the model was trained at.
     """
     panels = []
-    most = max((sweep["top1_high"].max() for sweep in sweeps.values()), default=0.0)
-    for subject, sweep in sweeps.items():
+    tables = {subject: numeric(cells) for subject, cells in sweeps.items()}
+    most = max((sweep["top1_high"].max() for sweep in tables.values()), default=0.0)
+    for subject, sweep in tables.items():
         model = Series(
             "top-1",
             *(sweep[c].tolist() for c in ("lag", "top1", "top1_low", "top1_high")),
@@ -87,7 +91,7 @@ def lags(sweeps: Mapping[str, pd.DataFrame], trained: float) -> list[Panel]:
             f"Best at {compact(best['lag'])} s: {best['top1']:.3g}% of {best['n_clips']:.0f} "
             f"clips found, chance is {best['chance']:.2g}%."
         )
-        panels.append(Panel(f"sub-{subject}", [drawing], note, plain(sweep)))
+        panels.append(Panel(f"sub-{subject}", [drawing], note, plain(sweeps[subject])))
     return panels
 
 

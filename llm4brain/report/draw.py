@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
-from llm4brain.report.numbers import compact
+from llm4brain.report.cells import compact
 
 
 @dataclass(frozen=True)

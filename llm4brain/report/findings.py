@@ -10,8 +10,8 @@ import pandas as pd
 from llm4brain.errors import UserError
 from llm4brain.evaluate.names import COMPARED
 from llm4brain.evaluate.table import MEAN
+from llm4brain.report.cells import said
 from llm4brain.report.glossary import METRICS
-from llm4brain.report.numbers import said
 
 RIDGE, MODEL, VIDEO = "ridge", "model", "video"
 
@@ -130,7 +130,7 @@ def findings(table: pd.DataFrame, lead: pd.DataFrame, films: int) -> Findings:
         simulated=table["data"].iloc[0] == "simulated",
         references=str(table["references"].iloc[0]),
         subjects=tuple(own["subject"]),
-        clips=f"{least}" if least == most else f"{least} to {most}",
+        clips=f"{least:.0f}" if least == most else f"{least:.0f} to {most:.0f}",
         films=films,
         floor=floor,
         means=means,
