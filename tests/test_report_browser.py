@@ -256,7 +256,7 @@ def test_the_page_of_a_run_opens_and_fits(visit, finished, size):
 
 
 def test_snakemake_makes_its_own_report(finished, tiny_settings):
-    done = snakemake(finished, PAGE, "--configfile", tiny_settings, "--report", "its.zip")
+    done = snakemake(finished, "all", PAGE, "--report", "its.zip", "--configfile", tiny_settings)
     assert done.returncode == 0, done.stdout + done.stderr
     with zipfile.ZipFile(finished / "its.zip") as kept:
         names = [name.rsplit("/", 1)[-1] for name in kept.namelist()]

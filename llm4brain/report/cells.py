@@ -44,17 +44,21 @@ def numeric(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def said(metric: str, value: float, signed: bool = False) -> str:
-    """A value in a sentence: a whole number, similarity with two decimals, percent as such.
+    """A value in a sentence: CIDEr as a whole number, similarity with two decimals, percent with
+    one; a difference with its sign, that of percents being points.
 
-    >>> said("cider", 152.4), said("similarity", 0.456), said("top1", 33.3, signed=True)
-    ('152', '0.46', '+33%')
+    >>> said("cider", 152.4), said("similarity", 0.456), said("top1", 33.33)
+    ('152', '0.46', '33.3%')
+    >>> said("top1", 2.5, signed=True)
+    '+2.5'
     """
     if not np.isfinite(value):
         return NO_NUMBER
-    digits = 2 if metric == "similarity" else 0
+    digits = {"similarity": 2, "top1": 1}.get(metric, 0)
     rounded = round(value, digits) + 0.0
     sign = "+" if signed and rounded else ""
-    return f"{rounded:{sign}.{digits}f}{'%' if metric == 'top1' else ''}"
+    unit = "%" if metric == "top1" and not signed else ""
+    return f"{rounded:{sign}.{digits}f}{unit}"
 
 
 def compact(value: float) -> str:

@@ -88,6 +88,7 @@ def contents(
         "compared": COMPARED,
         "names": glossary.METRICS,
         "explained": glossary.EXPLAINED,
+        "systems": {s: t for s, t in glossary.SYSTEMS.items() if s in set(table["system"])},
         "axes": {
             m: " to ".join(map(compact, ends)) for m, ends in tables.column_axes(numbers).items()
         },

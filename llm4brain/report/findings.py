@@ -83,7 +83,6 @@ class Findings:
         clips: test clips of a subject, "120" or "110 to 120".
         films: of how many films.
         floor: the floor with the highest mean CIDEr (similarity, where no floor has one).
-        means: system -> metric -> mean over subjects, of model, that floor, ridge, ceiling.
         result: the sentence that compares them.
         verdicts: against ridge, a metric each.
         caution: what a lead in words alone does not show, or nothing.
@@ -95,7 +94,6 @@ class Findings:
     clips: str
     films: int
     floor: str | None
-    means: dict[str, dict[str, float]]
     result: str
     verdicts: tuple[Verdict, ...]
     caution: str
@@ -133,7 +131,6 @@ def findings(table: pd.DataFrame, lead: pd.DataFrame, films: int) -> Findings:
         clips=f"{least:.0f}" if least == most else f"{least:.0f} to {most:.0f}",
         films=films,
         floor=floor,
-        means=means,
         result=_result(metric, means, floor, lead),
         verdicts=verdicts,
         caution=_caution(verdicts),

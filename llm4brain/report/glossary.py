@@ -45,6 +45,8 @@ METRICS = {
     "meteor": "METEOR",
     "rouge_l": "ROUGE-L",
     "spice": "SPICE",
+    "bertscore": "BERTScore",
+    "clip_score": "CLIP-score",
     "diversity": "different captions",
     "distinct2": "different word pairs",
     "n_clips": "clips",
