@@ -9,7 +9,7 @@ from llm4brain.report.cells import read_cells
 from llm4brain.report.contents import contents
 from llm4brain.report.glossary import SAID
 from llm4brain.report.page import render
-from llm4brain.report.pictures import picture, strips
+from llm4brain.report.pictures import NO_STRIPS, PAGE, picture, strips
 
 SCORES = ("clip_id", "text", "references", "cider", "similarity", "top1")
 
@@ -21,12 +21,12 @@ def main(
     clips: Path,
     settings: str,
     out: Path,
-    films: list[Path] = [],  # noqa: B006, typer's way of a repeated option that may be left out
-    logs: list[Path] = [],  # noqa: B006
-    lags: list[Path] = [],  # noqa: B006
-    maps: list[Path] = [],  # noqa: B006
-    checks: list[Path] = [],  # noqa: B006
-    more: list[Path] = [],  # noqa: B006
+    films: list[Path] = (),
+    logs: list[Path] = (),
+    lags: list[Path] = (),
+    maps: list[Path] = (),
+    checks: list[Path] = (),
+    more: list[Path] = (),
     code: str = "",
 ) -> None:
     scored = {str(path): read_json(path) for path in metrics}
@@ -41,24 +41,24 @@ def main(
     for path in more:
         own = parts.setdefault(path.stem, ([], []))
         own[path.suffix == ".png"].append((picture if path.suffix == ".png" else read_cells)(path))
-    page = render(
-        **contents(
-            Config.model_validate_json(settings),
-            read_cells(table),
-            read_cells(lead),
-            scored,
-            predictions,
-            test,
-            strips(films, test if films else test[:0]),
-            {path.stem: read_cells(path) for path in logs},
-            {_subject(path): read_cells(path) for path in lags},
-            {_subject(path): picture(path) for path in maps},
-            [read_cells(path) for path in checks],
-            parts,
-        )
+    page = contents(
+        Config.model_validate_json(settings),
+        read_cells(table),
+        read_cells(lead),
+        scored,
+        predictions,
+        test,
+        {path.stem: read_cells(path) for path in logs},
+        {_subject(path): read_cells(path) for path in lags},
+        {_subject(path): picture(path) for path in maps},
+        [read_cells(path) for path in checks],
+        parts,
     )
+    if films:
+        left = PAGE - len(render(**page, strips=NO_STRIPS).encode())
+        page["strips"] = strips(films, test, left)
     with whole(out) as partial:
-        partial.write_text(page, encoding="utf-8")
+        partial.write_text(render(**{"strips": NO_STRIPS} | page), encoding="utf-8")
 
 
 def _subject(path: Path) -> str:

@@ -10,7 +10,7 @@ from llm4brain.config import load
 from llm4brain.evaluate.names import COMPARED
 from llm4brain.evaluate.table import table1
 from llm4brain.report.contents import contents
-from llm4brain.report.pictures import Strips
+from llm4brain.report.pictures import NO_STRIPS
 
 SYSTEMS = {"model": "model", "ridge": "baseline", "constant": "floor", "rolled": "floor"}
 SYSTEMS |= {"other_subject": "control", "video": "ceiling"}
@@ -108,8 +108,8 @@ def sweep():
     )  # fmt: skip
 
 
-def parts(**other):
-    """What `contents` takes."""
+def parts(strips=NO_STRIPS, **other):
+    """What the template takes; `other` replaces what `contents` takes."""
     found = scored()
     given = {
         "settings": load("config.yaml"),
@@ -118,11 +118,10 @@ def parts(**other):
         "scored": found,
         "predictions": predictions(),
         "clips": clip_table(),
-        "strips": Strips({}, {}, 3, 128),
         "logs": {"pretrain": cells(log()), "tune": cells(log())},
         "sweeps": dict.fromkeys(SUBJECTS, cells(sweep())),
         "maps": {},
         "checks": [],
         "more": {},
     }
-    return contents(**given | other)
+    return contents(**given | other) | {"strips": strips}

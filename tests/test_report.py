@@ -268,7 +268,7 @@ def frames_of(monkeypatch, edge=200):
 
 def test_each_clip_has_its_frames_once_and_as_large_as_there_is_room(monkeypatch):
     films = frames_of(monkeypatch)
-    roomy = strips(films, made.clip_table())
+    roomy = strips(films, made.clip_table(), room=pictures.PAGE)
     assert list(roomy.uris) == made.CLIPS
     assert roomy.sizes[made.CLIPS[0]] == (3 * 128, 64)
     text = render(**made.parts(strips=roomy))
@@ -284,7 +284,7 @@ def test_each_clip_has_its_frames_once_and_as_large_as_there_is_room(monkeypatch
 
 def test_a_film_that_is_not_given_is_one_line():
     with pytest.raises(UserError, match=r"film-11\.mp4: is shown in clips but not given"):
-        strips([], made.clip_table())
+        strips([], made.clip_table(), room=1)
 
 
 def test_without_films_the_page_says_so(text):

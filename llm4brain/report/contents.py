@@ -16,7 +16,7 @@ from llm4brain.report import curves, glossary, tables
 from llm4brain.report.cells import compact, numeric
 from llm4brain.report.findings import findings
 from llm4brain.report.gallery import cards
-from llm4brain.report.pictures import Picture, Strips
+from llm4brain.report.pictures import Picture
 
 TITLE = "Text decoded from the BOLD of people watching films"
 SIMULATED = "Text decoded from simulated BOLD"
@@ -29,14 +29,13 @@ def contents(
     scored: Mapping[str, Mapping[str, Any]],
     predictions: Mapping[str, Mapping[str, pd.DataFrame]],
     clips: pd.DataFrame,
-    strips: Strips,
     logs: Mapping[str, pd.DataFrame],
     sweeps: Mapping[str, pd.DataFrame],
     maps: Mapping[str, Picture],
     checks: Sequence[pd.DataFrame],
     more: Mapping[str, tuple[Sequence[pd.DataFrame], Sequence[Picture]]],
 ) -> dict[str, Any]:
-    """All parts of the page.
+    """All parts of the page but the clips' frames (`strips`).
 
     Args:
         settings: of the run, for the page and for whoever makes it again.
@@ -44,7 +43,6 @@ def contents(
         scored: name of a metrics.json -> what it holds.
         predictions: subject -> system -> its predictions file.
         clips: the clip table.
-        strips: frames of the test clips; none where the films are not at hand.
         logs: stage -> log of its training.
         sweeps: subject -> its lag sweep.
         maps: subject -> its brain map.
@@ -103,7 +101,6 @@ def contents(
         "checks": [tables.plain(t) for t in checks],
         "cards": cards(clips, predictions, settings.seed),
         "who": {name: glossary.SYSTEMS[system] for system, name in glossary.SAID.items()},
-        "strips": strips,
         "stages": curves.training(logs),
         "configuration": yaml.safe_dump(
             settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True

@@ -15,8 +15,8 @@ from PIL import Image
 from llm4brain.errors import UserError
 from llm4brain.video.frames import film_frames
 
-ROOM = 5_000_000  # bytes of the page that frames may take; the rest is text
-# Frames a clip, edge in px and WebP quality: the first that fits into ROOM.
+PAGE = 7_500_000  # bytes that the page may have: frames get what text and figures leave
+# Frames a clip, edge in px and WebP quality: the first that fits.
 LADDER = ((3, 128, 70), (3, 96, 60), (3, 72, 50), (2, 72, 50), (1, 72, 45), (1, 48, 40))
 AT_ONCE = 16  # clips whose frames are in memory together
 
@@ -38,7 +38,10 @@ class Strips:
     edge: int
 
 
-def strips(films: Sequence[Path], clips: pd.DataFrame, room: int = ROOM) -> Strips:
+NO_STRIPS = Strips({}, {}, 0, 0)
+
+
+def strips(films: Sequence[Path], clips: pd.DataFrame, room: int) -> Strips:
     """Frames of each clip as one small picture, as large as the page has room for.
 
     Args:
