@@ -157,41 +157,6 @@ def table_cells():
     return own + [("reference", f"sub-{s}", s) for s in SETTINGS.subjects]
 
 
-def whole_state():
-    """The results of table 1, and what results/ holds already of these arms and subjects."""
-    found = glob_wildcards("results/{arm}/{cohort}/sub-{subject}/metrics.json")
-    cells = {
-        key
-        for key in zip(*found, strict=True)
-        if key[2] in SETTINGS.subjects
-        and key[0] in SETTINGS.arms
-        and key[1] in cohorts()
-    }
-    own = [file for key in sorted(cells | set(table_cells())) for file in cell(*key)]
-    swept = Path("results").glob("*/*/sub-*/lag.csv")
-    own += [str(file) for file in swept if f"{file.parent}/metrics.json" in own]
-    tables = [f"results/table1{end}" for end in (".csv", ".json", ".png", "_lead.csv")]
-    page = [str(file) for file in Path("results").glob("report.html")]
-    return [*tables, *page, *own]
-
-
-def subject_derivatives(wildcards):
-    return derivatives(wildcards.subject)
-
-
-def subject_events(wildcards):
-    return events(wildcards.subject)
-
-
-def predictions(wildcards, output):
-    """The folder of a subject's predictions."""
-    return str(Path(output.metrics).parent / "predictions")
-
-
-def each_metrics(wildcards, input):
-    return [f"--metrics {path}" for path in input.metrics]
-
-
 def report_parts():
     """The page's inputs beside table 1: option of its script -> files."""
     cells = [cell(*each) for each in table_cells()]
@@ -225,6 +190,41 @@ def report_options(wildcards, input):
         for file in input.get(name)
         for word in (f"--{name}", file)
     ]
+
+
+def whole_state():
+    """The results of table 1, and what results/ holds already of these arms and subjects."""
+    found = glob_wildcards("results/{arm}/{cohort}/sub-{subject}/metrics.json")
+    cells = {
+        key
+        for key in zip(*found, strict=True)
+        if key[2] in SETTINGS.subjects
+        and key[0] in SETTINGS.arms
+        and key[1] in cohorts()
+    }
+    own = [file for key in sorted(cells | set(table_cells())) for file in cell(*key)]
+    swept = Path("results").glob("*/*/sub-*/lag.csv")
+    own += [str(file) for file in swept if f"{file.parent}/metrics.json" in own]
+    tables = [f"results/table1{end}" for end in (".csv", ".json", ".png", "_lead.csv")]
+    tables += map(str, Path("results").glob("report.html"))
+    return [*tables, *own]
+
+
+def subject_derivatives(wildcards):
+    return derivatives(wildcards.subject)
+
+
+def subject_events(wildcards):
+    return events(wildcards.subject)
+
+
+def predictions(wildcards, output):
+    """The folder of a subject's predictions."""
+    return str(Path(output.metrics).parent / "predictions")
+
+
+def each_metrics(wildcards, input):
+    return [f"--metrics {path}" for path in input.metrics]
 
 
 if NO_RAW:
