@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from llm4brain.config import load
-from llm4brain.evaluate.names import COMPARED
-from llm4brain.evaluate.table import table1
+from llm4brain.evaluate.names import COMPARED, METRICS
+from llm4brain.evaluate.table import MORE, table1
 from llm4brain.report.contents import contents
 from llm4brain.report.pictures import NO_STRIPS
 
@@ -55,9 +55,7 @@ def scored(data="simulated", references="human"):
         systems = {}
         for i, (system, kind) in enumerate(SYSTEMS.items()):
             base = BEST.get(system, 360.0) + s
-            own = {m: base / 10 + j for j, m in enumerate(
-                ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "top5", "top1_100",
-                 "top5_100", "diversity", "distinct2"))}  # fmt: skip
+            own = {m: base / 10 + j for j, m in enumerate((*METRICS, *MORE))}
             own |= {"cider": base, "similarity": base / 400, "top1": base / 4}
             for m in COMPARED:
                 own |= {f"{m}_low": own[m] * 0.9, f"{m}_high": own[m] * 1.1, f"{m}_p": 0.0123 + i}
