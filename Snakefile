@@ -39,8 +39,9 @@ include: "rules/adapt.smk"
 include: "rules/tune.smk"
 include: "rules/evaluate.smk"
 include: "rules/table2.smk"
-include: "rules/snr.smk"
+include: "rules/curves.smk"
 include: "rules/maps.smk"
+include: "rules/report.smk"
 
 
 rule all:

@@ -11,7 +11,12 @@ rule adapt:
     output:
         out="models/{arm}/{cohort}/adapt.safetensors",
         log="models/{arm}/{cohort}/adapt.csv",
-        plot="models/{arm}/{cohort}/adapt.png",
+        plot=report(
+            "models/{arm}/{cohort}/adapt.png",
+            category="Training",
+            caption="captions/training.rst",
+            labels={"stage": "adapt", "arm": "{arm}", "cohort": "{cohort}"},
+        ),
     log:
         "logs/adapt/{arm}/{cohort}.log",
     benchmark:

@@ -11,7 +11,12 @@ rule align:
     output:
         out="models/{arm}/{cohort}/align.safetensors",
         log="models/{arm}/{cohort}/align.csv",
-        plot="models/{arm}/{cohort}/align.png",
+        plot=report(
+            "models/{arm}/{cohort}/align.png",
+            category="Training",
+            caption="captions/training.rst",
+            labels={"stage": "align", "arm": "{arm}", "cohort": "{cohort}"},
+        ),
     log:
         "logs/align/{arm}/{cohort}.log",
     benchmark:

@@ -35,7 +35,12 @@ if SETTINGS.video_llm.source == "train":
         output:
             VIDEO_LLM,
             log="models/video_llm.csv",
-            plot="models/video_llm.png",
+            plot=report(
+                "models/video_llm.png",
+                category="Training",
+                caption="captions/training.rst",
+                labels={"stage": "video_llm", "arm": "every", "cohort": "every"},
+            ),
         log:
             "logs/video_llm.log",
         benchmark:

@@ -187,6 +187,7 @@ def cohort_options(wildcards, input):
 
 
 include: "files.smk"
+include: "cells.smk"
 
 
 if workflow.is_main_process:

@@ -306,9 +306,19 @@ rule table:
         # not read: with it the data set that the table is about stands whole
         about="data/phantom/participants.tsv" if PHANTOM else [],
     output:
-        table="results/table1.csv",
+        table=report(
+            "results/table1.csv",
+            category="Table 1",
+            caption="captions/table1.rst",
+            labels={"what": "table"},
+        ),
         leading="results/table1.json",
-        lead="results/table1_lead.csv",
+        lead=report(
+            "results/table1_lead.csv",
+            category="Table 1",
+            caption="captions/table1_lead.rst",
+            labels={"what": "the model's lead"},
+        ),
     log:
         "logs/table.log",
     benchmark:
@@ -337,7 +347,12 @@ rule figure:
     input:
         "results/table1.csv",
     output:
-        "results/table1.png",
+        report(
+            "results/table1.png",
+            category="Table 1",
+            caption="captions/table1_png.rst",
+            labels={"what": "picture"},
+        ),
     log:
         "logs/figure.log",
     benchmark:
@@ -355,40 +370,3 @@ rule figure:
         "Draw table 1"
     shell:
         "python $SCRIPTS/figure.py --table {input} --out {output} > {log} 2>&1"
-
-
-# Not part of table 1: `snakemake results/full/all/sub-02/lag.png`.
-rule lag_sweep:
-    input:
-        bold="data/bold/sub-{subject}.safetensors",
-        clips="data/clips.tsv",
-        video="data/features/video.safetensors",
-        adapted=stage("adapt"),
-    output:
-        table="results/{arm}/{cohort}/sub-{subject}/lag.csv",
-        plot="results/{arm}/{cohort}/sub-{subject}/lag.png",
-    log:
-        "logs/lag_sweep/{arm}/{cohort}/sub-{subject}.log",
-    benchmark:
-        "benchmarks/jobs/lag_sweep/{arm}/{cohort}/sub-{subject}.tsv"
-    conda:
-        "../envs/llm4brain.yaml"
-    threads: LIGHT
-    resources:
-        mem_mb=2000,
-        runtime=30,
-        gpu=0,
-    params:
-        title=plot_title,
-        settings=settings("evaluate", "repeats", "block", "samples"),
-        clips=settings("clips", "lag", "window"),
-        seed=SETTINGS.seed,
-        code=code("lag_sweep"),
-    message:
-        "Sweep the lag of sub-{wildcards.subject} ({wildcards.arm}, {wildcards.cohort})"
-    shell:
-        "python $SCRIPTS/lag_sweep.py --subject {wildcards.subject} --bold {input.bold} "
-        "--clips {input.clips} --video {input.video} --adapted {input.adapted} "
-        "--out {output.table} --plot {output.plot} --title {params.title:q} "
-        "--settings {params.settings:q} --clip-settings {params.clips:q} --seed {params.seed} "
-        "--code {params.code} > {log} 2>&1"

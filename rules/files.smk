@@ -1,6 +1,4 @@
-"""Which files there are: of a data set, of a model, of a result."""
-
-import re
+"""Which files there are: of a data set, of a model."""
 
 from llm4brain.evaluate.names import CORENLP
 from llm4brain.phantom import plan
@@ -176,71 +174,6 @@ def further_options(wildcards, input):
     return options
 
 
-def cell(arm, cohort, subject):
-    """The files of one result."""
-    systems = UNTRAINED if arm == "reference" else TRAINED
-    if arm != "reference" and cohort != f"sub-{subject}":
-        systems = systems + CONTROLS
-    folder = f"results/{arm}/{cohort}/sub-{subject}"
-    return [
-        f"{folder}/metrics.json",
-        *expand(f"{folder}/predictions/{{s}}.tsv", s=systems),
-    ]
-
-
-def table_cells():
-    """Arm, cohort and subject of each result in table 1."""
-    own = [("full", "all", s) for s in SETTINGS.subjects]
-    return own + [("reference", f"sub-{s}", s) for s in SETTINGS.subjects]
-
-
-def cohort_cells():
-    """Each target by everybody, by itself alone, by everybody else, and with some minutes of it."""
-    targets = SETTINGS.transfer.targets or SETTINGS.subjects
-    cohorts = ["all", "sub-{}"]
-    if len(SETTINGS.subjects) > 1:
-        minutes = sorted(SETTINGS.transfer.minutes)
-        cohorts += ["without-{}", *(f"without-{{}}-{m:g}min" for m in minutes)]
-    return [("full", who.format(s), s) for who in cohorts for s in targets]
-
-
-def table2_cells():
-    """Every arm on everybody, and the cohorts."""
-    trained = [("full", "all", s) for s in SETTINGS.subjects]
-    ablations = [arm for arm in SETTINGS.arms if arm != arms.FULL]
-    trained += [(a, "all", s) for a in ablations for s in SETTINGS.subjects]
-    return list(dict.fromkeys([*trained, *cohort_cells()]))
-
-
-def adapted(cells):
-    return [
-        f"{arms.home(SETTINGS, 'adapt', arm, who)}/adapt.safetensors"
-        for arm, who, _ in cells
-    ]
-
-
-def whole_state():
-    """The results of table 1, and what results/ holds already of these arms and subjects."""
-    found = glob_wildcards("results/{arm}/{cohort}/sub-{subject}/metrics.json")
-    cells = {
-        key
-        for key in zip(*found, strict=True)
-        if key[2] in SETTINGS.subjects
-        and key[0] in SETTINGS.arms
-        and re.fullmatch(COHORT, key[1])
-    }
-    own = [file for key in sorted(cells | set(table_cells())) for file in cell(*key)]
-    # of no table 1, and made where somebody asked for them
-    for name in ("lag.csv", "map.nii.gz"):
-        made = Path("results").glob(f"*/*/sub-*/{name}")
-        own += [str(file) for file in made if f"{file.parent}/metrics.json" in own]
-    asked = ["table2.csv", "calibration.png"]
-    asked += ["snr.png", "checks.csv"] if PHANTOM else []
-    own += [f"results/{file}" for file in asked if Path("results", file).exists()]
-    tables = [f"results/table1{end}" for end in (".csv", ".json", ".png", "_lead.csv")]
-    return [*tables, *own]
-
-
 def subject_derivatives(wildcards):
     return derivatives(wildcards.subject)
 
@@ -252,18 +185,6 @@ def subject_events(wildcards):
 def predictions(wildcards, output):
     """The folder of a subject's predictions."""
     return str(Path(output.metrics).parent / "predictions")
-
-
-def table2_options(wildcards, input):
-    """`--metrics` and `--adapted` a cell, `--subject`, `--trials` and `--reference` a subject."""
-    each = (
-        ("metrics", input.metrics),
-        ("adapted", input.adapted),
-        ("subject", SETTINGS.subjects),
-        ("trials", input.trials),
-        ("reference", input.reference),
-    )
-    return [word for name, values in each for v in values for word in (f"--{name}", v)]
 
 
 def each_metrics(wildcards, input):

@@ -8,7 +8,12 @@ rule pretrain:
     output:
         out="models/{arm}/{cohort}/pretrain.safetensors",
         log="models/{arm}/{cohort}/pretrain.csv",
-        plot="models/{arm}/{cohort}/pretrain.png",
+        plot=report(
+            "models/{arm}/{cohort}/pretrain.png",
+            category="Training",
+            caption="captions/training.rst",
+            labels={"stage": "pretrain", "arm": "{arm}", "cohort": "{cohort}"},
+        ),
     log:
         "logs/pretrain/{arm}/{cohort}.log",
     benchmark:

@@ -12,7 +12,12 @@ rule tune:
         "models/{arm}/{cohort}/tune/provenance.json",
         out="models/{arm}/{cohort}/tune/adapter_model.safetensors",
         log="models/{arm}/{cohort}/tune.csv",
-        plot="models/{arm}/{cohort}/tune.png",
+        plot=report(
+            "models/{arm}/{cohort}/tune.png",
+            category="Training",
+            caption="captions/training.rst",
+            labels={"stage": "tune", "arm": "{arm}", "cohort": "{cohort}"},
+        ),
     log:
         "logs/tune/{arm}/{cohort}.log",
     benchmark:

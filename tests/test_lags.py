@@ -57,6 +57,26 @@ def test_the_score_peaks_where_it_was_planted(shown, tmp_path):
     assert (tmp_path / "lag.png").stat().st_size > 5000
 
 
+def test_lags_that_leave_no_clips_have_no_row(shown):
+    """A film of six clips whose middle is spoilt by motion: at -20 and 20 s no two clips share."""
+    (run,), clips, truth = shown
+    clips = clips.iloc[:6]
+    valid = run.valid.copy()
+    middle = int((LEAD + 12.0) / TR)
+    valid[middle : middle + 2] = False
+    run = Run("01", run.bold, valid, TR, 0.0, [run.events[0] | {"duration": 24.0}])
+    table = sweep(([run], clips, truth))
+    assert SETTINGS.lag in set(table["lag"])
+    assert 1 < len(table) < len(LAGS)
+    assert table["n_clips"].unique().tolist() == [table["n_clips"].iloc[0]]
+    assert table["n_clips"].iloc[0] >= 2
+    near = np.abs(table["lag"] - SETTINGS.lag)
+    assert near.max() <= min(abs(lag - SETTINGS.lag) for lag in set(LAGS) - set(table["lag"]))
+    run = Run("01", run.bold, np.zeros_like(valid), TR, 0.0, run.events)
+    with pytest.raises(UserError, match="has no two test clips with a valid window"):
+        sweep(([run], clips, truth))
+
+
 def test_wrong_runs_are_told(shown):
     runs, clips, truth = shown
     other = Run("02", runs[0].bold, runs[0].valid, 0.5, 0.0, runs[0].events)

@@ -23,6 +23,7 @@ EXPANDED = {  # what a param of helpers becomes
     "metrics": "--metrics",
     "further:q": "--bertscore --clip-model --clips --stimuli --clip-settings --corenlp"
     " --paraphrases",
+    "parts:q": "--metrics --films --logs --lags --maps --checks --more",
     "simulated": "--simulated",
     "points": "--points",
     "options": "--metrics --adapted --reference --trials --subject",
@@ -30,7 +31,9 @@ EXPANDED = {  # what a param of helpers becomes
 }
 
 
-@pytest.mark.parametrize("name", [n for n in RULES if n not in ("score_reference", "score_own", "calibration")])
+@pytest.mark.parametrize(
+    "name", [n for n in RULES if n not in ("score_reference", "score_own", "calibration")]
+)
 def test_a_rule_has_all_its_parts(name):
     for part in (
         "output",
@@ -87,5 +90,5 @@ def test_the_snakefile_is_a_table_of_contents():
     text = (ROOT / "Snakefile").read_text()
     assert len(text.splitlines()) <= 60
     order = ["common", "phantom", "preprocess", "captions", "features", "pretrain"]
-    order += ["align", "adapt", "tune", "evaluate", "table2", "snr", "maps"]
+    order += ["align", "adapt", "tune", "evaluate", "table2", "curves", "maps", "report"]
     assert re.findall(r"rules/(\w+)\.smk", text) == order

@@ -74,6 +74,7 @@ TARGETS = {
         | {"phantom_participants": 1}
     ),
 }  # fmt: skip
+TARGETS["results/report.html"] = TARGETS["results/table1.csv"] | {"lag_sweep": 3, "report": 1}
 TARGETS["refresh"] = TARGETS["results/table1.csv"] | {"figure": 1, "refresh": 1}
 TARGETS["all"] = TARGETS["results/table1.csv"] | {"figure": 1, "all": 1}
 

@@ -57,11 +57,12 @@ def lag_sweep(
 
     Returns:
         A row a lag, `COLUMNS`: `top1` and its `chance` (percent), `match`: mean correlation of a
-        reading with its own clip; intervals by blocks. Clips are those with a window at every lag;
-        a lag at which no window lies within a run has no row.
+        reading with its own clip; intervals by blocks. Clips are those with a window at every lag.
+        A lag at which no window lies within a run has no row; nor have those farthest from the
+        trained lag, where with them no two clips are left (a short film, motion in its midst).
 
     Raises:
-        UserError: something is wrong with the runs, or too few clips are left.
+        UserError: something is wrong with the runs, or no two clips are left at any lag.
     """
     test = clips[clips["split"] == "test"]
     cut_windows(runs, test, settings)  # whatever is wrong with the runs is told here
@@ -77,11 +78,11 @@ def lag_sweep(
         windows, table = average_repeats(windows, trials)
         found[lag] = dict(zip(table["clip_id"], windows, strict=True))
     # the same clips at every lag, or the curve would show which clips are left
-    names = [c for c in test["clip_id"] if all(c in own for own in found.values())]
-    if len(names) < 2:
-        raise UserError(
-            "clip table", "has no two test clips with a window at every lag", "fewer lags"
-        )
+    while len(names := [c for c in test["clip_id"] if all(c in f for f in found.values())]) < 2:
+        if len(found) < 2:
+            wrong = "has no two test clips with a valid window"
+            raise UserError("clip table", wrong, "show more, or longer films")
+        del found[max(found, key=lambda lag: abs(lag - settings.lag))]
     block = blocks(names, seconds)
     weights = resample(block, samples, seed)
     tokens, rows = np.stack([truth[name] for name in names]), []

@@ -1,5 +1,49 @@
-"""The SNR curve: the same workflow on phantoms of other SNRs. Most of an hour, apart from table 1."""
+"""Curves: retrieval against lag, and on the phantom everything against SNR. Apart from table 1."""
 
+
+# Not part of table 1: `snakemake results/full/all/sub-02/lag.png`.
+rule lag_sweep:
+    input:
+        bold="data/bold/sub-{subject}.safetensors",
+        clips="data/clips.tsv",
+        video="data/features/video.safetensors",
+        adapted=stage("adapt"),
+    output:
+        table="results/{arm}/{cohort}/sub-{subject}/lag.csv",
+        plot=report(
+            "results/{arm}/{cohort}/sub-{subject}/lag.png",
+            category="Lag",
+            caption="captions/lag.rst",
+            labels={"subject": "{subject}", "arm": "{arm}", "cohort": "{cohort}"},
+        ),
+    log:
+        "logs/lag_sweep/{arm}/{cohort}/sub-{subject}.log",
+    benchmark:
+        "benchmarks/jobs/lag_sweep/{arm}/{cohort}/sub-{subject}.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: LIGHT
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    params:
+        title=plot_title,
+        settings=settings("evaluate", "repeats", "block", "samples"),
+        clips=settings("clips", "lag", "window"),
+        seed=SETTINGS.seed,
+        code=code("lag_sweep"),
+    message:
+        "Sweep the lag of sub-{wildcards.subject} ({wildcards.arm}, {wildcards.cohort})"
+    shell:
+        "python $SCRIPTS/lag_sweep.py --subject {wildcards.subject} --bold {input.bold} "
+        "--clips {input.clips} --video {input.video} --adapted {input.adapted} "
+        "--out {output.table} --plot {output.plot} --title {params.title:q} "
+        "--settings {params.settings:q} --clip-settings {params.clips:q} --seed {params.seed} "
+        "--code {params.code} > {log} 2>&1"
+
+
+# Most of an hour.
 if PHANTOM:
     SNR_SUBJECT = SETTINGS.snr_curve.subject or SETTINGS.subjects[0]
     LEVELS = [f"{level:g}" for level in sorted(set(SETTINGS.snr_curve.levels))]

@@ -1,0 +1,174 @@
+"""The result in sentences, each derived from table 1 and from the model's lead, clip by clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from llm4brain.errors import UserError
+from llm4brain.evaluate.names import COMPARED
+from llm4brain.evaluate.table import MEAN
+from llm4brain.report.cells import said
+from llm4brain.report.glossary import METRICS
+
+RIDGE, MODEL, VIDEO = "ridge", "model", "video"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How the model stands against one other system in one metric.
+
+    Attributes:
+        metric: name of a metric that leads.
+        other: the system it is compared with.
+        above, level, below: subjects whose whole interval lies above zero, includes it, lies below.
+        leads: "sub-01 +37 [25, 50]", one a subject.
+    """
+
+    metric: str
+    other: str
+    above: tuple[str, ...]
+    level: tuple[str, ...]
+    below: tuple[str, ...]
+    leads: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words, an interval that includes zero being said to."""
+        n, name = len(self.leads), METRICS[self.metric]
+        subjects = {1: "the one subject", 2: "both subjects"}.get(n, f"all {n} subjects")
+        if len(self.above) == n:
+            return f"In {name} it leads {self.other} for {subjects}."
+        if len(self.level) == n:
+            where = "the interval" if n == 1 else "every interval"
+            return f"In {name} no lead over {self.other} is shown: {where} includes zero."
+        if len(self.below) == n:
+            return f"In {name} it is worse than {self.other} for {subjects}."
+        parts = []
+        if self.above:
+            parts.append(f"it leads {self.other} for {_labels(self.above)}")
+        if self.below:
+            parts.append(f"it is worse than {self.other} for {_labels(self.below)}")
+        if self.level:
+            where = "interval includes" if len(self.level) == 1 else "intervals include"
+            parts.append(f"for {_labels(self.level)} no lead is shown (the {where} zero)")
+        return f"In {name} {'; '.join(parts)}."
+
+
+def verdict(lead: pd.DataFrame, metric: str, other: str = RIDGE) -> Verdict | None:
+    """The model's lead over another system; None where no subject has a number."""
+    own = lead[(lead["system"] == MODEL) & (lead["other"] == other) & (lead["metric"] == metric)]
+    if own.empty:
+        return None
+    sides: dict[str, list[str]] = {"above": [], "level": [], "below": []}
+    leads = []
+    for row in own.to_dict("records"):
+        side = "above" if row["low"] > 0 else "below" if row["high"] < 0 else "level"
+        sides[side].append(row["subject"])
+        ends = ", ".join(said(metric, row[end], signed=True) for end in ("low", "high"))
+        leads.append(f"sub-{row['subject']} {said(metric, row['difference'], True)} [{ends}]")
+    return Verdict(metric, other, *(tuple(own) for own in sides.values()), tuple(leads))
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the page opens with.
+
+    Attributes:
+        simulated: nobody was scanned.
+        references: `human` or `generated`.
+        subjects: labels.
+        clips: test clips of a subject, "120" or "110 to 120".
+        films: of how many films.
+        floor: the floor with the highest mean CIDEr (similarity, where no floor has one).
+        result: the sentence that compares them.
+        verdicts: against ridge, a metric each.
+        caution: what a lead in words alone does not show, or nothing.
+    """
+
+    simulated: bool
+    references: str
+    subjects: tuple[str, ...]
+    clips: str
+    films: int
+    floor: str | None
+    result: str
+    verdicts: tuple[Verdict, ...]
+    caution: str
+
+
+def findings(table: pd.DataFrame, lead: pd.DataFrame, films: int) -> Findings:
+    """Derive the main result.
+
+    Args:
+        table: table 1, numbers as numbers.
+        lead: table1_lead.csv.
+        films: how many were decoded.
+
+    Raises:
+        UserError: the table holds no model.
+    """
+    mean = table[table["subject"] == MEAN].set_index("system")
+    if MODEL not in mean.index:
+        raise UserError(
+            "table1.csv", "holds no system `model`", "run: snakemake results/table1.csv"
+        )
+    metric = next((m for m in COMPARED if np.isfinite(mean.loc[MODEL, m])), COMPARED[0])
+    floors = mean[mean["kind"] == "floor"][metric].dropna()
+    floor = str(floors.idxmax()) if len(floors) else None
+    shown = [s for s in (MODEL, floor, RIDGE, VIDEO) if s in mean.index]
+    means = {s: {m: float(mean.loc[s, m]) for m in COMPARED} for s in shown}
+    own = table[(table["subject"] != MEAN) & (table["system"] == MODEL)]
+    found = [verdict(lead, m) for m in COMPARED]
+    verdicts = tuple(v for v in found if v is not None)
+    least, most = own["n_clips"].min(), own["n_clips"].max()
+    return Findings(
+        simulated=table["data"].iloc[0] == "simulated",
+        references=str(table["references"].iloc[0]),
+        subjects=tuple(own["subject"]),
+        clips=f"{least:.0f}" if least == most else f"{least:.0f} to {most:.0f}",
+        films=films,
+        floor=floor,
+        result=_result(metric, means, floor, lead),
+        verdicts=verdicts,
+        caution=_caution(verdicts),
+    )
+
+
+def _result(
+    metric: str, means: dict[str, dict[str, float]], floor: str | None, lead: pd.DataFrame
+) -> str:
+    """The model between what it must beat and what it cannot pass."""
+    model = means[MODEL][metric]
+    parts = []
+    named = ((floor, f"the strongest floor, {floor}"), (RIDGE, "ridge"))
+    for system, name in (*named, (VIDEO, "the same LLM watching the film itself")):
+        if system not in means or not np.isfinite(value := means[system][metric]):
+            continue
+        side = "above" if model > value else "below" if model < value else "level with"
+        parts.append(f"{side} {name} ({said(metric, value)})")
+    sentence = f"In {METRICS[metric]} the model scores {said(metric, model)} on average, "
+    sentence += f"{', '.join(parts[:-1])} and {parts[-1]}." if len(parts) > 1 else "".join(parts)
+    against = verdict(lead, metric, floor) if floor else None
+    if against and against.level:
+        sentence += f" Against that floor no lead is shown for {_labels(against.level)}."
+    return sentence
+
+
+def _caution(verdicts: tuple[Verdict, ...]) -> str:
+    """What a lead in words does not show where retrieval has none."""
+    by = {v.metric: v for v in verdicts}
+    words = [by[m] for m in ("cider", "similarity") if m in by and by[m].above]
+    if not words or "top1" not in by or by["top1"].above:
+        return ""
+    return (
+        "That it finds the right clip more often than ridge does is shown for no subject: its lead "
+        "is in the words, and that it reads more from the brain is not shown."
+    )
+
+
+def _labels(subjects: tuple[str, ...]) -> str:
+    named = [f"sub-{s}" for s in subjects]
+    return " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))
