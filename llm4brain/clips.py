@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from llm4brain.config import ClipSettings, Splits
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays
+from llm4brain.sections import ClipSettings, Splits
 
 LEAST_VALID = 0.5  # share of valid volumes that a showing needs to be counted
 CLIP_COLUMNS = ("clip_id", "stim_file", "onset", "duration", "split")

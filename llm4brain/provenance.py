@@ -13,7 +13,7 @@ from typing import Any
 PACKAGE = Path(__file__).parent
 # Settings reach a step by value, in its own slice; how they are checked changes no result.
 # The package's own __init__ holds its version, and a new version is no new code.
-BY_VALUE = {"llm4brain.config", "llm4brain"}
+BY_VALUE = {"llm4brain.config", "llm4brain.sections", "llm4brain"}
 REPORTED = ("torch", "transformers", "peft", "numpy", "scikit-learn", "nilearn", "snakemake")
 
 

@@ -22,9 +22,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from llm4brain.config import FitSettings
 from llm4brain.errors import UserError
 from llm4brain.io import read_json, whole, write_json, write_table
+from llm4brain.sections import FitSettings
 
 
 def machine(threads: int, precision: str = "auto") -> Accelerator:

@@ -113,6 +113,15 @@ def whole_state():
     return [*tables, *own]
 
 
+def snr_folder(wildcards):
+    """Where the chain runs at another SNR."""
+    return f"snr/{wildcards.snr}"
+
+
+def each_point(wildcards, input):
+    return [f"--points {path}" for path in input]
+
+
 def table2_options(wildcards, input):
     """`--metrics` and `--adapted` a cell, `--subject`, `--trials` and `--reference` a subject."""
     each = (

@@ -80,7 +80,7 @@ if PHANTOM:
             snakefile=where(ROOT / "Snakefile"),
             video_llm=where("models/video_llm"),
             sentence=where("models/sentence"),
-            work=lambda wildcards: f"snr/{wildcards.snr}",
+            work=snr_folder,
             subject=SNR_SUBJECT,
             settings=SETTINGS.of_one_arm(),
             steps="-".join(code(step) for step in SNR_STEPS.split()),
@@ -112,7 +112,7 @@ if PHANTOM:
             runtime=10,
             gpu=0,
         params:
-            points=lambda wildcards, input: [f"--points {path}" for path in input],
+            points=each_point,
             code=code("snr_curve"),
         message:
             "Draw the SNR curve"

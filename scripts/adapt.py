@@ -7,9 +7,9 @@ from llm4brain.align.aligner import train_stage
 from llm4brain.align.reader import BrainReader
 from llm4brain.align.stage import StageData, build, qformer_state, save
 from llm4brain.brain.cohort import known_trials
-from llm4brain.config import AdaptSettings
 from llm4brain.io import Arrays
 from llm4brain.provenance import record, sha256
+from llm4brain.sections import AdaptSettings
 from llm4brain.training import machine, save_log, seed_everything
 from llm4brain.video.videollm import VideoLLM
 

@@ -6,8 +6,8 @@ from llm4brain import steps
 from llm4brain.align.aligner import train_stage
 from llm4brain.align.stage import StageData, build, new_reader, save
 from llm4brain.brain.cohort import known_trials
-from llm4brain.config import AlignSettings
 from llm4brain.provenance import record, sha256
+from llm4brain.sections import AlignSettings
 from llm4brain.training import machine, save_log, seed_everything
 from llm4brain.video.videollm import VideoLLM
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from llm4brain import steps
-from llm4brain.config import BoldSettings
 from llm4brain.io import write_arrays
 from llm4brain.preprocess.bold import subject_bold
 from llm4brain.provenance import record
+from llm4brain.sections import BoldSettings
 
 
 def main(

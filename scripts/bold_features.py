@@ -5,9 +5,9 @@ from pathlib import Path
 
 from llm4brain import steps
 from llm4brain.clips import CLIP_COLUMNS, cut_windows, read_runs
-from llm4brain.config import ClipSettings
 from llm4brain.io import Arrays, read_table, write_arrays, write_table
 from llm4brain.provenance import record
+from llm4brain.sections import ClipSettings
 
 
 def main(

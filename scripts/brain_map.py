@@ -5,11 +5,11 @@ from pathlib import Path
 from llm4brain import steps
 from llm4brain.align.reader import BrainReader
 from llm4brain.brain import cohort
-from llm4brain.config import EvaluateSettings
 from llm4brain.evaluate.maps import brain_map, same_grid, summary
 from llm4brain.evaluate.volumes import draw_map, image, save_figure, save_image
 from llm4brain.io import Arrays, write_json
 from llm4brain.provenance import record
+from llm4brain.sections import EvaluateSettings
 
 
 def main(

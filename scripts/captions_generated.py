@@ -4,8 +4,8 @@ from pathlib import Path
 
 from llm4brain import steps
 from llm4brain.clips import CLIP_COLUMNS
-from llm4brain.config import ClipSettings, VideoLLMSettings
 from llm4brain.io import read_table, write_table
+from llm4brain.sections import ClipSettings, VideoLLMSettings
 from llm4brain.training import machine
 from llm4brain.video.captions import generated_captions
 from llm4brain.video.videollm import VideoLLM, model_hash

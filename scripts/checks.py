@@ -5,9 +5,9 @@ from pathlib import Path
 import nibabel as nib
 
 from llm4brain import steps
-from llm4brain.config import ClipSettings
 from llm4brain.evaluate.checks import lag_checks, map_checks, table
 from llm4brain.io import Arrays, read_json, read_table, write_table
+from llm4brain.sections import ClipSettings
 
 
 def main(

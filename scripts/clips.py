@@ -5,8 +5,8 @@ from pathlib import Path
 
 from llm4brain import steps
 from llm4brain.clips import clip_table, stimulus_durations
-from llm4brain.config import ClipSettings, Splits
 from llm4brain.io import write_table
+from llm4brain.sections import ClipSettings, Splits
 
 
 def main(

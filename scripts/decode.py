@@ -9,9 +9,9 @@ import torch
 from llm4brain import steps
 from llm4brain.align.reader import BrainReader
 from llm4brain.brain import cohort
-from llm4brain.config import ClipSettings, EvaluateSettings, VideoLLMSettings
 from llm4brain.io import Arrays, read_table, write_arrays, write_table
 from llm4brain.provenance import record
+from llm4brain.sections import ClipSettings, EvaluateSettings, VideoLLMSettings
 from llm4brain.training import machine
 from llm4brain.tune.broken import flat, noise_like, rolled, windows_of
 from llm4brain.tune.decode import decode, prompt_alone, shuffled

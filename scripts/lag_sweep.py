@@ -7,9 +7,9 @@ import numpy as np
 from llm4brain import steps
 from llm4brain.align.reader import BrainReader
 from llm4brain.clips import read_runs
-from llm4brain.config import ClipSettings, EvaluateSettings
 from llm4brain.evaluate.lags import draw_lags, lag_sweep, save_lags
 from llm4brain.io import Arrays, read_table, write_table
+from llm4brain.sections import ClipSettings, EvaluateSettings
 
 
 def main(

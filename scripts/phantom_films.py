@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from llm4brain import steps
-from llm4brain.config import PhantomSettings
 from llm4brain.phantom.dataset import write_cohort_films
+from llm4brain.sections import PhantomSettings
 
 
 def main(out_dir: Path, settings: str, seed: int = 0, code: str = "") -> None:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from llm4brain import steps
-from llm4brain.config import PhantomSettings
 from llm4brain.phantom.scans import write_subject
 from llm4brain.provenance import record
+from llm4brain.sections import PhantomSettings
 
 
 def main(

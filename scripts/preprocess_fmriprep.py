@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from llm4brain import steps
-from llm4brain.config import PreprocessSettings
 from llm4brain.preprocess.fmriprep import preprocess_subject
+from llm4brain.sections import PreprocessSettings
 
 
 def main(

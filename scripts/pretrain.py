@@ -5,8 +5,8 @@ from pathlib import Path
 from llm4brain import steps
 from llm4brain.brain import cohort
 from llm4brain.brain.pretrain import pretrain, save_encoder
-from llm4brain.config import EncoderSettings
 from llm4brain.provenance import record, sha256
+from llm4brain.sections import EncoderSettings
 from llm4brain.training import machine, save_log
 
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from llm4brain import steps
-from llm4brain.config import EvaluateSettings
 from llm4brain.evaluate.reference import reference_systems
 from llm4brain.io import Arrays, read_table, write_arrays, write_table
 from llm4brain.provenance import record
+from llm4brain.sections import EvaluateSettings
 
 
 def main(

@@ -8,12 +8,12 @@ import torch
 
 from llm4brain import steps
 from llm4brain.clips import CLIP_COLUMNS
-from llm4brain.config import ClipSettings, EvaluateSettings
 from llm4brain.evaluate.further import measures, of_films
 from llm4brain.evaluate.scoring import score
 from llm4brain.evaluate.similarity import sentence_encoder
 from llm4brain.io import Arrays, read_table, write_json, write_table
 from llm4brain.provenance import record, sha256
+from llm4brain.sections import ClipSettings, EvaluateSettings
 
 
 def main(

@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 
 from llm4brain import steps
-from llm4brain.config import EvaluateSettings
 from llm4brain.evaluate.paired import lead
 from llm4brain.evaluate.table import leading, summary, table1
 from llm4brain.io import read_json, read_table, write_json, write_table
+from llm4brain.sections import EvaluateSettings
 
 
 def main(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from llm4brain import steps
 from llm4brain.arms import cohort
-from llm4brain.config import ClipSettings, EvaluateSettings
 from llm4brain.evaluate.table2 import SYSTEM, Cell, table2
 from llm4brain.io import Arrays, read_json, read_table, write_table
+from llm4brain.sections import ClipSettings, EvaluateSettings
 
 
 def main(

@@ -6,9 +6,9 @@ import torch
 
 from llm4brain import steps
 from llm4brain.align.reader import BrainReader
-from llm4brain.config import TuneSettings
 from llm4brain.io import Arrays, read_table, write_json
 from llm4brain.provenance import record, sha256
+from llm4brain.sections import TuneSettings
 from llm4brain.training import machine, save_log
 from llm4brain.tune.lora import save_lora, tune
 from llm4brain.tune.samples import tuning_samples

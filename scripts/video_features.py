@@ -4,9 +4,9 @@ from pathlib import Path
 
 from llm4brain import steps
 from llm4brain.clips import CLIP_COLUMNS
-from llm4brain.config import ClipSettings
 from llm4brain.io import read_table, write_arrays
 from llm4brain.provenance import record
+from llm4brain.sections import ClipSettings
 from llm4brain.training import machine
 from llm4brain.video.captions import video_features
 from llm4brain.video.videollm import VideoLLM, model_hash

@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 from llm4brain import steps
-from llm4brain.config import ClipSettings, VideoLLMSettings
 from llm4brain.provenance import record, sha256
+from llm4brain.sections import ClipSettings, VideoLLMSettings
 from llm4brain.sources import whole_folder
 from llm4brain.training import machine, save_log
 from llm4brain.video.learn import learn, read_films, save

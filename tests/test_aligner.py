@@ -13,8 +13,8 @@ from llm4brain.brain.adaptor import Adaptor, unchanged
 from llm4brain.brain.cohort import Cohort
 from llm4brain.brain.pretrain import load_encoder, save_encoder
 from llm4brain.brain.sc_mbm import SCMBM
-from llm4brain.config import EncoderSettings, FitSettings
 from llm4brain.io import Arrays
+from llm4brain.sections import EncoderSettings, FitSettings
 from llm4brain.training import machine
 
 SETTINGS = EncoderSettings(patch=2, width=24, blocks=1, heads=2, decoder_width=32)

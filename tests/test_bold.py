@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from preprocess_data import write_json, write_run
 
-from llm4brain.config import BoldSettings
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays, write_arrays
 from llm4brain.preprocess import clean, events
 from llm4brain.preprocess.bold import labels, subject_bold
 from llm4brain.preprocess.grid import mni_grid
 from llm4brain.preprocess.names import Recording
+from llm4brain.sections import BoldSettings
 
 SPACE = "MNI152NLin2009cAsym"
 SETTINGS = BoldSettings(voxel_mm=12)

@@ -7,7 +7,7 @@ import torch
 from llm4brain.brain.adaptor import Adaptor, freeze, insert, remove, unchanged
 from llm4brain.brain.positions import cut, sincos
 from llm4brain.brain.sc_mbm import SCMBM
-from llm4brain.config import EncoderSettings
+from llm4brain.sections import EncoderSettings
 
 SETTINGS = EncoderSettings(patch=2, width=48, blocks=2, heads=4, decoder_width=32, decoder_blocks=1)
 AFFINE = np.diag([8.0, 8.0, 8.0, 1.0])

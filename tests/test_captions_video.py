@@ -12,8 +12,8 @@ import pytest
 import torch
 from tiny_models import llm
 
-from llm4brain.config import VideoLLMSettings
 from llm4brain.errors import UserError
+from llm4brain.sections import VideoLLMSettings
 from llm4brain.training import machine
 from llm4brain.video.captions import generated_captions, video_features
 from llm4brain.video.learn import learn, read_films, save

@@ -7,12 +7,12 @@ import pytest
 from conftest import jobs, snakemake
 from sklearn.metrics import roc_auc_score
 
-from llm4brain.config import ClipSettings
 from llm4brain.errors import UserError
 from llm4brain.evaluate.checks import COLUMNS, auc, dice, lag_checks, map_checks, moved, table
 from llm4brain.io import Arrays, read_json, read_table, write_arrays, write_table
 from llm4brain.phantom.anatomy import template
 from llm4brain.preprocess.grid import mni_grid
+from llm4brain.sections import ClipSettings
 
 GRID = mni_grid(8)
 SPHERES = {"who": (40, -60, -10), "place": (-24, -48, -8)}  # mm

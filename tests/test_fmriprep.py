@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from preprocess_data import write_run
 
-from llm4brain.config import PreprocessSettings
 from llm4brain.errors import UserError
 from llm4brain.preprocess import fmriprep
 from llm4brain.preprocess.names import Recording
+from llm4brain.sections import PreprocessSettings
 
 # Answers what the wrapper asks; a run of fMRIPrep writes files of fMRIPrep's names.
 DOCKER = """#!{python}

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from llm4brain.clips import Run
-from llm4brain.config import ClipSettings
 from llm4brain.errors import UserError
 from llm4brain.evaluate.lags import COLUMNS, LAGS, draw_lags, lag_sweep, save_lags
+from llm4brain.sections import ClipSettings
 
 TR, LEAD, CLIPS, PLANTED = 2.0, 24.0, 40, 8.0
 SETTINGS = ClipSettings(lag=6.0, window=4.0)

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from llm4brain import ledger
-from llm4brain.config import EvaluateSettings
 from llm4brain.provenance import sha256
+from llm4brain.sections import EvaluateSettings
 
 
 @pytest.fixture

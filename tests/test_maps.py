@@ -10,13 +10,13 @@ from llm4brain.align.readout import Basis
 from llm4brain.brain.cohort import Cohort
 from llm4brain.brain.positions import cut
 from llm4brain.brain.sc_mbm import SCMBM
-from llm4brain.config import EncoderSettings
 from llm4brain.errors import UserError
 from llm4brain.evaluate.bootstrap import blocks
 from llm4brain.evaluate.maps import SHUFFLES, brain_map, same_grid, summary, voxel_parts
 from llm4brain.evaluate.permutation import shuffles
 from llm4brain.evaluate.retrieval import correlations
 from llm4brain.evaluate.volumes import draw_map, image, save_figure, save_image
+from llm4brain.sections import EncoderSettings
 
 ENCODER = EncoderSettings(patch=2, width=48, blocks=2, heads=4, decoder_width=32, decoder_blocks=1)
 SHAPE, CLIPS, VOLUMES, RANK, D = (6, 5, 4), 60, 2, 4, 30

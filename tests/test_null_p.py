@@ -11,10 +11,10 @@ from scipy import stats
 from test_permutation import slow
 from test_table import bag
 
-from llm4brain.config import EvaluateSettings
 from llm4brain.evaluate import captions
 from llm4brain.evaluate.names import P_VALUES
 from llm4brain.evaluate.scoring import score
+from llm4brain.sections import EvaluateSettings
 
 NAMES = [f"film-{f:02d}_{4 * i:06.1f}" for f in (1, 2) for i in range(40)]
 SETTINGS = EvaluateSettings(samples=2, permutations=199, meteor=False)

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from llm4brain.config import PhantomSettings
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays
 from llm4brain.phantom.dataset import (
@@ -20,6 +19,7 @@ from llm4brain.phantom.dataset import (
     write_video_films,
 )
 from llm4brain.phantom.scans import write_subject
+from llm4brain.sections import PhantomSettings
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 TINY = PhantomSettings(

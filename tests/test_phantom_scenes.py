@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from llm4brain.config import PhantomSettings
 from llm4brain.errors import UserError
 from llm4brain.phantom import grammar, plan
 from llm4brain.phantom.films import read_luminance, scene_film
 from llm4brain.phantom.grammar import ATTRIBUTES, Scene, captions, every_scene
 from llm4brain.phantom.render import Look, frame
+from llm4brain.sections import PhantomSettings
 
 DEFAULT = PhantomSettings()
 SCENES = st.builds(Scene, *(st.sampled_from(values) for values in ATTRIBUTES.values()))

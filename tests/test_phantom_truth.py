@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from llm4brain.config import PhantomSettings
 from llm4brain.phantom import haemodynamics as haemo
 from llm4brain.phantom import noise
 from llm4brain.phantom.anatomy import head_on_grid, template
@@ -17,6 +16,7 @@ from llm4brain.phantom.simulate import (
     make_run,
     make_subject,
 )
+from llm4brain.sections import PhantomSettings
 
 CLEAR = PhantomSettings(films=5, test_films=1, clips_per_film=50, video_films=1, snr=3)
 TEST = "film-05.mp4"

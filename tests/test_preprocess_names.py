@@ -4,10 +4,10 @@ import doctest
 
 import pytest
 
-from llm4brain.config import PreprocessSettings
 from llm4brain.errors import UserError
 from llm4brain.preprocess import fmriprep, minimal, names
 from llm4brain.preprocess.names import Recording
+from llm4brain.sections import PreprocessSettings
 
 
 def test_examples_of_the_docstrings():

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from llm4brain.config import EvaluateSettings
 from llm4brain.errors import UserError
 from llm4brain.evaluate import captions as caption_module
 from llm4brain.evaluate.bootstrap import beats
@@ -19,6 +18,7 @@ from llm4brain.evaluate.names import COMPARED, METRICS
 from llm4brain.evaluate.scoring import score
 from llm4brain.evaluate.table import COLUMNS, left_out, summary, table1
 from llm4brain.io import read_table, write_json, write_table
+from llm4brain.sections import EvaluateSettings
 
 KINDS = {"model": "model", "ridge": "baseline", "constant": "floor", "video": "ceiling"}
 NAMES = [f"film-{f:02d}_{4 * i:06.1f}" for f in (11, 12) for i in range(30)]

@@ -8,12 +8,13 @@ import yaml
 from conftest import ROOT, jobs, snakemake
 
 from llm4brain.arms import cohort
-from llm4brain.config import EvaluateSettings, load
+from llm4brain.config import load
 from llm4brain.errors import UserError
 from llm4brain.evaluate.calibration import draw_calibration
 from llm4brain.evaluate.names import COMPARED
 from llm4brain.evaluate.table2 import COLUMNS, Cell, differs, table2
 from llm4brain.io import read_json, read_table
+from llm4brain.sections import EvaluateSettings
 
 SUBJECTS = ["01", "02"]
 CLIPS = [f"{film}_{4.0 * k:06.1f}" for film in ("a", "b") for k in range(20)]

@@ -14,8 +14,8 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from llm4brain.config import FitSettings
 from llm4brain.errors import UserError
+from llm4brain.sections import FitSettings
 from llm4brain.training import Checkpoint, fit, machine, save_log, seed_everything, trainable
 
 SETTINGS = FitSettings(epochs=5, batch_size=4, lr=0.05)

@@ -11,8 +11,8 @@ from tiny_models import blip2
 
 from llm4brain.brain.cohort import Cohort
 from llm4brain.clips import Run, cut_windows
-from llm4brain.config import ClipSettings, FitSettings, TuneSettings
 from llm4brain.errors import UserError
+from llm4brain.sections import ClipSettings, FitSettings, TuneSettings
 from llm4brain.training import machine
 from llm4brain.tune.broken import flat, noise_like, windows_of
 from llm4brain.tune.decode import Decoded, decode, prompt_alone, shuffled

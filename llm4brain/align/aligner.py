@@ -25,7 +25,7 @@ from llm4brain.align.domain import Batch, member
 from llm4brain.align.reader import BrainReader
 from llm4brain.align.readout import COUPLINGS, Readout, fit_readout, folds_by_stimulus, primal
 from llm4brain.brain.cohort import Cohort
-from llm4brain.config import DomainMember, FitSettings
+from llm4brain.sections import DomainMember, FitSettings
 from llm4brain.training import fit, seed_everything
 
 GAINS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)  # of what SC-MBM adds to the linear patch code

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llm4brain.brain.sc_mbm import SCMBM
-from llm4brain.config import DomainMember
+from llm4brain.sections import DomainMember
 
 
 @dataclass(frozen=True)

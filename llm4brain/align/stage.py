@@ -18,8 +18,8 @@ from llm4brain.brain import cohort
 from llm4brain.brain.adaptor import freeze, insert
 from llm4brain.brain.cohort import Cohort, rows_of
 from llm4brain.brain.pretrain import load_encoder
-from llm4brain.config import DomainMember
 from llm4brain.io import Arrays
+from llm4brain.sections import DomainMember
 from llm4brain.video.videollm import VideoLLM
 
 

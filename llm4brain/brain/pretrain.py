@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from llm4brain.brain.cohort import Cohort
 from llm4brain.brain.positions import cut
 from llm4brain.brain.sc_mbm import SCMBM
-from llm4brain.config import EncoderSettings
 from llm4brain.io import Arrays, whole
+from llm4brain.sections import EncoderSettings
 from llm4brain.training import fit, seed_everything
 
 

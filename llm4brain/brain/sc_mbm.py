@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from llm4brain.brain.positions import PatchGrid, sincos
 from llm4brain.brain.tokenizer import Tokenizer3D
-from llm4brain.config import EncoderSettings
+from llm4brain.sections import EncoderSettings
 
 
 class Attention(nn.Module):

@@ -20,13 +20,13 @@ import pandas as pd
 from scipy import ndimage, signal, stats
 
 from llm4brain.clips import window_volumes
-from llm4brain.config import ClipSettings
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays
 from llm4brain.phantom.anatomy import template
 from llm4brain.phantom.grammar import ATTRIBUTES
 from llm4brain.phantom.tuning import RADIUS_MM
 from llm4brain.preprocess.grid import mni_grid
+from llm4brain.sections import ClipSettings
 
 COLUMNS = ("check", "subject", "value", "null_low", "null_high", "expected", "holds", "data")
 COLUMNS += ("what",)

@@ -16,11 +16,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from llm4brain.clips import Run, average_repeats, cut_windows, first_showings
-from llm4brain.config import ClipSettings
 from llm4brain.errors import UserError
 from llm4brain.evaluate.bootstrap import blocks, interval, resample
 from llm4brain.evaluate.retrieval import correlations, credit
 from llm4brain.io import whole
+from llm4brain.sections import ClipSettings
 
 LAGS = tuple(range(-20, 21, 2))  # s
 COLUMNS = ("lag", "n_clips", "top1", "top1_low", "top1_high", "chance", "match", "match_low")

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from llm4brain.config import EvaluateSettings
 from llm4brain.evaluate import bootstrap
 from llm4brain.evaluate.captions import caption_metrics, caption_statistics
 from llm4brain.evaluate.decoded import crossed, texts_of
@@ -29,6 +28,7 @@ from llm4brain.evaluate.permutation import shuffled_p, shuffles
 from llm4brain.evaluate.references import references_of
 from llm4brain.evaluate.retrieval import chance, credit, retrieval
 from llm4brain.evaluate.similarity import Encoder, similarity
+from llm4brain.sections import EvaluateSettings
 
 PER_CLIP = ("cider", "similarity", "rouge_l", "top1", "top5", *AMONG_100)
 AGREEMENT = "agreement"  # the ceiling that one of a clip's references sets, against its others

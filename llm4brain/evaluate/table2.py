@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from llm4brain.arms import FULL, Cohort
-from llm4brain.config import EvaluateSettings
 from llm4brain.errors import UserError
 from llm4brain.evaluate.names import COMPARED
 from llm4brain.evaluate.paired import lead
 from llm4brain.evaluate.table import MEAN
+from llm4brain.sections import EvaluateSettings
 
 SYSTEM = "model"
 ABOUT = ("part", "arm", "differs", "training", "cohort", "minutes", "others", "subject", "n_clips")

@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 
 import llm4brain
-from llm4brain.config import PhantomSettings
 from llm4brain.io import keep_only, whole, write_json, write_table
 from llm4brain.phantom.films import caption_table, scene_film
 from llm4brain.phantom.grammar import Scene
 from llm4brain.phantom.plan import cohort_films, video_films
+from llm4brain.sections import PhantomSettings
 
 RECORD = "films.json"  # beside the films that train the video-LLM: what made them
 VIDEO_FPS = 2.0  # frames a second of the films that train the video-LLM, which reads few of them

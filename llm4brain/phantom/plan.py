@@ -8,9 +8,9 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
-from llm4brain.config import PhantomSettings
 from llm4brain.errors import UserError
 from llm4brain.phantom.grammar import Scene, every_scene
+from llm4brain.sections import PhantomSettings
 
 SHOWN_AGAIN = 0.1  # share of train scenes that some other clip of a train film repeats
 

@@ -10,7 +10,6 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from llm4brain.config import PhantomSettings
 from llm4brain.io import keep_only, whole, write_arrays, write_json, write_table
 from llm4brain.phantom import haemodynamics as haemo
 from llm4brain.phantom.anatomy import t1w_image, template
@@ -18,6 +17,7 @@ from llm4brain.phantom.films import read_luminance
 from llm4brain.phantom.plan import cohort_films, runs
 from llm4brain.phantom.simulate import Subject, chance, film_signals, make_run, make_subject
 from llm4brain.phantom.tuning import FEATURES, LOWLEVEL_CELLS, REGIONS
+from llm4brain.sections import PhantomSettings
 
 TASK = "film"
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llm4brain.config import PhantomSettings
 from llm4brain.phantom import haemodynamics as haemo
 from llm4brain.phantom import noise
 from llm4brain.phantom.anatomy import Head, head_on_grid, template
 from llm4brain.phantom.grammar import ATTRIBUTES, Scene
 from llm4brain.phantom.tuning import Tuning, subject_tuning
+from llm4brain.sections import PhantomSettings
 
 FilmSignals = np.ndarray  # (time, features), the attributes' values, then low-level features
 

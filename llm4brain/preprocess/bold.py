@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from llm4brain.config import BoldSettings
 from llm4brain.errors import UserError
 from llm4brain.preprocess import clean, find, images
 from llm4brain.preprocess.events import read_events
 from llm4brain.preprocess.grid import Grid, mni_grid
+from llm4brain.sections import BoldSettings
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from nilearn import signal
 from nilearn.interfaces.fmriprep import load_confounds
 from scipy import ndimage
 
-from llm4brain.config import BoldSettings
 from llm4brain.errors import UserError
 from llm4brain.io import read_table
 from llm4brain.preprocess.grid import Grid
+from llm4brain.sections import BoldSettings
 
 STRATEGIES: dict[str, dict[str, Any]] = {
     # nilearn's preset `simple`: 24 motion, white matter, CSF, cosines

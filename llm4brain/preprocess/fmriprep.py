@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from llm4brain.config import PreprocessSettings
 from llm4brain.errors import UserError
 from llm4brain.preprocess import find
 from llm4brain.preprocess.names import Recording, output_spaces
+from llm4brain.sections import PreprocessSettings
 
 WRAPPER = "fmriprep-docker"
 

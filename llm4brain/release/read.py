@@ -12,7 +12,6 @@ import torch
 
 from llm4brain.align.reader import BrainReader
 from llm4brain.clips import first_volume, window_volumes
-from llm4brain.config import BoldSettings
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays, read_json, read_table
 from llm4brain.preprocess import images
@@ -22,6 +21,7 @@ from llm4brain.preprocess.grid import mni_grid
 from llm4brain.preprocess.names import Recording
 from llm4brain.release.export import KNOWN, READER, SETTINGS, VIDEO_LLM
 from llm4brain.release.noise import against_noise
+from llm4brain.sections import BoldSettings
 from llm4brain.tune.lora import load_lora
 from llm4brain.video.videollm import VideoLLM
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from llm4brain.brain.cohort import Cohort
 from llm4brain.clips import average_repeats, cut_windows, first_showings, read_runs
-from llm4brain.config import ClipSettings
 from llm4brain.io import Arrays
+from llm4brain.sections import ClipSettings
 
 
 def rolled(

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from llm4brain.config import TuneSettings
+from llm4brain.sections import TuneSettings
 from llm4brain.training import fit, seed_everything
 from llm4brain.tune.gap import caption_loss, understanding_gap
 from llm4brain.tune.samples import Samples

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
 
-from llm4brain.config import VideoLLMSettings
 from llm4brain.errors import UserError
 from llm4brain.io import write_json
+from llm4brain.sections import VideoLLMSettings
 from llm4brain.sources import SIDECAR
 from llm4brain.training import fit
 from llm4brain.video.frames import film_frames

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
-from llm4brain.config import VideoLLMSettings
+from llm4brain.sections import VideoLLMSettings
 from llm4brain.training import seed_everything
 from llm4brain.video.videollm import VideoLLM
 

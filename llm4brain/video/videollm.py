@@ -17,10 +17,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from llm4brain.config import VideoLLMSettings
 from llm4brain.errors import UserError
 from llm4brain.io import read_json
 from llm4brain.provenance import sha256
+from llm4brain.sections import VideoLLMSettings
 from llm4brain.sources import SIDECAR
 
 

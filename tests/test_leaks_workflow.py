@@ -1,0 +1,148 @@
+"""Guards of splits, windows and the workflow's inputs: each fails on a leak that is planted.
+
+Those of what is fitted and decoded are in test_leaks.py.
+"""
+
+import itertools
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, snakemake
+from leak_data import FITTED, TR
+from sklearn.model_selection import train_test_split
+
+from llm4brain import clips
+from llm4brain.clips import Run, clip_table, cut_windows
+from llm4brain.sections import ClipSettings, Splits
+
+STAGES = (*FITTED, "decode", "reference")
+SPLITS = ("train", "validation", "test")
+
+
+# -- before the first fit: which clip is in which split, and which volumes it reads
+
+
+FILMS = Splits(train=["a.mp4", "b.mp4"], validation=["c.mp4"], test=["d.mp4"])
+SECONDS = {f"{name}.mp4": 40.0 for name in "abcd"}
+
+
+def films_stay_whole(make) -> None:
+    """Guard: all clips of a film are in one split, the one that names it."""
+    table, _ = make(SECONDS, FILMS, 4.0)
+    for split in SPLITS:
+        assert set(table.loc[table["split"] == split, "stim_file"]) == set(getattr(FILMS, split))
+    assert not table["clip_id"].duplicated().any()
+
+
+def clips_dealt_out(seconds, splits, duration):
+    """a: the usual split of a table's rows, which puts a clip's neighbours on the other side."""
+    table, rest = clip_table(seconds, splits, duration)
+    train, test = train_test_split(table.index, test_size=0.2, random_state=0)
+    table.loc[train, "split"], table.loc[test, "split"] = "train", "test"
+    return table, rest
+
+
+def test_films_stay_whole_in_their_split():
+    films_stay_whole(clip_table)
+    with pytest.raises(AssertionError):
+        films_stay_whole(clips_dealt_out)
+
+
+def test_a_film_named_in_two_splits_is_refused():
+    with pytest.raises(ValueError, match=r"in more than one place: a\.mp4"):
+        Splits(train=["a.mp4"], validation=["b.mp4"], test=["a.mp4"])
+
+
+def windows_share_no_volume() -> None:
+    """Guard: where films of two splits follow each other in a run, no volume is in both."""
+    table, _ = clip_table(SECONDS, FILMS, 4.0)
+    volumes = 2 * len(SECONDS) * 10 + 10
+    bold = np.arange(volumes, dtype=np.float32)[:, None]
+    events = [
+        {"onset": 40.0 * i, "duration": 40.0, "stim_file": name} for i, name in enumerate(SECONDS)
+    ]
+    shown = Run("01", bold, np.ones(volumes, bool), TR, 0.0, events)
+    # as long as the response lasts, longer than a clip
+    cut = cut_windows([shown], table, ClipSettings(lag=4.0, window=12.0))
+    of = cut.trials["split"].to_numpy()
+    seen = {split: set(cut.windows[of == split].ravel()) for split in SPLITS}
+    assert all(seen.values())
+    for one, other in itertools.combinations(SPLITS, 2):
+        assert not seen[one] & seen[other]
+
+
+def test_windows_of_two_splits_share_no_volume(monkeypatch):
+    windows_share_no_volume()
+    monkeypatch.setattr(clips, "_apart", lambda cut, _volumes: cut)  # a: each window as it falls
+    with pytest.raises(AssertionError):
+        windows_share_no_volume()
+
+
+# -- the workflow: which files a rule may read
+
+
+PLANTED = {
+    ("decode", "data/captions/human.tsv"),
+    ("align", "data/captions/generated.tsv"),
+    ("tune", "data/captions/human.tsv"),
+    ("pretrain", "data/truth/sub-01.safetensors"),
+    ("reference", "results/full/all/sub-01/metrics.json"),
+}
+
+
+def inputs_of(folder: Path, leaks: set[tuple[str, str]]) -> dict[str, set[str]]:
+    """Inputs of each rule in a copy of the workflow, whose rules have got further ones."""
+    for name in ("rules", "scripts", "llm4brain", "envs", "profiles"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Snakefile", "config.yaml"):
+        shutil.copy(ROOT / name, folder / name)
+    missing = set(leaks)
+    for path in (folder / "rules").glob("*.smk"):
+        # a rule with a message of its own prints no inputs
+        text = re.sub(r'\n +message:\n +"[^\n]*"\n', "\n", path.read_text())
+        for rule, file in leaks:
+            begun = f"rule {rule}:\n    input:\n"
+            if begun in text:
+                text = text.replace(begun, f'{begun}        leak="{file}",\n')
+                missing.discard((rule, file))
+        path.write_text(text)
+    assert not missing
+    targets = ("results/table1.csv", "results/full/all/sub-01/lag.csv")
+    done = snakemake(folder, *targets, "--dry-run", "--snakefile", folder / "Snakefile")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, set[str]] = {}
+    said = re.findall(r"^(?:local)?rule (\w+):\n +input: (.*)$", done.stdout, re.MULTILINE)
+    for rule, files in said:
+        found.setdefault(rule, set()).update(files.split(", "))
+    assert {*STAGES, "score", "lag_sweep"} <= set(found)
+    return found
+
+
+def forbidden(found: dict[str, set[str]]) -> set[tuple[str, str]]:
+    """Inputs that a rule must not have; of none at the default settings.
+
+    Files of captions hold every split. Tuning and the reference systems take those of train
+    clips from theirs, which the guard at the top holds; nobody else has such a file at all.
+    """
+    scores = {"score", "score_own", "score_reference", "table", "figure"}
+    may = {
+        "tune": {"data/captions/generated.tsv"},
+        "reference": {"data/captions/human.tsv", "data/captions/generated.tsv"},
+    }
+    bad = set()
+    for rule in set(found) - scores:
+        for file in found[rule] - may.get(rule, set()):
+            if file.startswith(("data/captions/", "data/truth/", "results/")):
+                bad.add((rule, file))
+    return bad
+
+
+def test_no_rule_reads_test_captions_truth_or_scores(tmp_path):
+    assert forbidden(inputs_of(tmp_path, set())) == set()
+
+
+def test_a_rule_with_an_input_too_many_is_noticed(tmp_path):
+    assert forbidden(inputs_of(tmp_path, PLANTED)) == PLANTED
