@@ -28,7 +28,7 @@ from llm4brain.sections import (
     Settings,
     SNRCurveSettings,
     Splits,
-    TransferSettings,
+    Table2Settings,
     TuneSettings,
     VideoLLMSettings,
 )
@@ -64,7 +64,7 @@ class Config(Settings):
     adapt: AdaptSettings = AdaptSettings()
     tune: TuneSettings = TuneSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
-    transfer: TransferSettings = TransferSettings()
+    table2: Table2Settings = Table2Settings()
     snr_curve: SNRCurveSettings = SNRCurveSettings()
     arms: dict[ArmName, dict[OfArm, dict[str, Any]]] = Field(
         {"full": {}},
@@ -81,8 +81,10 @@ class Config(Settings):
             raise ValueError("splits.train: cross-fitting needs two stimuli or more")
         if self.dataset == "phantom" and self.clips.duration != self.phantom.clip_seconds:
             raise ValueError("clips.duration: is not phantom.clip_seconds, the length of a scene")
-        if strangers := sorted(set(self.transfer.targets or []) - set(self.subjects)):
-            raise ValueError(f"transfer.targets: {', '.join(strangers)} is none of the subjects")
+        if strangers := sorted(set(self.table2.targets or []) - set(self.subjects)):
+            raise ValueError(f"table2.targets: {', '.join(strangers)} is none of the subjects")
+        if unknown := sorted(set(self.table2.arms or []) - set(self.arms)):
+            raise ValueError(f"table2.arms: {', '.join(unknown)} is none of the arms")
         if "reference" in self.arms:
             raise ValueError(
                 "arms.reference: is the name of what needs no training; choose another"
@@ -108,7 +110,7 @@ class Config(Settings):
 
     def of_one_arm(self) -> str:
         """What the arm `full` of any one subject at any SNR depends on, as JSON."""
-        found = self.model_dump(mode="json", exclude={"subjects", "transfer", "snr_curve"})
+        found = self.model_dump(mode="json", exclude={"subjects", "table2", "snr_curve"})
         found["arms"] = {"full": found["arms"].get("full", {})}
         del found["phantom"]["snr"]
         return json.dumps(found, sort_keys=True)

@@ -222,9 +222,12 @@ class EvaluateSettings(Settings):
     )
 
 
-class TransferSettings(Settings):
-    """Table 2's cohorts: how a decoder reads a subject whom it hardly knows."""
+class Table2Settings(Settings):
+    """What table 2 holds: ablations, and how a decoder reads a subject whom it hardly knows."""
 
+    arms: list[ArmName] | None = Field(
+        None, description="which arms stand beside `full`; null: all there are"
+    )
     targets: list[Label] | None = Field(
         None, description="subjects who are left out, one at a time; null: each"
     )

@@ -33,10 +33,10 @@ def table_cells():
 
 def cohort_cells():
     """Each target by everybody, by itself alone, by everybody else, and with some minutes of it."""
-    targets = SETTINGS.transfer.targets or SETTINGS.subjects
+    targets = SETTINGS.table2.targets or SETTINGS.subjects
     cohorts = ["all", "sub-{}"]
     if len(SETTINGS.subjects) > 1:
-        minutes = sorted(SETTINGS.transfer.minutes)
+        minutes = sorted(SETTINGS.table2.minutes)
         cohorts += ["without-{}", *(f"without-{{}}-{m:g}min" for m in minutes)]
     return [("full", who.format(s), s) for who in cohorts for s in targets]
 
@@ -44,7 +44,8 @@ def cohort_cells():
 def table2_cells():
     """Every arm on everybody, and the cohorts."""
     trained = [("full", "all", s) for s in SETTINGS.subjects]
-    ablations = [arm for arm in SETTINGS.arms if arm != arms.FULL]
+    chosen = SETTINGS.table2.arms or SETTINGS.arms
+    ablations = [arm for arm in chosen if arm != arms.FULL]
     trained += [(a, "all", s) for a in ablations for s in SETTINGS.subjects]
     return list(dict.fromkeys([*trained, *cohort_cells()]))
 

@@ -113,7 +113,7 @@ def test_the_calibration_curve_names_the_data_and_what_it_is_compared_with(cells
 def test_the_tiny_cohort_is_calibrated_to_a_stranger(tiny_run, tiny_settings):
     own = tiny_run / "stranger.yaml"
     settings = yaml.safe_load(tiny_settings.read_text())
-    settings["transfer"] = {"targets": ["01"], "minutes": [1]}
+    settings["table2"] = {"targets": ["01"], "minutes": [1]}
     own.write_text(yaml.safe_dump(settings))
     target = ("results/calibration.png", "--configfile", own)
     planned = jobs(tiny_run, *target)
@@ -146,7 +146,7 @@ def test_table_2_of_the_default_settings_has_every_arm_and_every_amount_of_data(
     planned = jobs(tmp_path, "results/table2.csv")
     settings = load(ROOT / "config.yaml")
     ablations, subjects = len(settings.arms) - 1, len(settings.subjects)
-    amounts = 3 + len(settings.transfer.minutes)  # alone, all, nothing, and so many minutes
+    amounts = 3 + len(settings.table2.minutes)  # alone, all, nothing, and so many minutes
     assert planned["decode"] == subjects * (ablations + amounts)
     # with minutes of the target nothing but the readout and its adaptors is fitted anew
     assert planned["tune"] == 1 + ablations + 2 * subjects
