@@ -212,7 +212,7 @@ class EvaluateSettings(Settings):
         None, description="encoder of BERTScore, e.g. roberta-large; without it the column is n/a"
     )
     bertscore_layer: Count | None = Field(
-        None, description="whose states are compared; null: the one that bert-score reads"
+        None, description="whose states are compared; null: as bert-score does for base models"
     )
     clip_model: Source | None = Field(
         None, description="CLIP of the CLIP-score, words against frames; without it n/a"

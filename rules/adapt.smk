@@ -30,6 +30,7 @@ rule adapt:
         gpu=1,
     params:
         cohort=cohort_options,
+        labelled=labelled,
         video_llm=where("models/video_llm"),
         settings=of_arm("adapt"),
         seed=SETTINGS.seed,
@@ -38,7 +39,7 @@ rule adapt:
     message:
         "Adapt across subjects ({wildcards.arm}, {wildcards.cohort})"
     shell:
-        "python $SCRIPTS/adapt.py {params.cohort} "
+        "python $SCRIPTS/adapt.py {params.cohort} {params.labelled} "
         "--video {input.video} --aligned {input.aligned} "
         "--video-llm {params.video_llm} "
         "--out {output.out} --log {output.log} --plot {output.plot} "

@@ -30,6 +30,7 @@ rule align:
         gpu=1,
     params:
         cohort=cohort_options,
+        labelled=labelled,
         video_llm=where("models/video_llm"),
         settings=of_arm("align"),
         seed=SETTINGS.seed,
@@ -38,7 +39,7 @@ rule align:
     message:
         "Align fMRI tokens with video tokens ({wildcards.arm}, {wildcards.cohort})"
     shell:
-        "python $SCRIPTS/align.py {params.cohort} "
+        "python $SCRIPTS/align.py {params.cohort} {params.labelled} "
         "--video {input.video} --pretrained {input.pretrained} "
         "--video-llm {params.video_llm} "
         "--out {output.out} --log {output.log} --plot {output.plot} "

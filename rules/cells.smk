@@ -33,7 +33,8 @@ def table_cells():
 
 def cohort_cells():
     """Each target by everybody, by itself alone, by everybody else, and with some minutes of it."""
-    targets = SETTINGS.table2.targets or SETTINGS.subjects
+    targets = SETTINGS.table2.targets
+    targets = SETTINGS.subjects if targets is None else targets
     cohorts = ["all", "sub-{}"]
     if len(SETTINGS.subjects) > 1:
         minutes = sorted(SETTINGS.table2.minutes)
@@ -44,7 +45,8 @@ def cohort_cells():
 def table2_cells():
     """Every arm on everybody, and the cohorts."""
     trained = [("full", "all", s) for s in SETTINGS.subjects]
-    chosen = SETTINGS.table2.arms or SETTINGS.arms
+    chosen = SETTINGS.table2.arms
+    chosen = SETTINGS.arms if chosen is None else chosen
     ablations = [arm for arm in chosen if arm != arms.FULL]
     trained += [(a, "all", s) for a in ablations for s in SETTINGS.subjects]
     return list(dict.fromkeys([*trained, *cohort_cells()]))

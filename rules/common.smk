@@ -174,16 +174,18 @@ def cohort_trials(wildcards):
 def cohort_options(wildcards, input):
     """`--subject 01 --features F --trials T` for each subject of the cohort."""
     rows = zip(members(wildcards), input.features, input.trials, strict=True)
-    words = [
+    return [
         word
         for s, f, t in rows
         for word in ("--subject", s, "--features", f, "--trials", t)
     ]
+
+
+def labelled(wildcards):
+    """`--labelled 01=60` where a subject is known by its first 60 trials alone."""
     found = who(wildcards)
-    if found.minutes:
-        known = round(found.minutes * 60 / SETTINGS.clips.duration)
-        words += ["--labelled", f"{found.target}={known}"]
-    return words
+    known = round(found.minutes * 60 / SETTINGS.clips.duration)
+    return f"--labelled {found.target}={known}" if found.minutes else ""
 
 
 include: "files.smk"

@@ -65,7 +65,7 @@ if PHANTOM:
             gpu=0,
         params:
             checked=checked_options,
-            clips=settings("clips", "window"),
+            clips=settings("clips", "lag", "window"),
             code=code("checks"),
         message:
             "Check map and lag against the planted truth"

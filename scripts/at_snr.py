@@ -28,7 +28,10 @@ def main(
     chosen["subjects"] = [subject]
     chosen["phantom"]["snr"] = snr
     chosen["video_llm"]["source"] = f"path:{video_llm.resolve()}"  # films do not depend on the SNR
+    unused = dict.fromkeys(("bertscore", "clip_model", "corenlp"))
     chosen["evaluate"] |= {"sentence_model": f"path:{sentence_model.resolve()}", "meteor": False}
+    chosen["evaluate"] |= unused
+    chosen["table2"] = {"arms": None, "targets": None}  # config.yaml's may name who is not here
     write_json(work / "snr.yaml", chosen)  # JSON is YAML
     model = f"results/full/all/sub-{subject}/metrics.json"
     reference = f"results/reference/sub-{subject}/sub-{subject}/metrics.json"

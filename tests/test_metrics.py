@@ -134,13 +134,23 @@ def test_equal_to_pycocoevalcap_to_the_second_decimal(case, theirs, system):
 
 def test_filtered_paraphrases_change_no_statistic(case, tmp_path):
     systems, references, statistics = case
+    tokens = [java.tokenise(own) for own in references]
+    plain = [i for i, own in enumerate(tokens) if all(map(java.PLAIN.fullmatch, own))]
+    assert 20 <= len(plain) < len(tokens)
     kept = tmp_path / "kept.gz"
-    java.filter_paraphrases(java.tokenise([text for own in references for text in own]), kept)
+    java.filter_paraphrases([text for i in plain for text in tokens[i]], kept)
     assert kept.stat().st_size < java.PARAPHRASES.stat().st_size / 20
-    found = caption_statistics(systems, references, paraphrases=kept)
+    said = {name: [texts[i] for i in plain] for name, texts in systems.items()}
+    found = caption_statistics(said, [references[i] for i in plain], paraphrases=kept)
     for name, own in found.items():
-        np.testing.assert_array_equal(own.meteor, statistics[name].meteor)
-    assert found["poor"].meteor[-2:, 16:20].any()  # paraphrases did match
+        np.testing.assert_array_equal(own.meteor, statistics[name].meteor[plain])
+    assert found["poor"].meteor[:, 16:20].any()  # paraphrases did match
+
+
+def test_paraphrases_stay_whole_where_the_filter_reads_otherwise_than_scoring(tmp_path):
+    # its table has "° c", and its filter would look for "c"
+    java.filter_paraphrases(["the water boils at 100 ° c"], tmp_path / "kept.gz")
+    assert (tmp_path / "kept.gz").stat().st_size == java.PARAPHRASES.stat().st_size
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ RULES = dict(rules())
 EXPANDED = {  # what a param of helpers becomes
     "cohort": "--subject --features --trials",
     "subjects": "--subjects",
+    "labelled": "--labelled",
     "metrics": "--metrics",
     "further:q": "--bertscore --clip-model --clips --stimuli --clip-settings --corenlp"
     " --paraphrases",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,11 +100,20 @@ def _first_known(
 ) -> np.ndarray:
     """Rows of the first so many training trials, as far as `splits` holds them."""
     train = (table["split"] == "train").to_numpy()
-    scanned = table[train].sort_values(["run", "trial"], kind="stable").index[:number]
+    # runs by number: run 10 comes after run 2, and session 10 after session 2
+    runs = {run: i for i, run in enumerate(sorted(set(table["run"]), key=_numbers))}
+    order = table.assign(run=table["run"].map(runs))[train]
+    scanned = order.sort_values(["run", "trial"], kind="stable").index[:number]
     if len(scanned) < number:
         wrong = f"holds {len(scanned)} training trials, and {number} were asked for"
         raise UserError(where, wrong, "ask for fewer minutes")
     return table.index.isin(scanned) & ("train" in splits)
+
+
+def _numbers(label: str) -> list[tuple[int, str]]:
+    """A key that sorts the numbers in a label as numbers."""
+    parts = re.split(r"(\d+)", str(label))
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def known_trials(options: Sequence[str]) -> dict[str, int]:

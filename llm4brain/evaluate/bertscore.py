@@ -14,10 +14,11 @@ import numpy as np
 from llm4brain.errors import UserError
 from llm4brain.io import read_json
 
-# The layers that the original found to agree best with people, by model_type and depth.
+# The layers that the original found to agree best with people, by model_type and depth, for the
+# base models; those tuned for a task (roberta-large-mnli: 19) have others.
 LAYERS = {
     ("bert", 12): 9, ("bert", 24): 18, ("roberta", 12): 10, ("roberta", 24): 17,
-    ("distilbert", 6): 5, ("deberta", 12): 9, ("deberta", 24): 16, ("deberta", 48): 40,
+    ("distilbert", 6): 5,
 }  # fmt: skip
 PREFIXED = ("roberta", "gpt2")  # byte-level BPE: a word at the start is written as elsewhere
 LONGEST = 512  # tokens, where the model does not say
@@ -42,7 +43,8 @@ def token_states(folder: str | Path, layer: int | None = None, batch: int = 64) 
 
     config = read_json(Path(folder) / "config.json")
     kind, depth = config.get("model_type"), config.get("num_hidden_layers", config.get("n_layers"))
-    if layer is None and (layer := LAYERS.get((kind, depth))) is None:
+    tuned = any("ForSequenceClassification" in name for name in config.get("architectures") or ())
+    if layer is None and (layer := None if tuned else LAYERS.get((kind, depth))) is None:
         wrong = f"is a {kind} of {depth} layers, of which bert-score names none to read"
         raise UserError(folder, wrong, "set evaluate.bertscore_layer (--bertscore-layer)")
     if depth is None or layer > depth:

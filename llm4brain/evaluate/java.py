@@ -7,6 +7,8 @@ environment's own, sentences go through pipes, and a Java that fails is an error
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -25,6 +27,7 @@ METEOR = Path(meteor.__file__).with_name(meteor.METEOR_JAR)
 PTB = "edu.stanford.nlp.process.PTBTokenizer"
 PARAPHRASES = METEOR.parent / "data" / "paraphrase-en.gz"
 METEOR_STATISTICS = 23
+PLAIN = re.compile(r"[a-z0-9 ]*")  # what METEOR's filter reads as its scoring does
 
 
 def _answers(arguments: Sequence[str], lines: Sequence[str], folder: Path) -> list[str]:
@@ -86,7 +89,8 @@ def filter_paraphrases(references: Sequence[str], out: Path) -> None:
     Reading the whole table, 272 MB, is most of what METEOR takes. A paraphrase counts where one of
     its two phrases stands in a reference and the other in the caption, so METEOR's own filter,
     which keeps an entry where either phrase stands in a reference, changes no score whatever the
-    captions are.
+    captions are. It strips signs such as ° that scoring keeps: where a reference has any, the table
+    stays whole.
 
     Args:
         references: tokenised, of all clips.
@@ -95,6 +99,10 @@ def filter_paraphrases(references: Sequence[str], out: Path) -> None:
     Raises:
         UserError: Java does not run.
     """
+    if not all(PLAIN.fullmatch(own) for own in references):
+        with whole(out) as partial:
+            shutil.copy(PARAPHRASES, partial)
+        return
     with tempfile.TemporaryDirectory(prefix="meteor-") as scratch, whole(out) as partial:
         lines = Path(scratch, "references")
         lines.write_text("".join(f"{_cleaned(own)}\n" for own in sorted(set(references))))

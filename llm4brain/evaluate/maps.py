@@ -10,10 +10,11 @@ and to first order voxel v adds to it its gradient times its input, over the win
 
 for the reading of clip i and the tokens of clip j: what the match loses when the voxel is occluded,
 set to its run's mean, while the reading's length stays. In a linear reader this is exact, and the
-voxels' parts add up to the match. The map is the mean over test clips of a_v(i, i), less what the
-same readings get when blocks of clips change places, as for the p of table 1, so that it is
-evidence for this clip and not for films at large. (A block now and then keeps its place, so what is
-taken off holds a little of the clip's own: one part in as many as there are blocks.)
+voxels' parts add up to the match but for the mean that the readout takes off. The map is the mean
+over test clips of a_v(i, i), less what the same readings get when blocks of clips change places, as
+for the p of table 1, so that it is evidence for this clip and not for films at large. (A block now
+and then keeps its place, so what is taken off holds a little of the clip's own: one part in as many
+as there are blocks.)
 
 What it says and what not (Haufe et al. 2014, on filters and patterns). It is no map of weights: a
 voxel that is read only to cancel the noise of another has a weight, but its own BOLD goes with no

@@ -71,7 +71,12 @@ class Cell:
     @property
     def training(self) -> str:
         """The cohort as seen by the subject: `own`, `all`, `without`, `without-4min`."""
-        return self.cohort.replace(f"sub-{self.subject}", "own").replace(f"-{self.subject}", "")
+        if self.trained.target:
+            minutes = f"-{self.trained.minutes:g}min" if self.trained.minutes else ""
+            return f"without{minutes}" if self.subject == self.trained.target else self.cohort
+        if self.cohort == "all":
+            return "all"
+        return "own" if self.trained.members == (self.subject,) else self.cohort
 
     @property
     def part(self) -> str:

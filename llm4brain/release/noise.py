@@ -15,6 +15,7 @@ from llm4brain.evaluate.retrieval import correlations
 from llm4brain.tune.broken import phase_randomised
 
 NOISE = 999  # windows of noise that a reading is compared with
+COPIES = 10  # of the run at least: one copy of a long run is one draw of its slow phases
 
 
 def noise_windows(bold: np.ndarray, span: int, number: int, seed: int) -> np.ndarray:
@@ -23,10 +24,12 @@ def noise_windows(bold: np.ndarray, span: int, number: int, seed: int) -> np.nda
     Args:
         bold: (volumes, voxels), with `span` volumes or more.
     """
-    starts, found = len(bold) - span + 1, []
+    each = min(len(bold) - span + 1, -(-number // COPIES))
+    starts = np.linspace(0, len(bold) - span, each).astype(int)
+    found: list[np.ndarray] = []
     while len(found) < number:
         turned = phase_randomised(bold, (seed, len(found)))
-        found += [turned[k : k + span] for k in range(starts)]
+        found += [turned[k : k + span] for k in starts]
     return np.stack(found[:number])
 
 

@@ -24,6 +24,7 @@ class Verdict:
         metric: name of a metric that leads.
         other: the system it is compared with.
         above, level, below: subjects whose whole interval lies above zero, includes it, lies below.
+        open: subjects of whom no interval can be given.
         leads: "sub-01 +37 [25, 50]", one a subject.
     """
 
@@ -32,6 +33,7 @@ class Verdict:
     above: tuple[str, ...]
     level: tuple[str, ...]
     below: tuple[str, ...]
+    open: tuple[str, ...]
     leads: tuple[str, ...]
 
     @property
@@ -44,6 +46,8 @@ class Verdict:
         if len(self.level) == n:
             where = "the interval" if n == 1 else "every interval"
             return f"In {name} no lead over {self.other} is shown: {where} includes zero."
+        if len(self.open) == n:
+            return f"In {name} it stands beside {self.other}, and no interval can be given."
         if len(self.below) == n:
             return f"In {name} it is worse than {self.other} for {subjects}."
         parts = []
@@ -54,6 +58,8 @@ class Verdict:
         if self.level:
             where = "interval includes" if len(self.level) == 1 else "intervals include"
             parts.append(f"for {_labels(self.level)} no lead is shown (the {where} zero)")
+        if self.open:
+            parts.append(f"for {_labels(self.open)} no interval can be given")
         return f"In {name} {'; '.join(parts)}."
 
 
@@ -62,10 +68,11 @@ def verdict(lead: pd.DataFrame, metric: str, other: str = RIDGE) -> Verdict | No
     own = lead[(lead["system"] == MODEL) & (lead["other"] == other) & (lead["metric"] == metric)]
     if own.empty:
         return None
-    sides: dict[str, list[str]] = {"above": [], "level": [], "below": []}
+    sides: dict[str, list[str]] = {"above": [], "level": [], "below": [], "open": []}
     leads = []
     for row in own.to_dict("records"):
         side = "above" if row["low"] > 0 else "below" if row["high"] < 0 else "level"
+        side = side if np.isfinite([row["low"], row["high"]]).all() else "open"
         sides[side].append(row["subject"])
         ends = ", ".join(said(metric, row[end], signed=True) for end in ("low", "high"))
         leads.append(f"sub-{row['subject']} {said(metric, row['difference'], True)} [{ends}]")
@@ -149,11 +156,14 @@ def _result(
             continue
         side = "above" if model > value else "below" if model < value else "level with"
         parts.append(f"{side} {name} ({said(metric, value)})")
-    sentence = f"In {METRICS[metric]} the model scores {said(metric, model)} on average, "
-    sentence += f"{', '.join(parts[:-1])} and {parts[-1]}." if len(parts) > 1 else "".join(parts)
+    sentence = f"In {METRICS[metric]} the model scores {said(metric, model)} on average"
+    sentence += ", " if parts else ""
+    sentence += " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:]))) + "."
     against = verdict(lead, metric, floor) if floor else None
     if against and against.level:
         sentence += f" Against that floor no lead is shown for {_labels(against.level)}."
+    if against and against.below:
+        sentence += f" It is worse than that floor for {_labels(against.below)}."
     return sentence
 
 

@@ -55,7 +55,7 @@ METRICS = {
 EXPLAINED = {
     "cider": "words shared with the references, rare ones counting more; 0 to 1000",
     "similarity": "cosine of sentence embeddings, -1 to 1",
-    "top1": "percent of clips whose own film matches the reading best, among all test clips",
+    "top1": "percent of clips that match the reading best, among all test clips",
 }
 STAGES = {
     "video_llm": "Video-LLM, on films",
@@ -98,7 +98,11 @@ PARTS = {
     "snr": Part(
         "From noise to signal", "The same chain on simulated brains from silent to loud ones."
     ),
-    "calibration": Part("Calibration", "Whether what claims to be 5% is 5%."),
+    "calibration": Part(
+        "Reading a stranger",
+        "How well a subject is read of whom the training saw nothing, or a few labelled minutes.",
+        of_phantom=False,
+    ),
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from llm4brain.evaluate.names import COMPARED, KINDS
@@ -129,7 +130,8 @@ def _lead(own: pd.DataFrame, axis: tuple[float, float]) -> Cell:
     rows = own.to_dict("records")
     drawn = [Interval(f"sub-{r['subject']}", r["difference"], r["low"], r["high"]) for r in rows]
     counted = {"ahead": sum(r["low"] > 0 for r in rows), "behind": sum(r["high"] < 0 for r in rows)}
-    counted["level"] = len(rows) - sum(counted.values())
+    known = sum(bool(np.isfinite([r["low"], r["high"]]).all()) for r in rows)
+    counted |= {"level": known - sum(counted.values()), "with no interval": len(rows) - known}
     text = ", ".join(f"{n} {word}" for word, n in counted.items() if n) or NO_NUMBER
     return Cell(text, drawing=intervals(drawn, axis, zero=True) if rows else "")
 
