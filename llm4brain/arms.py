@@ -58,7 +58,9 @@ class Cohort:
 def cohort_pattern(subjects: list[str]) -> str:
     """Regular expression of the names of cohorts."""
     labels = "|".join(subjects)
-    several = rf"|without-({labels})(-[0-9]+(\.[0-9]+)?min)?" if len(subjects) > 1 else ""
+    several = (
+        rf"|without-({labels})(-(?!0+(\.0+)?min)[0-9]+(\.[0-9]+)?min)?" if len(subjects) > 1 else ""
+    )
     return rf"all|sub-({labels}){several}"
 
 

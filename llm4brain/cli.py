@@ -1,4 +1,4 @@
-"""`llm4brain check` before a long run, `score` for any captions; what docs and editors read."""
+"""Check settings before a long run; score any captions; export a model; read new BOLD with it."""
 
 from __future__ import annotations
 
@@ -169,10 +169,12 @@ def score(
     with one_line_errors():
         from llm4brain.evaluate.tool import score_files  # torch and Java wait for those who score
 
-        score_files(
+        found = score_files(
             predictions, references, out, block, samples, seed, sentence_model,
             bertscore, bertscore_layer, clip_model, frames,
         )  # fmt: skip
+        shown = [f"{m} {found[m]:.4g}" for m in ("cider", "meteor", "similarity") if m in found]
+        print(f"{found['n_clips']} clips: {', '.join(shown)}; all of it in {out}")
 
 
 @app.command()
@@ -201,6 +203,11 @@ def decode(
 ) -> None:
     """Read new BOLD as captions with their times, each with how it compares with noise."""
     with one_line_errors():
+        if (events is None) == (every is None):  # told before torch is imported
+            wrong = "are both given" if every else "is needed: when is the run to be read?"
+            raise UserError("--events or --every", wrong, "give one of them")
+        if not bold.is_file():
+            raise UserError(bold, "does not exist", "correct --bold")
         from llm4brain.io import write_table
         from llm4brain.release.read import Exported, decode_run
 

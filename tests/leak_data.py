@@ -6,6 +6,7 @@ one test clip, `SPARED`, is as it was, so that what is read of it can be compare
 
 import importlib.util
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,13 +118,30 @@ def _write_bold(data, subject, clips, tokens, rng, garbage) -> None:
     )
 
 
-def run(stage: str, study: Path, models: Path, out: Path) -> dict[str, bytes]:
+def but_the_first_trials(study: Path, folder: Path, known: int) -> Path:
+    """A copy of a study in which all of sub-01 but its first so many train trials is garbage."""
+    shutil.copytree(study, folder)
+    path = folder / "data/features/sub-01.safetensors"
+    arrays = Arrays(path)
+    trials = read_table(folder / "data/features/sub-01_trials.tsv")
+    train = trials[trials["split"] == "train"].sort_values(["run", "trial"])
+    unknown = ~trials.index.isin(train.index[:known])
+    windows = np.array(arrays["windows"])
+    windows[unknown] = np.random.default_rng(2).normal(3, 9, size=windows[unknown].shape)
+    write_arrays(path, {"windows": windows, "voxels": arrays["voxels"]}, arrays.meta)
+    return folder
+
+
+def run(
+    stage: str, study: Path, models: Path, out: Path, labelled: list[str] | None = None
+) -> dict[str, bytes]:
     """Run one stage of the chain and give what it must not owe to the test films.
 
     Args:
         study: a folder of `write_study`.
         models: holds `video_llm` and what the stages before this one made.
         out: folder for what it makes.
+        labelled: of `align` and `adapt`: who is known by the first trials alone.
 
     Returns:
         of a stage that is fitted, every file; of one that reads test clips, what it says and reads
@@ -150,6 +168,8 @@ def run(stage: str, study: Path, models: Path, out: Path) -> dict[str, bytes]:
             | {"video": video, "adapted": models / "adapt.safetensors"}
             | {"captions": data / "captions/human.tsv"},
         }[stage]
+        if labelled:
+            given = given | {"labelled": labelled}
         step(stage)(**given, **made, **shared, **machine)
         return {
             str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()

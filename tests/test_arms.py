@@ -46,7 +46,7 @@ def test_a_cohort_says_by_its_name_who_is_in_it(name, members, target, minutes, 
 
 
 @pytest.mark.parametrize(
-    "name", ["sub-04", "without-04", "without-01-min", "everybody", "all-4min"]
+    "name", ["sub-04", "without-04", "without-01-min", "without-01-0min", "everybody", "all-4min"]
 )
 def test_other_names_are_no_cohorts(name):
     assert not re.fullmatch(cohort_pattern(SETTINGS.subjects), name)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from leak_data import FITTED, run, write_models, write_study
+from leak_data import FITTED, but_the_first_trials, run, write_models, write_study
 from sklearn.preprocessing import StandardScaler
 
 from llm4brain.align.reader import BrainReader
@@ -61,6 +61,45 @@ def guard(made, tmp_path, monkeypatch):
 @pytest.mark.parametrize("stage", STAGES)
 def test_nothing_of_the_test_films_reaches_a_stage(guard, stage):
     guard(stage)
+
+
+# -- a stranger, known by a few minutes
+
+KNOWN = 5
+
+
+@pytest.fixture
+def stranger_guard(made, tmp_path, monkeypatch):
+    """The guard: a model calibrated on the first trials of sub-01 owes nothing to its others."""
+    study, _, models = made
+    twin = but_the_first_trials(study, tmp_path / "twin", KNOWN)
+
+    def guard(stage: str) -> None:
+        monkeypatch.chdir(study)
+        known = [f"01={KNOWN}"]
+        honest, blind = (
+            run(stage, folder, models, tmp_path / name, known)
+            for folder, name in ((study, "honest"), (twin, "blind"))
+        )
+        assert [name for name in honest if honest[name] != blind[name]] == []
+
+    return guard
+
+
+@pytest.mark.parametrize("stage", ["align", "adapt"])
+def test_nothing_but_the_first_trials_of_a_stranger_reaches_a_stage(stranger_guard, stage):
+    stranger_guard(stage)
+
+
+@pytest.mark.parametrize("stage", ["align", "adapt"])
+def test_more_of_a_stranger_is_noticed(stranger_guard, monkeypatch, stage):
+    def leaky(table, splits, number, where):
+        """All that the splits hold: the trials are there, why not use them."""
+        return table["split"].isin(splits).to_numpy()
+
+    monkeypatch.setattr(cohort, "_first_known", leaky)
+    with pytest.raises(AssertionError):
+        stranger_guard(stage)
 
 
 # -- the leaks: functions that plant one, each for the stage whose guard must notice

@@ -146,3 +146,22 @@ def test_no_rule_reads_test_captions_truth_or_scores(tmp_path):
 
 def test_a_rule_with_an_input_too_many_is_noticed(tmp_path):
     assert forbidden(inputs_of(tmp_path, PLANTED)) == PLANTED
+
+
+@pytest.mark.parametrize("cohort", ["without-01", "without-01-4min"])
+def test_what_is_trained_without_a_subject_has_no_file_of_it(tmp_path, cohort):
+    """But the readout and its adaptors where minutes of it are known."""
+    target = f"results/full/{cohort}/sub-01/metrics.json"
+    done = snakemake(tmp_path, target, "--dry-run", "--forceall", "--printshellcmds")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for stage in FITTED:
+        commands = re.findall(
+            rf"^ *(?:Shell command: )?(python \S*/{stage}\.py .*)$", done.stdout, re.MULTILINE
+        )
+        assert commands, stage
+        of_it = [c for c in commands if "sub-01.safetensors" in c or "sub-01_trials" in c]
+        if cohort == "without-01" or stage in ("pretrain", "tune"):
+            assert not of_it, stage
+        else:  # once for the model without it, once with the minutes
+            assert len(of_it) == 1, stage
+            assert "--labelled 01=60" in of_it[0], stage

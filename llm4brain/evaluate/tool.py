@@ -35,7 +35,7 @@ def score_files(
     bertscore_layer: int | None = None,
     clip_model: str | None = None,
     frames: Path | None = None,
-) -> None:
+) -> dict[str, Any]:
     """Score a file of captions against a file of references and write the figures as JSON.
 
     Args:
@@ -51,6 +51,9 @@ def score_files(
         clip_model: source string of a CLIP; None leaves CLIP-score out.
         frames: folder of what it sees, see `llm4brain.evaluate.further.of_pictures`.
 
+    Returns:
+        What `captions_scored` does.
+
     Raises:
         UserError: a file is no file of captions, the two are not of the same clips, or one of
             `clip_model` and `frames` comes alone.
@@ -60,6 +63,12 @@ def score_files(
         raise UserError("--clip-model and --frames", wrong, "give both or neither")
     where = f"{predictions} and {references}"
     ids, said, truth = aligned(read_captions(predictions), read_captions(references), where)
+    if block is not None:
+        try:
+            bootstrap.blocks(ids, block)
+        except UserError:
+            wrong = "wants ids that name film and onset, such as film-01_0004.0"
+            raise UserError("--block", wrong, "name them so, or leave it out") from None
     encode = None if sentence_model == "none" else sentence_encoder(cached(sentence_model))
     further = measures(
         corenlp=corenlp(),
@@ -73,6 +82,7 @@ def score_files(
     used |= {"bertscore": bertscore, "bertscore_layer": bertscore_layer, "clip_model": clip_model}
     files = {"predictions_sha256": sha256(predictions), "references_sha256": sha256(references)}
     write_json(out, scored | files | {"provenance": record(used, "", seed)})
+    return scored
 
 
 def captions_scored(

@@ -87,7 +87,8 @@ def moments(events: Path | None, every: float | None, duration: float, end: floa
         UserError: neither or both are given, or an onset lies beyond the run.
     """
     if (events is None) == (every is None):
-        raise UserError("--events, --every", "are given both or not at all", "give one of them")
+        wrong = "are both given" if every else "is needed: when is the run to be read?"
+        raise UserError("--events or --every", wrong, "give one of them")
     if every is not None:
         if every <= 0:
             raise UserError("--every", f"is {every:g}", "give seconds above 0")
