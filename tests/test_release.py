@@ -87,7 +87,7 @@ def test_when_to_read(tmp_path):
     with pytest.raises(UserError, match="row 3 has no onset within the run, which ends at 10 s"):
         moments(events, None, 4.0, 10.0)
     for both in ((events, 4.0), (None, None)):
-        with pytest.raises(UserError, match="--events or --every: (are both given|is needed)"):
+        with pytest.raises(UserError, match=r"--events or --every: (are both given|is needed)"):
             moments(*both, 4.0, 30.0)
     with pytest.raises(UserError, match="is 0"):
         moments(None, 0.0, 4.0, 30.0)
