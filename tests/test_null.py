@@ -55,8 +55,8 @@ def run(tmp_path_factory):
     """Make targets at an SNR, in one place: what does not depend on the scans is made once."""
     folder = tmp_path_factory.mktemp("null")
 
-    def run(snr: float, *targets: str) -> None:
-        (folder / "snr.yaml").write_text(yaml.safe_dump(settings(snr)))
+    def run(snr: float, *targets: str, **more: dict) -> None:
+        (folder / "snr.yaml").write_text(yaml.safe_dump(settings(snr) | more))
         done = snakemake(folder, *targets, "--configfile", folder / "snr.yaml")
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -167,3 +167,17 @@ def test_the_same_small_run_decodes_where_there_is_signal(run):
         for floor in (rolled, noise):
             got, least = model[metric].to_numpy(float), floor[metric].to_numpy(float)
             assert beats(got, least, list(model.index)), metric
+
+
+def test_the_lag_that_is_found_is_the_planted_one_and_not_that_of_the_training(run):
+    """A model that was trained on windows that come late reads earlier ones better than its own."""
+    folder, make = run
+    trained = 10.0
+    make(2.0, LAG, clips={"lag": trained})
+    table = read_table(folder / LAG).set_index("lag")
+    truth = Arrays(folder / "data/truth/sub-01.safetensors").meta
+    planted = truth["best_lag"] - truth["settings"]["tr"] / 2
+    found = table["match"].idxmax()
+    assert abs(found - planted) <= 2.0
+    assert abs(found - planted) < abs(found - trained)
+    assert table.loc[found, "match"] > table.loc[trained, "match"]
