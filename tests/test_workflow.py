@@ -74,7 +74,17 @@ TARGETS = {
         | {"phantom_participants": 1}
     ),
 }  # fmt: skip
-TARGETS["results/report.html"] = TARGETS["results/table1.csv"] | {"lag_sweep": 3, "report": 1}
+TARGETS["results/no-gap/all/sub-02/metrics.json"] = TARGETS["results/full/all/sub-02/metrics.json"]
+# the readout and its adaptors twice: without the subject, and with four minutes of it
+TARGETS["results/full/without-01-4min/sub-01/metrics.json"] = TARGETS[
+    "results/full/all/sub-02/metrics.json"
+] | {"align": 2, "adapt": 2}
+TARGETS["results/report.html"] = TARGETS["results/table1.csv"] | {
+    "lag_sweep": 3,
+    "brain_map": 3,
+    "checks": 1,
+    "report": 1,
+}
 TARGETS["refresh"] = TARGETS["results/table1.csv"] | {"figure": 1, "refresh": 1}
 TARGETS["all"] = TARGETS["results/table1.csv"] | {"figure": 1, "all": 1}
 
