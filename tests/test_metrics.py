@@ -1,6 +1,7 @@
 """Caption metrics are pycocoevalcap's to the second decimal; similarity is a mean of cosines."""
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -133,18 +134,17 @@ def test_equal_to_pycocoevalcap_to_the_second_decimal(case, theirs, system):
 
 
 def test_filtered_paraphrases_change_no_statistic(case, tmp_path):
-    systems, references, statistics = case
-    tokens = [java.tokenise(own) for own in references]
-    plain = [i for i, own in enumerate(tokens) if all(map(java.PLAIN.fullmatch, own))]
-    assert 20 <= len(plain) < len(tokens)
+    systems, references, _ = case
+    # references of letters and digits alone; captions may be as odd as they are
+    plain = [[re.sub(r"[^a-z0-9 ]", "", c) for c in java.tokenise(own)] for own in references]
     kept = tmp_path / "kept.gz"
-    java.filter_paraphrases([text for i in plain for text in tokens[i]], kept)
+    java.filter_paraphrases([text for own in plain for text in own], kept)
     assert kept.stat().st_size < java.PARAPHRASES.stat().st_size / 20
-    said = {name: [texts[i] for i in plain] for name, texts in systems.items()}
-    found = caption_statistics(said, [references[i] for i in plain], paraphrases=kept)
-    for name, own in found.items():
-        np.testing.assert_array_equal(own.meteor, statistics[name].meteor[plain])
-    assert found["poor"].meteor[:, 16:20].any()  # paraphrases did match
+    said = [text for texts in systems.values() for text in java.tokenise(texts)]
+    every = plain * len(systems)
+    found = java.meteor_statistics(said, every, kept)
+    np.testing.assert_array_equal(found, java.meteor_statistics(said, every))
+    assert found[:, 16:20].any()  # paraphrases did match
 
 
 def test_paraphrases_stay_whole_where_the_filter_reads_otherwise_than_scoring(tmp_path):
