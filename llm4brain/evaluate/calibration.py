@@ -49,13 +49,17 @@ def draw_calibration(table: pd.DataFrame) -> Figure:
         ax.set_xscale("symlog", base=2, linthresh=1)
         ticks = sorted(set(calibrated["minutes"]))
         ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        ax.set_xlim(min(ticks) - 0.15, max(ticks) * 1.1)
         ax.minorticks_off()
         ax.set_title(title, fontsize=10)
         ax.set_ylim(bottom=0)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False, fontsize=7.5, loc="lower right")
     what = "simulated phantom" if table["data"].iloc[0] == "simulated" else "measured data"
-    figure.suptitle(f"Reading a subject whom the model has seen for minutes: {what}", fontsize=11)
+    who = ", ".join(f"sub-{s}" for s in subjects)
+    figure.suptitle(
+        f"Reading subjects whom the model has seen for minutes: {what}, {who}", fontsize=11
+    )
     figure.supxlabel(
         "labelled minutes of the subject's scans, of which none, or the first ones, are known "
         "(grey: subjects, with 95% intervals)",
