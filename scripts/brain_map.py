@@ -5,8 +5,9 @@ from pathlib import Path
 from llm4brain import steps
 from llm4brain.align.reader import BrainReader
 from llm4brain.brain import cohort
+from llm4brain.evaluate.figure import save
 from llm4brain.evaluate.maps import brain_map, same_grid, summary
-from llm4brain.evaluate.volumes import draw_map, image, save_figure, save_image
+from llm4brain.evaluate.volumes import draw_map, image, save_image
 from llm4brain.io import Arrays, write_json
 from llm4brain.provenance import record
 from llm4brain.sections import EvaluateSettings
@@ -42,7 +43,7 @@ def main(
     z = image(found.z, *grid, f"{data} data: contribution to the match, z against shuffles")
     save_image(image(found.contribution, *grid, f"{data} data: contribution to the match"), out)
     save_image(z, z_out)
-    save_figure(draw_map(z, found.threshold, title), plot)
+    save(draw_map(z, found.threshold, title), plot, dpi=130)
     made = record(chosen.model_dump(mode="json"), code, seed)
     write_json(about, summary(found) | {"subject": subject, "data": data, "provenance": made})
 

@@ -7,7 +7,8 @@ import numpy as np
 from llm4brain import steps
 from llm4brain.align.reader import BrainReader
 from llm4brain.clips import read_runs
-from llm4brain.evaluate.lags import draw_lags, lag_sweep, save_lags
+from llm4brain.evaluate.figure import save
+from llm4brain.evaluate.lags import draw_lags, lag_sweep
 from llm4brain.io import Arrays, read_table, write_table
 from llm4brain.sections import ClipSettings, EvaluateSettings
 
@@ -47,7 +48,7 @@ def main(
         seed,
     )
     write_table(out, table)
-    save_lags(draw_lags(table, window.lag, title), plot)
+    save(draw_lags(table, window.lag, title), plot, dpi=130)
 
 
 if __name__ == "__main__":

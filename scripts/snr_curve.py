@@ -7,14 +7,13 @@ import pandas as pd
 from llm4brain import steps
 from llm4brain.evaluate.figure import save
 from llm4brain.evaluate.snr import COLUMNS, draw_snr
-from llm4brain.io import read_table, whole, write_table
+from llm4brain.io import read_table, write_table
 
 
 def main(points: list[Path], out: Path, plot: Path) -> None:
     table = pd.concat([read_table(path, COLUMNS) for path in points], ignore_index=True)
     write_table(out, table)
-    with whole(plot) as partial:
-        save(draw_snr(table), partial)
+    save(draw_snr(table), plot)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import pytest
 
 from llm4brain.clips import Run
 from llm4brain.errors import UserError
-from llm4brain.evaluate.lags import COLUMNS, LAGS, draw_lags, lag_sweep, save_lags
+from llm4brain.evaluate.figure import save
+from llm4brain.evaluate.lags import COLUMNS, LAGS, draw_lags, lag_sweep
 from llm4brain.sections import ClipSettings
 
 TR, LEAD, CLIPS, PLANTED = 2.0, 24.0, 40, 8.0
@@ -53,7 +54,7 @@ def test_the_score_peaks_where_it_was_planted(shown, tmp_path):
     assert (far["top1_low"] <= far["chance"]).all()
     assert (far["match"].abs() < 0.2).all()
     assert table["n_clips"].nunique() == 1  # the same clips at every lag
-    save_lags(draw_lags(table.reset_index(), 6.0, "simulated"), tmp_path / "lag.png")
+    save(draw_lags(table.reset_index(), 6.0, "simulated"), tmp_path / "lag.png", dpi=130)
     assert (tmp_path / "lag.png").stat().st_size > 5000
 
 

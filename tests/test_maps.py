@@ -12,10 +12,11 @@ from llm4brain.brain.positions import cut
 from llm4brain.brain.sc_mbm import SCMBM
 from llm4brain.errors import UserError
 from llm4brain.evaluate.bootstrap import blocks
+from llm4brain.evaluate.figure import save
 from llm4brain.evaluate.maps import SHUFFLES, brain_map, same_grid, summary, voxel_parts
 from llm4brain.evaluate.permutation import shuffles
 from llm4brain.evaluate.retrieval import correlations
-from llm4brain.evaluate.volumes import draw_map, image, save_figure, save_image
+from llm4brain.evaluate.volumes import draw_map, image, save_image
 from llm4brain.sections import EncoderSettings
 
 ENCODER = EncoderSettings(patch=2, width=48, blocks=2, heads=4, decoder_width=32, decoder_blocks=1)
@@ -201,7 +202,7 @@ def test_the_picture_is_the_same_bytes_twice(tmp_path):
     """Of a map without evidence, which has to be drawn as well."""
     z = image(np.zeros(len(VOXELS)), VOXELS, AFFINE, SHAPE, "")
     for name in ("a.png", "b.png"):
-        save_figure(draw_map(z, 4.0, "sub-01: simulated phantom"), tmp_path / name)
+        save(draw_map(z, 4.0, "sub-01: simulated phantom"), tmp_path / name, dpi=130)
     first = (tmp_path / "a.png").read_bytes()
     assert first == (tmp_path / "b.png").read_bytes()
     assert len(first) > 5000

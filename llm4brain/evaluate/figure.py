@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from llm4brain.evaluate.table import MEAN
+from llm4brain.io import whole
 
 PANELS = {
     "cider": "CIDEr (x 100)",
@@ -72,7 +73,8 @@ def draw(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path, dpi: int = 150) -> None:
     """Write a PNG without date and version, so that the same figure is the same bytes."""
-    figure.savefig(path, dpi=150, metadata={"Software": None})
+    with whole(path) as partial:
+        figure.savefig(partial, dpi=dpi, metadata={"Software": None})
     plt.close(figure)

@@ -7,7 +7,6 @@ every lag, or before the film could have had an effect, reads something else.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Literal
 
 import matplotlib.pyplot as plt
@@ -19,7 +18,6 @@ from llm4brain.clips import Run, average_repeats, cut_windows, first_showings
 from llm4brain.errors import UserError
 from llm4brain.evaluate.bootstrap import blocks, interval, resample
 from llm4brain.evaluate.retrieval import correlations, credit
-from llm4brain.io import whole
 from llm4brain.sections import ClipSettings
 
 LAGS = tuple(range(-20, 21, 2))  # s
@@ -109,10 +107,3 @@ def draw_lags(table: pd.DataFrame, lag: float, title: str) -> Figure:
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-def save_lags(figure: Figure, path: Path) -> None:
-    """Write a PNG without date and version, so that the same figure is the same bytes."""
-    with whole(path) as partial:
-        figure.savefig(partial, dpi=130, metadata={"Software": None})
-    plt.close(figure)

@@ -112,10 +112,3 @@ def draw_map(z: nib.Nifti1Image, threshold: float, title: str) -> Figure:
         fontsize=8.5,
     )
     return figure
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG without date and version, so that the same figure is the same bytes."""
-    with whole(path) as partial:
-        figure.savefig(partial, dpi=130, metadata={"Software": None})
-    plt.close(figure)
