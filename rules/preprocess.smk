@@ -73,7 +73,7 @@ if SETTINGS.derivatives is None and not NO_RAW:
                 message:
                     "Preprocess sub-{params.subject} with fMRIPrep (hours)"
                 shell:
-                    "python $SCRIPTS/preprocess_fmriprep.py --bids {params.bids} "
+                    "python $SCRIPTS/preprocess_fmriprep.py --bids {params.bids:q} "
                     "--subject {params.subject} --out {params.out} --work {params.work} "
                     "--mem-mb {resources.mem_mb} --settings {params.settings:q} "
                     "--machine {params.machine:q} --threads $OMP_NUM_THREADS --code {params.code} "

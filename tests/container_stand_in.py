@@ -40,6 +40,9 @@ def real(data: Path, out: Path, work: Path, subject: str, mode: str) -> None:
         print(f"sub-{subject}: resumed")
     with tempfile.TemporaryDirectory() as made:
         preprocess_subject(data, Path(made), subject)
+        (out / "dataset_description.json").write_bytes(
+            Path(made, "dataset_description.json").read_bytes()
+        )
         files = sorted(path for path in Path(made).rglob("sub-*") if path.is_file())
         runs = sorted({file.name.split(SPACE)[0] for file in files if SPACE in file.name})
         for file in files:
