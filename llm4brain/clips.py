@@ -223,7 +223,7 @@ def plan_windows(
         ("off the run", "not shown", "stimulus not in the clip table", "shared with another split"),
         0,
     )
-    labels, spans, parts, rows, shown = [], [], [], [], {}
+    labels, trs, spans, parts, rows, shown = [], [], [], [], [], {}
     for run in runs:
         span = window_volumes(settings.window, run.tr)
         cut: list[tuple[slice, tuple]] = []
@@ -247,14 +247,15 @@ def plan_windows(
         kept = _apart(cut, len(run.bold))
         left_out["shared with another split"] += len(cut) - len(kept)
         labels.append(run.label)
+        trs.append(run.tr)
         spans.append(span)
         parts.append([part for part, _ in kept])
         rows += [row for _, row in kept]
     if len(set(spans)) != 1:
         raise UserError(
-            "runs " + ", ".join(labels),
-            f"differ in TR, and so in volumes a window ({sorted(set(spans))})",
-            "keep runs of one TR, or set clips.window to the same number of volumes in each",
+            "runs",
+            f"differ in TR, and so in volumes a window: {_told(labels, trs)}",
+            "keep runs of one TR (tasks names those that are read), or choose another clips.window",
         )
     if not rows:
         raise UserError(
@@ -281,6 +282,16 @@ def cut_windows(
     turned = [run.rolled(roll) if roll else run for run in runs]
     plan = plan_windows(turned, clips, settings, lag=lag)
     return Windows(np.concatenate(list(plan.windows(turned))), plan.trials, plan.left_out)
+
+
+def _told(labels: Sequence[str], trs: Sequence[float]) -> str:
+    """Which runs have which TR, three of each by name."""
+    said = []
+    for tr in sorted(set(trs)):
+        own = [label for label, other in zip(labels, trs, strict=True) if other == tr]
+        more = ", ..." if len(own) > 3 else ""
+        said.append(f"{tr:g} s in {len(own)} ({', '.join(own[:3])}{more})")
+    return ", ".join(said)
 
 
 def _apart(cut: list[tuple[slice, tuple]], volumes: int) -> list[tuple[slice, tuple]]:

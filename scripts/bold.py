@@ -17,13 +17,14 @@ def main(
     subject: str,
     out: Path,
     settings: str,
+    task: list[str] = (),
     seed: int = 0,
     threads: int = 1,
     precision: str = "auto",
     code: str = "",
 ) -> None:
     chosen = BoldSettings.given(settings)
-    made = subject_bold(bids, derivatives, subject, chosen)
+    made = subject_bold(bids, derivatives, subject, chosen, task)
     meta = made.meta | {"provenance": record(chosen.model_dump(mode="json"), code, seed)}
     with threadpool_limits(threads):
         stream_arrays(out, made.shapes, made.arrays(), meta)

@@ -78,7 +78,7 @@ class Set:
     def read(self, settings=SETTINGS, subject="01"):
         """All of a subject's arrays, and their description."""
         made = subject_bold(self.raw, self.out, subject, settings)
-        return SimpleNamespace(arrays=dict(made.arrays()), meta=made.meta)
+        return SimpleNamespace(arrays=dict(made.arrays()), meta=made.meta, shapes=made.shapes)
 
 
 @pytest.fixture
@@ -221,6 +221,12 @@ def test_all_subjects_share_one_voxel_list(data):
     np.testing.assert_array_equal(first.arrays["voxels"], second.arrays["voxels"])
 
 
+def test_arrays_are_announced_as_they_are(data):
+    data.add()
+    made = data.read()
+    assert made.shapes == {k: (a.dtype.name, a.shape) for k, a in made.arrays.items()}
+
+
 def test_same_arrays_twice(data):
     data.add()
     once, twice = data.read(), data.read()
@@ -255,6 +261,19 @@ def test_runs_without_a_film_are_left_out_and_said(data, capsys):
     data.add("sub-01_task-rest_run-02", events=None)
     assert list(data.read().meta["runs"]) == ["01"]
     assert "task-rest_run-02: no event with a stim_file, left out" in capsys.readouterr().err
+
+
+def test_only_runs_of_the_named_tasks_are_read(data):
+    data.add()
+    data.add("sub-01_task-s01e01_run-02")
+    for tasks, found in (
+        (["film"], ["01"]),
+        (["s01*"], ["02"]),
+        (["film", "s01e01"], ["01", "02"]),
+    ):
+        assert list(subject_bold(data.raw, data.out, "01", SETTINGS, tasks).runs) == found
+    with pytest.raises(UserError, match=r"sub-01: holds no \*_bold.nii.gz of task rest or s02\*"):
+        subject_bold(data.raw, data.out, "01", SETTINGS, ["rest", "s02*"])
 
 
 def test_what_was_made_of_a_run_that_is_no_more_is_left_out_and_said(data, capsys):

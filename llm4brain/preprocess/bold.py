@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,17 +58,28 @@ class Bold:
             yield f"valid-{label}", valid
 
 
-def subject_bold(bids_dir: Path, derivatives: Path, subject: str, settings: BoldSettings) -> Bold:
+def subject_bold(
+    bids_dir: Path,
+    derivatives: Path,
+    subject: str,
+    settings: BoldSettings,
+    tasks: Sequence[str] = (),
+) -> Bold:
     """All runs of a subject during which a stimulus was shown.
+
+    Args:
+        tasks: names or patterns of the tasks that are read; none: every task.
 
     Raises:
         UserError: whatever is wrong with a header, a sidecar or an event, naming its file.
     """
     raw = find.layout(bids_dir, subject)
-    scanned = {r.recording.without("echo").stem for r in find.raw_runs(raw, subject, echoes=True)}
+    found = find.raw_runs(raw, subject, tasks, echoes=True)
+    scanned = {run.recording.without("echo").stem for run in found}
     runs = find.derived_runs(
-        find.layout(derivatives, subject, derivative=True), subject, settings.space
+        find.layout(derivatives, subject, derivative=True), subject, settings.space, tasks
     )
+    shown_when = find.EventFiles.of(raw)
     grid = mni_grid(settings.voxel_mm)
     shown: dict[str, find.Derived] = {}
     described: dict[str, Any] = {}
@@ -77,7 +88,7 @@ def subject_bold(bids_dir: Path, derivatives: Path, subject: str, settings: Bold
             print(f"{run.recording.stem}: is no run of {bids_dir}, left out", file=sys.stderr)
             continue
         tr, start = timing(run)
-        path = find.events_file(raw, run.recording)
+        path = shown_when.nearest(run.recording)
         volumes = images.volumes(run.bold)
         events = read_events(path, start + tr * volumes) if path else []
         if not events:
@@ -95,7 +106,7 @@ def subject_bold(bids_dir: Path, derivatives: Path, subject: str, settings: Bold
         raise UserError(
             bids_dir / f"sub-{subject}",
             "has no event with a stim_file in any run",
-            "name the stimulus of each event in its events.tsv",
+            "name the stimulus of each event in its events.tsv (docs/your-data.md says how)",
         )
     meta = {
         "affine": grid.affine.tolist(),
