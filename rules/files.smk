@@ -4,8 +4,11 @@ from llm4brain.evaluate.names import CORENLP
 from llm4brain.phantom import plan
 from llm4brain.preprocess import names
 from llm4brain.preprocess.names import Recording
-from llm4brain.ready import require
+from llm4brain import ready
 from llm4brain.sources import MANIFEST
+from llm4brain.splits import resolve
+
+CLIPS = Path("data/clips.tsv")
 
 
 def stimuli(*splits):
@@ -14,8 +17,13 @@ def stimuli(*splits):
     return [
         f"{BIDS}/stimuli/{film}"
         for split in chosen
-        for film in getattr(SETTINGS.splits, split)
+        for film in getattr(SPLITS, split)
     ]
+
+
+def splits_table():
+    """The table of splits, where there is one."""
+    return [] if NO_RAW else [table for table in (SETTINGS.splits.table,) if table]
 
 
 def stimuli_captions():
@@ -40,12 +48,7 @@ def recordings(subject):
         runs = plan.runs(SETTINGS.phantom, subject, SETTINGS.seed)
         stems = [f"sub-{subject}_task-film_run-{run.number:02d}" for run in runs]
         return [Recording.parse(f"{stem}_bold.nii.gz") for stem in stems]
-    files = sorted(BIDS.glob(f"sub-{subject}/**/func/*_bold.nii.gz"))
-    if not files:
-        raise UserError(
-            BIDS / f"sub-{subject}", "holds no BOLD run", "correct bids_dir or subjects"
-        )
-    return [Recording.parse(file) for file in files]
+    return ready.recordings(BIDS, subject, SETTINGS.tasks)
 
 
 def raw(subject):
@@ -71,7 +74,8 @@ def events(subject):
             f"{BIDS}/{run.folder}/{run.stem}_events.tsv" for run in RECORDINGS[subject]
         ]
     own = BIDS.glob(f"sub-{subject}/**/func/*_events.tsv")
-    return sorted([*map(str, own), *inherited(subject, "*_events.tsv")])
+    read = [str(file) for file in own if Recording.parse(file).of(SETTINGS.tasks)]
+    return sorted([*read, *inherited(subject, "*_events.tsv")])
 
 
 def inherited(subject, names):
@@ -102,7 +106,12 @@ def derivatives(subject):
             f"sub-{subject}/**/func/*_space-{SETTINGS.bold.space}_*"
         )
         other = DERIVATIVES.glob(f"sub-{subject}/**/func/*_desc-confounds_timeseries.*")
-        return sorted(str(file) for part in (here, other) for file in part)
+        return sorted(
+            str(file)
+            for part in (here, other)
+            for file in part
+            if Recording.parse(file).of(SETTINGS.tasks)
+        )
     files = []
     for run in RECORDINGS[subject]:
         volume = (SETTINGS.bold.space, resolution)
@@ -174,6 +183,11 @@ def further_options(wildcards, input):
     return options
 
 
+def task_options(wildcards, input):
+    """`--task NAME` for each task that is read, or nothing."""
+    return [word for task in SETTINGS.tasks for word in ("--task", task)]
+
+
 def subject_derivatives(wildcards):
     return derivatives(wildcards.subject)
 
@@ -203,7 +217,8 @@ def checked_options(wildcards, input):
 
 with one_line_errors():
     RECORDINGS = {subject: recordings(subject) for subject in SETTINGS.subjects}
-    require(SETTINGS, raw=not NO_RAW)
+    ready.require(SETTINGS, raw=not NO_RAW)
+    SPLITS = resolve(SETTINGS.splits, BIDS / "stimuli", CLIPS if NO_RAW else None)
     VIDEO_LLM = model_files("models/video_llm", SETTINGS.video_llm.source)
     FURTHER = further_files()
 
