@@ -134,6 +134,9 @@ def decode_run(
     """
     run, clips = run_of(path), model.settings["clips"]
     settings = BoldSettings.model_validate(model.settings["bold"])
+    if settings.space == "fsLR":
+        wrong = "reads grayordinates (bold.space: fsLR), and runs are decoded from volumes alone"
+        raise UserError("model", wrong, "decode its subjects in the workflow")
     if f"_space-{settings.space}_" not in path.name:
         raise UserError(path, f"is not in {settings.space}", "give the run in the model's space")
     known = sorted(set(model.reader.weights) - {"shared"})
