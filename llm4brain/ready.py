@@ -19,6 +19,7 @@ def require(settings: Config, *, raw: bool = True) -> None:
     Raises:
         UserError: one line that names everything of a kind that is missing.
     """
+    _grayordinates(settings)
     for arm in settings.arms:
         weights = (settings.arm(arm).encoder.weights or "").removeprefix("path:")
         if weights and not Path(weights).is_file():
@@ -50,7 +51,6 @@ def require(settings: Config, *, raw: bool = True) -> None:
     missing = [film for film in films if not (root / "stimuli" / film).is_file()]
     if missing:
         raise UserError(root / "stimuli", f"lacks {', '.join(missing)}", "correct splits")
-    _grayordinates(settings)
     if settings.derivatives is not None:
         found = Path(settings.derivatives)
         kind = "bold.dtseries" if settings.bold.space == "fsLR" else "desc-preproc_bold"
