@@ -18,14 +18,13 @@ from tiny_models import blip2
 
 from llm4brain.evaluate.grayordinates import draw_areas, scalars, sums
 from llm4brain.io import Arrays, read_json, write_arrays, write_table
+from llm4brain.sections import AlignSettings, BoldSettings, EncoderSettings, FitSettings
 
 K, D = 4, 32  # of the tiny video-LLM at two frames
 FIT = {"epochs": 1, "batch_size": 16, "lr": 1e-3}
-ENCODER = SIZES | {"tokenizer": "auto", "temporal": False, "weights": None, "patch": 2}
-ENCODER |= {"mlp_ratio": 1.0, "mask_ratio": 0.5, "fit": FIT}
-ALIGN = {"rank": 6, "folds": 3, "adaptor_width": 4, "gain": 0.0, "fit": FIT | {"epochs": 0}}
-BOLD = {"space": "fsLR", "voxel_mm": 8, "confounds": "none", "high_pass": 0.008}
-BOLD |= {"fd_threshold": 1.0, "rois": ["V1", "MT", "thalamus"]}
+ENCODER = EncoderSettings(**SIZES, mask_ratio=0.5, fit=FIT)
+ALIGN = AlignSettings(rank=6, folds=3, adaptor_width=4, gain=0.0, fit=FIT | {"epochs": 0})
+BOLD = {"space": "fsLR", "confounds": "none", "rois": ["V1", "MT", "thalamus"]}
 MACHINE = {"seed": 0, "threads": 1, "precision": "fp32", "code": ""}
 HERE = np.flatnonzero((area_of(axis()) > 0) | ~axis().surface_mask)
 
@@ -60,14 +59,14 @@ def study(tmp_path_factory):
         write_run(root / "raw", root / "out", stem, 1000 + bold, event)
     atlas = write_atlas(root / "a.dlabel.nii")
     meshes = [write_mesh(root / f"{name}.surf.gii", k) for name, k in (("l", -1), ("r", 1))]
-    settings = BOLD | {"atlas": atlas, "surfaces": meshes}
+    settings = BoldSettings(**BOLD, atlas=atlas, surfaces=meshes)
     bold = root / "bold.safetensors"
     step("bold")(
         bids=root / "raw",
         derivatives=root / "out",
         subject="01",
         out=bold,
-        settings=json.dumps(settings),
+        settings=settings.model_dump_json(),
     )
     step("bold_features")(
         bold=bold,
@@ -89,14 +88,14 @@ def fitted(study, folder, encoder):
         ends = (("out", "safetensors"), ("log", "csv"), ("plot", "png"))
         return {key: folder / f"{name}.{end}" for key, end in ends}
 
-    step("pretrain")(**cohort, **files("pretrain"), settings=json.dumps(encoder), **MACHINE)
+    step("pretrain")(**cohort, **files("pretrain"), settings=encoder.model_dump_json(), **MACHINE)
     step("align")(
         **cohort,
         **files("align"),
         video=study / "video.safetensors",
         pretrained=folder / "pretrain.safetensors",
         video_llm=study / "video_llm",
-        settings=json.dumps(ALIGN),
+        settings=ALIGN.model_dump_json(),
         **MACHINE,
     )
     return folder / "align.safetensors"
@@ -148,7 +147,8 @@ def test_a_whole_mind_vis_encoder_on_grayordinates(study, tmp_path):
     state = their_state(np.random.default_rng(0), patches=len(HERE) // CELLS + 1)
     save_file(tensors(state), tmp_path / "mind-vis.safetensors")
     theirs = {"tokenizer": "patch1d", "weights": f"path:{tmp_path / 'mind-vis.safetensors'}"}
-    aligned = fitted(study, tmp_path, ENCODER | theirs | {"fit": FIT | {"epochs": 0}})
+    theirs["fit"] = FitSettings(**FIT | {"epochs": 0})
+    aligned = fitted(study, tmp_path, ENCODER.model_copy(update=theirs))
     pretrained = Arrays(tmp_path / "pretrain.safetensors")
     assert pretrained.meta["weights"]["taken"] == "encoder and decoder"
     assert len(pretrained.meta["weights"]["sha256"]) == 64

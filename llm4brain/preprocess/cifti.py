@@ -8,7 +8,6 @@ grid does. What is read is the cortex (the first 59,412 of fMRIPrep's 91k), or t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +57,8 @@ class Grayordinates:
     def voxels(self) -> np.ndarray:
         """(n, 4) int32: number of the structure in `meta`, then vertex, -1, -1 or i, j, k."""
         own = self.axis[self.columns]
-        structure = np.array([self._names.index(name) for name in own.name], dtype=np.int32)
+        number = {name: k for k, name in enumerate(self._names)}
+        structure = [number[name] for name in own.name]
         rest = np.where(own.surface_mask[:, None], -1, own.voxel)
         rest[own.surface_mask, 0] = own.vertex[own.surface_mask]
         return np.column_stack([structure, rest]).astype(np.int32)
@@ -312,8 +312,3 @@ def axis_of(voxels: np.ndarray, meta: Mapping[str, Any]) -> BrainModelAxis:
         volume_shape=tuple(meta["shape"]) if below else None,
         nvertices={n: count for n, count in counts.items() if n in used},
     )
-
-
-def is_cifti(path: Path) -> bool:
-    """Whether a derivative is one of grayordinates, by its name."""
-    return re.search(r"\.dtseries\.nii$", path.name) is not None
