@@ -22,6 +22,11 @@ def require(settings: Config, *, raw: bool = True) -> None:
     Raises:
         UserError: one line that names everything of a kind that is missing.
     """
+    _grayordinates(settings)
+    for arm in settings.arms:
+        weights = (settings.arm(arm).encoder.weights or "").removeprefix("path:")
+        if weights and not Path(weights).is_file():
+            raise UserError(weights, "does not exist", f"correct encoder.weights (arm {arm})")
     if settings.dataset == "phantom":
         splits = resolve(settings.splits, Path("data/phantom/stimuli"))
         films = [*splits.train, *splits.validation, *splits.test]
@@ -57,7 +62,8 @@ def require(settings: Config, *, raw: bool = True) -> None:
         raise UserError(root / "stimuli", f"lacks {', '.join(missing[:5])}{more}", "correct splits")
     if settings.derivatives is not None:
         found = Path(settings.derivatives)
-        ends = f"**/func/*_space-{settings.bold.space}_*desc-preproc_bold.nii.gz"
+        kind = "bold.dtseries" if settings.bold.space == "fsLR" else "desc-preproc_bold"
+        ends = f"**/func/*_space-{settings.bold.space}_*{kind}.nii*"
         without = [s for s in settings.subjects if not any(found.glob(f"sub-{s}/{ends}"))]
         if without:
             wrong = f"holds no preprocessed BOLD in {settings.bold.space} of {', '.join(without)}"
@@ -77,3 +83,15 @@ def recordings(bids_dir: Path, subject: str, tasks: Sequence[str]) -> list[Recor
         todo = f"correct bids_dir or {'tasks' if of else 'subjects'}"
         raise UserError(bids_dir / f"sub-{subject}", f"holds no BOLD run{of}", todo)
     return runs
+
+
+def _grayordinates(settings: Config) -> None:
+    """Atlas and meshes are there, and the atlas has every area, before a scan is looked at."""
+    chosen = settings.bold
+    for path in (chosen.atlas, *(chosen.surfaces or ())):
+        if path and not Path(path).is_file():
+            raise UserError(path, "does not exist", "correct bold.atlas or bold.surfaces")
+    if chosen.atlas and chosen.rois:
+        from llm4brain.preprocess import areas, cifti  # seconds, which other data need not wait
+
+        areas.check(chosen.rois, cifti.names(Path(chosen.atlas)), chosen.atlas)

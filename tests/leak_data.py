@@ -29,6 +29,7 @@ LAG, WINDOW = 6.0, 4.0
 FIT = {"epochs": 2, "batch_size": 16, "lr": 1e-2}
 SETTINGS: dict[str, dict[str, Any]] = {
     "pretrain": {
+        "tokenizer": "auto", "patch_values": 8, "temporal": False, "weights": None,
         "patch": 2, "width": 16, "blocks": 1, "heads": 2, "mlp_ratio": 1, "decoder_width": 16,
         "decoder_blocks": 1, "mask_ratio": 0.5, "fit": FIT,
     },

@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from llm4brain.brain.positions import PatchGrid, cut
 from llm4brain.clips import average_repeats, first_showings
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays, read_table
@@ -24,17 +23,16 @@ class Cohort:
     Attributes:
         windows: (samples, T, voxels) float32, z-scored BOLD.
         table: a row a sample: subject, clip_id, stim_file, split.
-        voxels: (voxels, 3) index on the shared grid.
+        voxels: (voxels, 3) index on the shared grid, or (n, 4) of grayordinates.
         affine: (4, 4) to MNI mm.
+        coordinates: (n, 3) mm of grayordinates, NaN where unknown; None of voxels.
     """
 
     windows: np.ndarray
     table: pd.DataFrame
     voxels: np.ndarray
     affine: np.ndarray
-
-    def grid(self, edge: int) -> PatchGrid:
-        return cut(self.voxels, self.affine, edge)
+    coordinates: np.ndarray | None = None
 
     def split(self, *names: str) -> Cohort:
         """The samples of the named splits; a step that is fitted asks for what it may see."""
@@ -86,7 +84,8 @@ def load(
             data, table = first_showings(data, table)
         if repeats != "every":
             data, table = average_repeats(data, table)
-        grid = (arrays["voxels"], np.array(arrays.meta["affine"]))
+        at = arrays["coordinates"] if "coordinates" in arrays.names else None
+        grid = (arrays["voxels"], np.array(arrays.meta["affine"]), at)
         first = first or grid
         if not (np.array_equal(first[0], grid[0]) and np.allclose(first[1], grid[1])):
             raise UserError(path, "lies on other voxels than the subject before it", "remake both")

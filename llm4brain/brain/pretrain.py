@@ -12,8 +12,9 @@ from accelerate import Accelerator
 from safetensors.torch import save_file
 
 from llm4brain.brain.cohort import Cohort
-from llm4brain.brain.positions import cut
+from llm4brain.brain.encoder import new_encoder
 from llm4brain.brain.sc_mbm import SCMBM
+from llm4brain.brain.weights import Published
 from llm4brain.io import Arrays, whole
 from llm4brain.sections import EncoderSettings
 from llm4brain.training import fit, seed_everything
@@ -27,14 +28,19 @@ def pretrain(
     folder: Path,
     accelerator: Accelerator,
     identity: object = None,
+    weights: Published | None = None,
 ) -> tuple[SCMBM, pd.DataFrame]:
     """Fit SC-MBM by masked modelling; no clip, caption or label is read.
 
-    Validation windows get the same masks at every epoch, so that epochs compare.
+    It begins at random, or at `weights` that others have trained. Validation windows get the same
+    masks at every epoch, so that epochs compare.
     """
     seed_everything(seed, "pretrain")
-    grid = train.grid(settings.patch)
-    model = SCMBM(settings, grid, train.windows.shape[1]).to(accelerator.device)
+    grid = (train.voxels, train.affine, train.coordinates)
+    model = new_encoder(settings, *grid, train.windows.shape[1])
+    if weights is not None:
+        weights.into(model)
+    model.to(accelerator.device)
     data = torch.from_numpy(train.windows).to(accelerator.device)
     held_out = torch.from_numpy(validation.windows).to(accelerator.device)
     fixed = model.draw_masks(len(held_out), torch.Generator().manual_seed(seed))
@@ -75,6 +81,8 @@ def save_encoder(path: Path, model: SCMBM, cohort: Cohort, meta: dict[str, Any])
     tensors = {f"scmbm.{k}": v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     tensors["grid.voxels"] = torch.from_numpy(np.ascontiguousarray(cohort.voxels))
     tensors["grid.affine"] = torch.from_numpy(np.ascontiguousarray(cohort.affine))
+    if cohort.coordinates is not None:
+        tensors["grid.coordinates"] = torch.from_numpy(np.ascontiguousarray(cohort.coordinates))
     meta = meta | {
         "encoder": model.settings.model_dump(mode="json"),
         "volumes": model.tokenizer.volumes,
@@ -86,8 +94,9 @@ def save_encoder(path: Path, model: SCMBM, cohort: Cohort, meta: dict[str, Any])
 def load_encoder(arrays: Arrays) -> SCMBM:
     """Build SC-MBM from a file of `save_encoder`, or of a later stage that holds one."""
     settings = EncoderSettings.model_validate(arrays.meta["encoder"])
-    grid = cut(arrays["grid.voxels"], arrays["grid.affine"], settings.patch)
-    model = SCMBM(settings, grid, arrays.meta["volumes"])
+    at = arrays["grid.coordinates"] if "grid.coordinates" in arrays.names else None
+    grid = (arrays["grid.voxels"], arrays["grid.affine"], at)
+    model = new_encoder(settings, *grid, arrays.meta["volumes"])
     state = {
         n.removeprefix("scmbm."): torch.from_numpy(arrays[n])
         for n in arrays.names
