@@ -7,6 +7,7 @@ from pathlib import Path
 from llm4brain.config import Config
 from llm4brain.errors import UserError
 from llm4brain.phantom.plan import cohort_films, film_name, video_films
+from llm4brain.wen2018 import disk, facts
 
 
 def require(settings: Config, *, raw: bool = True) -> None:
@@ -14,7 +15,7 @@ def require(settings: Config, *, raw: bool = True) -> None:
 
     Args:
         settings: all of them.
-        raw: whether a raw data set has to be there.
+        raw: whether a data set of one's own has to be there.
 
     Raises:
         UserError: one line that names everything of a kind that is missing.
@@ -39,6 +40,9 @@ def require(settings: Config, *, raw: bool = True) -> None:
         return
     if not raw:
         return
+    if settings.dataset == "wen2018":
+        _require_wen2018(settings, films)
+        return
     root = Path(settings.bids_dir or "")
     if not (root / "dataset_description.json").is_file():
         wrong = "is no BIDS data set (it has no dataset_description.json)"
@@ -53,3 +57,26 @@ def require(settings: Config, *, raw: bool = True) -> None:
         if without:
             wrong = f"holds no preprocessed BOLD in {settings.bold.space} of {', '.join(without)}"
             raise UserError(found, wrong, "correct derivatives, bold.space or subjects")
+
+
+def _require_wen2018(settings: Config, films: list[str]) -> None:
+    own = settings.wen2018
+    if strangers := [film for film in films if film not in facts.FILMS]:
+        wrong = (
+            f"{', '.join(strangers)}: Wen 2018 has seg1.mp4 to seg18.mp4, test1.mp4 to test5.mp4"
+        )
+        raise UserError("splits", wrong, "correct the name")
+    stimuli = [Path(film).stem for film in films]
+    scans = [
+        scan for s in settings.subjects for scan in facts.scans(int(s), stimuli, own.leave_out)
+    ]
+    disk.require(own.roots, own.kind, films, scans)
+    if "human" in (settings.captions.train, settings.captions.score):
+        where = disk.homes(own.roots)
+        names = [f"{stem}_captions.tsv" for stem in stimuli]
+        if missing := [name for name in names if not disk.find(where, [f"stimuli/{name}"])]:
+            raise UserError(
+                "captions",
+                f"human ones are wanted, and no stimuli/ holds {', '.join(missing)}",
+                "add them, or set captions.train and captions.score to generated",
+            )

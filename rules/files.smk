@@ -6,6 +6,7 @@ from llm4brain.preprocess import names
 from llm4brain.preprocess.names import Recording
 from llm4brain.ready import require
 from llm4brain.sources import MANIFEST
+from llm4brain.wen2018 import disk, facts
 
 
 def stimuli(*splits):
@@ -40,12 +41,43 @@ def recordings(subject):
         runs = plan.runs(SETTINGS.phantom, subject, SETTINGS.seed)
         stems = [f"sub-{subject}_task-film_run-{run.number:02d}" for run in runs]
         return [Recording.parse(f"{stem}_bold.nii.gz") for stem in stems]
+    if WEN2018:
+        return [scan.recording(subject) for scan in wen2018_scans(subject)]
     files = sorted(BIDS.glob(f"sub-{subject}/**/func/*_bold.nii.gz"))
     if not files:
         raise UserError(
             BIDS / f"sub-{subject}", "holds no BOLD run", "correct bids_dir or subjects"
         )
     return [Recording.parse(file) for file in files]
+
+
+def wen2018_scans(subject):
+    """The runs of Wen 2018 that are read: those of the films of the splits."""
+    films = [Path(film).stem for film in stimuli()]
+    return facts.scans(int(subject), films, SETTINGS.wen2018.leave_out)
+
+
+def wen2018_sources(subject):
+    """The files of a subject's runs as they lie on disk; `require` has seen to it that they do."""
+    where, scans = disk.homes(SETTINGS.wen2018.roots), wen2018_scans(subject)
+    return list(disk.look(where, SETTINGS.wen2018.kind, [], scans).scans.values())
+
+
+def wen2018_films():
+    """The films as they lie on disk, and captions of one's own that lie beside them."""
+    where, films = disk.homes(SETTINGS.wen2018.roots), stimuli()
+    names = [Path(film).name for film in films]
+    names += [f"{Path(film).stem}_captions.tsv" for film in films]
+    found = [disk.find(where, [f"stimuli/{name}"]) for name in names]
+    return [path for path in found if path]
+
+
+def scan_options(wildcards, input):
+    return [word for file in input for word in ("--scans", file)]
+
+
+def film_options(wildcards, input):
+    return [word for file in input for word in ("--films", file)]
 
 
 def raw(subject):
@@ -66,7 +98,7 @@ def events(subject):
     # Snakemake makes nothing of what is missing, and takes what stands as it is.
     if NO_RAW:
         return [f"{BIDS}/sub-{subject}"]
-    if PHANTOM:
+    if PHANTOM or WEN2018:
         return [
             f"{BIDS}/{run.folder}/{run.stem}_events.tsv" for run in RECORDINGS[subject]
         ]
@@ -91,9 +123,8 @@ def of_any_subject(files):
 def derivatives(subject):
     """What preprocessing makes of a subject: BOLD, sidecar, brain mask and confounds a run."""
     spaces = names.output_spaces(SETTINGS.preprocess.output_spaces)
-    backend = SETTINGS.preprocess.backend
     resolution = (
-        dict(spaces).get(SETTINGS.bold.space) if backend == "fmriprep" else None
+        dict(spaces).get(SETTINGS.bold.space) if BACKEND == "fmriprep" else None
     )
     if NO_RAW:
         return [f"{BIDS}/sub-{subject}"]
@@ -105,6 +136,9 @@ def derivatives(subject):
         return sorted(str(file) for part in (here, other) for file in part)
     files = []
     for run in RECORDINGS[subject]:
+        if WEN2018 and SETTINGS.wen2018.kind == "cifti":
+            files += [f"{DERIVATIVES}/{n}" for n in (run.cifti(), run.confounds())]
+            continue
         volume = (SETTINGS.bold.space, resolution)
         made = (
             run.bold(*volume),

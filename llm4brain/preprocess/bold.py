@@ -36,7 +36,7 @@ def subject_bold(bids_dir: Path, derivatives: Path, subject: str, settings: Bold
         UserError: whatever is wrong with a derivative or an event, naming its file.
     """
     raw = find.layout(bids_dir, subject)
-    scanned = {r.recording.without("echo").stem for r in find.raw_runs(raw, subject, echoes=True)}
+    scanned = find.run_stems(raw, subject)
     runs = find.derived_runs(
         find.layout(derivatives, subject, derivative=True), subject, settings.space
     )

@@ -86,6 +86,18 @@ def raw_runs(bids: BIDSLayout, subject: str, *, echoes: bool = False) -> list[Fo
     return sorted(runs, key=lambda run: run.recording.stem)
 
 
+def run_stems(bids: BIDSLayout, subject: str) -> set[str]:
+    """The subject's runs by name: by its raw BOLD, or its own events where there is no raw BOLD.
+
+    Of data that are published preprocessed alone (Wen 2018), the raw part holds events and stimuli.
+    """
+    scans = bids.get(subject=subject, suffix="bold", extension=[".nii.gz", ".nii"])
+    events = bids.get(subject=subject, suffix="events", extension=".tsv")
+    if events and not scans:
+        return {Recording.parse(file.path).stem for file in events}
+    return {run.recording.without("echo").stem for run in raw_runs(bids, subject, echoes=True)}
+
+
 def derived_runs(derivatives: BIDSLayout, subject: str, space: str) -> list[Derived]:
     """The subject's preprocessed runs in `space`, sorted by name.
 
