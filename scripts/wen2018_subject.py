@@ -1,4 +1,4 @@
-"""A subject's scans of Wen 2018 as they lie on disk -> events, and derivatives that link to them."""
+"""A subject's scans of Wen 2018 as they lie on disk -> events, and derivatives by links."""
 
 from pathlib import Path
 

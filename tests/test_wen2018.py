@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from typer.testing import CliRunner
-from wen2018_data import AFFINE, SHAPE, data_set, film, films, scan_path, volume, volumes
+from wen2018_data import AFFINE, EDGE, SHAPE, data_set, film, films, scan_path, volume, volumes
 
 from llm4brain.cli import app
 from llm4brain.clips import Run, clip_table, cut_windows, stimulus_durations
@@ -19,7 +19,7 @@ from llm4brain.sections import BoldSettings, ClipSettings, Splits
 from llm4brain.wen2018 import convert, disk, facts
 from llm4brain.wen2018.facts import STIMULI, Scan, scans
 
-BOLD = BoldSettings(space="MNI152NLin6Asym", voxel_mm=12, confounds="polynomial")
+BOLD = BoldSettings(space="MNI152NLin6Asym", voxel_mm=EDGE, confounds="polynomial")
 EVERY = [scan for subject in (1, 2, 3) for scan in scans(subject, STIMULI)]
 
 
@@ -94,7 +94,7 @@ def test_what_is_made_is_links_events_and_facts(impulses):
     assert nib.load(bold).header.get_zooms()[3] == 1.0  # the header's step, which nobody reads
     mask = nib.load(out.with_name(f"{out.name}-brain_mask.nii.gz"))
     np.testing.assert_allclose(mask.affine, AFFINE)
-    litres = np.asarray(mask.dataobj).sum() * 12**3 / 1e6
+    litres = np.asarray(mask.dataobj).sum() * EDGE**3 / 1e6
     assert 1.5 < litres < 2.1
     events = {
         path.name.split("_")[1]: path.read_text()

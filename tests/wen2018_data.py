@@ -9,12 +9,14 @@ import nibabel as nib
 import numpy as np
 
 # FSL's MNI152 in coarse: x runs from right to left.
-AFFINE = np.array([[-12.0, 0, 0, 90], [0, 12, 0, -126], [0, 0, 12, -72], [0, 0, 0, 1]])
-SHAPE = (16, 19, 16)
+EDGE = 18  # mm
+AFFINE = np.array([[-EDGE, 0, 0, 90.0], [0, EDGE, 0, -126], [0, 0, EDGE, -72], [0, 0, 0, 1]])
+SHAPE = (11, 13, 11)
 FILM_FPS = 1
 
 SEGMENTS = [f"seg{k}" for k in range(1, 19)]
 TESTS = [f"test{k}" for k in range(1, 6)]
+STIMULI = SEGMENTS + TESTS
 
 
 def volumes(stimulus: str) -> int:
@@ -83,7 +85,7 @@ def nothing(scan: tuple[int, str, int], shape: tuple[int, ...]) -> np.ndarray:
 def noise(scan: tuple[int, str, int], shape: tuple[int, ...]) -> np.ndarray:
     """BOLD in which the film is not seen."""
     subject, stimulus, repeat = scan
-    seed = subject * 10_000 + (SEGMENTS + TESTS).index(stimulus) * 100 + repeat
+    seed = subject * 10_000 + STIMULI.index(stimulus) * 100 + repeat
     bold = 1000 + 10 * np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
     return bold.astype(np.int16)
 
@@ -91,7 +93,7 @@ def noise(scan: tuple[int, str, int], shape: tuple[int, ...]) -> np.ndarray:
 def data_set(
     root: Path,
     subjects: Sequence[int] = (1, 2, 3),
-    stimuli: Sequence[str] = (*SEGMENTS, *TESTS),
+    stimuli: Sequence[str] = STIMULI,
     kind: str = "mni",
     bold: Callable[[tuple[int, str, int], tuple[int, ...]], np.ndarray] = nothing,
 ) -> Path:
