@@ -189,8 +189,7 @@ def brain(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(path, f"is not a whole NIfTI file ({error})", "fetch it again") from None
     template = _template(first.shape, tuple(image.affine.ravel()))
     mask = template & np.isfinite(first) & (first != 0)
-    size = abs(np.linalg.det(image.affine[:3, :3]))
-    cover = mask.sum() * size / _litres()
+    cover = mask.sum() * abs(np.linalg.det(image.affine[:3, :3])) / _mni_brain()[2]
     if cover < LEAST_COVER:
         raise UserError(
             path,
@@ -203,15 +202,15 @@ def brain(path: Path) -> tuple[np.ndarray, np.ndarray]:
 @lru_cache(maxsize=4)
 def _template(shape: tuple[int, ...], affine: tuple[float, ...]) -> np.ndarray:
     """nilearn's MNI152 brain on a grid. It is ICBM 2009a, some mm off FSL's at most."""
-    mask = load_mni152_brain_mask(resolution=2)
-    index = np.linalg.inv(mask.affine) @ np.reshape(affine, (4, 4))  # voxel -> template's voxel
+    whole_brain, its_affine, _ = _mni_brain()
+    index = np.linalg.inv(its_affine) @ np.reshape(affine, (4, 4))  # voxel -> template's voxel
     at = index[:3, :3] @ np.indices(shape).reshape(3, -1) + index[:3, 3:]  # (3, voxels)
-    inside = ndimage.map_coordinates(np.asarray(mask.dataobj, np.uint8), at, order=0)
-    return inside.reshape(shape) > 0
+    return ndimage.map_coordinates(whole_brain, at, order=0).reshape(shape) > 0
 
 
 @cache
-def _litres() -> float:
-    """The volume of the template's brain, mm3."""
+def _mni_brain() -> tuple[np.ndarray, np.ndarray, float]:
+    """The template's brain (x, y, z), its affine and its size in mm3."""
     mask = load_mni152_brain_mask(resolution=2)
-    return float(np.asarray(mask.dataobj).sum() * abs(np.linalg.det(mask.affine[:3, :3])))
+    inside = np.asarray(mask.dataobj, np.uint8)
+    return inside, mask.affine, inside.sum() * abs(np.linalg.det(mask.affine[:3, :3]))
