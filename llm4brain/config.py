@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,14 +32,16 @@ from llm4brain.sections import (
     Table2Settings,
     TuneSettings,
     VideoLLMSettings,
+    Wen2018Settings,
 )
 
 
 class Config(Settings):
     """All of config.yaml."""
 
-    dataset: Literal["phantom", "bids"] = Field(
-        "phantom", description="`phantom` simulates a cohort, `bids` reads bids_dir"
+    dataset: Literal["phantom", "bids", "wen2018"] = Field(
+        "phantom",
+        description="`phantom` simulates a cohort, `bids` reads bids_dir, `wen2018` its own layout",
     )
     bids_dir: str | None = Field(None, description="raw BIDS data set, for dataset: bids")
     derivatives: str | None = Field(
@@ -59,6 +62,7 @@ class Config(Settings):
         description="of training and generation; `auto`: bf16 where the device multiplies it",
     )
     phantom: PhantomSettings = PhantomSettings()
+    wen2018: Wen2018Settings = Wen2018Settings()
     preprocess: PreprocessSettings = PreprocessSettings()
     bold: BoldSettings = BoldSettings()
     clips: ClipSettings = ClipSettings()
@@ -82,6 +86,8 @@ class Config(Settings):
             raise ValueError("subjects: one is named twice")
         if self.dataset == "bids" and self.bids_dir is None:
             raise ValueError("bids_dir: is needed for dataset: bids")
+        if self.dataset == "wen2018":
+            self._fits_wen2018()
         if self.dataset == "phantom" and self.clips.duration != self.phantom.clip_seconds:
             raise ValueError("clips.duration: is not phantom.clip_seconds, the length of a scene")
         if strangers := sorted(set(self.table2.targets or []) - set(self.subjects)):
@@ -118,6 +124,22 @@ class Config(Settings):
         made = self.dataset == "bids" and self.derivatives is None
         if made and not (self.preprocess.backend == "fmriprep" and self.preprocess.cifti):
             raise ValueError("bold.space: fsLR needs preprocess.backend: fmriprep and cifti: true")
+    def _fits_wen2018(self) -> None:
+        own = self.wen2018
+        if not own.roots:
+            raise ValueError("wen2018.roots: is needed for dataset: wen2018")
+        if strangers := [s for s in self.subjects if not re.fullmatch("0*[1-3]", s)]:
+            raise ValueError(f"subjects: {', '.join(strangers)}: Wen 2018 has 01, 02 and 03")
+        if len({int(s) for s in self.subjects}) < len(self.subjects):
+            raise ValueError("subjects: one is named twice")
+        if self.derivatives is not None:
+            raise ValueError("derivatives: are made of Wen 2018's own files; leave it out")
+        if self.bold.space != own.space:
+            raise ValueError(f"bold.space: is {own.space} for wen2018.kind: {own.kind}")
+        if self.bold.confounds not in ("none", "polynomial"):
+            raise ValueError(
+                "bold.confounds: Wen 2018 is published without any; set polynomial or none"
+            )
 
     def arm(self, name: str) -> Config:
         """The settings of one arm: these, with the arm's own laid over them."""
@@ -132,7 +154,7 @@ class Config(Settings):
 
     def of_one_arm(self) -> str:
         """What the arm `full` of any one subject at any SNR depends on, as JSON."""
-        found = self.model_dump(mode="json", exclude={"subjects", "table2", "snr_curve"})
+        found = self.model_dump(mode="json", exclude={"subjects", "table2", "snr_curve", "wen2018"})
         found["arms"] = {"full": found["arms"].get("full", {})}
         del found["phantom"]["snr"]
         return json.dumps(found, sort_keys=True)

@@ -53,7 +53,8 @@ def keep_only(folder: str | Path, names: Collection[str]) -> None:
     A workflow clears the outputs that a job has now, not those that it had.
     """
     for path in Path(folder).iterdir():
-        if path.is_file() and path.name not in names and not path.name.startswith(".partial-"):
+        ours = path.is_file() or path.is_symlink()  # a link may lead nowhere any more
+        if ours and path.name not in names and not path.name.startswith(".partial-"):
             path.unlink()
 
 

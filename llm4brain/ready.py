@@ -10,6 +10,7 @@ from llm4brain.errors import UserError
 from llm4brain.phantom.plan import cohort_films, film_name, video_films
 from llm4brain.preprocess.names import Recording
 from llm4brain.splits import resolve
+from llm4brain.wen2018 import disk, facts
 
 
 def require(settings: Config, *, raw: bool = True) -> None:
@@ -17,7 +18,7 @@ def require(settings: Config, *, raw: bool = True) -> None:
 
     Args:
         settings: all of them.
-        raw: whether a raw data set has to be there.
+        raw: whether a data set of one's own has to be there.
 
     Raises:
         UserError: one line that names everything of a kind that is missing.
@@ -28,7 +29,7 @@ def require(settings: Config, *, raw: bool = True) -> None:
         if weights and not Path(weights).is_file():
             raise UserError(weights, "does not exist", f"correct encoder.weights (arm {arm})")
     if settings.dataset == "phantom":
-        splits = resolve(settings.splits, Path("data/phantom/stimuli"))
+        splits = resolve(settings.splits, stimuli(settings))
         films = [*splits.train, *splits.validation, *splits.test]
         known = [film_name(i) for i in range(settings.phantom.films)]
         missing = [film for film in films if film not in known]
@@ -48,13 +49,16 @@ def require(settings: Config, *, raw: bool = True) -> None:
         return
     if not raw:
         return
+    if settings.dataset == "wen2018":
+        _require_wen2018(settings)
+        return
     root = Path(settings.bids_dir or "")
     if not (root / "dataset_description.json").is_file():
         wrong = "is no BIDS data set (it has no dataset_description.json)"
         raise UserError(root, wrong, "correct bids_dir")
     for subject in settings.subjects:
         recordings(root, subject, settings.tasks)
-    splits = resolve(settings.splits, root / "stimuli")
+    splits = resolve(settings.splits, stimuli(settings))
     films = [*splits.train, *splits.validation, *splits.test]
     missing = [film for film in films if not (root / "stimuli" / film).is_file()]
     if missing:
@@ -95,3 +99,36 @@ def _grayordinates(settings: Config) -> None:
         from llm4brain.preprocess import areas, cifti  # seconds, which other data need not wait
 
         areas.check(chosen.rois, cifti.names(Path(chosen.atlas)), chosen.atlas)
+
+
+def stimuli(settings: Config) -> Path:
+    """The folder that stim_file is relative to, as far as patterns of the splits are looked for."""
+    if settings.dataset == "wen2018":
+        homes = disk.homes(settings.wen2018.roots)
+        return next((home / "stimuli" for home in homes if (home / "stimuli").is_dir()), homes[0])
+    root = "data/phantom" if settings.dataset == "phantom" else settings.bids_dir
+    return Path(root or "") / "stimuli"
+
+
+def _require_wen2018(settings: Config) -> None:
+    own, splits = settings.wen2018, resolve(settings.splits, stimuli(settings))
+    films = [*splits.train, *splits.validation, *splits.test]
+    if strangers := [film for film in films if film not in facts.FILMS]:
+        wrong = (
+            f"{', '.join(strangers)}: Wen 2018 has seg1.mp4 to seg18.mp4, test1.mp4 to test5.mp4"
+        )
+        raise UserError("splits", wrong, "correct the name")
+    stems = [Path(film).stem for film in films]
+    scans = [
+        scan for s in settings.subjects for scan in facts.scans(int(s), stems, own.leave_out)
+    ]
+    disk.require(own.roots, own.kind, films, scans)
+    if "human" in (settings.captions.train, settings.captions.score):
+        where = disk.homes(own.roots)
+        names = [f"{stem}_captions.tsv" for stem in stems]
+        if missing := [name for name in names if not disk.find(where, [f"stimuli/{name}"])]:
+            raise UserError(
+                "captions",
+                f"human ones are wanted, and no stimuli/ holds {', '.join(missing)}",
+                "add them, or set captions.train and captions.score to generated",
+            )

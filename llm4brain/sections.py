@@ -14,6 +14,7 @@ LABEL = r"^[0-9A-Za-z]+$"
 Label = Annotated[str, Field(pattern=LABEL)]
 ARM = r"^[0-9A-Za-z]+(-[0-9A-Za-z]+)*$"
 ArmName = Annotated[str, Field(pattern=ARM)]
+WEN2018_RUN = r"^subject[1-3]/(seg|test)[0-9]+_[0-9]+$"
 Source = Annotated[str, Field(pattern=r"^(hub:.+|path:.+|pypi:.+==.+)$")]
 
 
@@ -99,11 +100,32 @@ class BoldSettings(Settings):
     surfaces: Annotated[list[str], Field(min_length=2, max_length=2)] | None = Field(
         None, description="of fsLR: left and right .surf.gii, where vertices lie and maps are drawn"
     )
-    confounds: Literal["simple", "motion", "none"] = Field(
-        "simple", description="24 motion, WM, CSF and high-pass; 24 motion and high-pass; high-pass"
+    confounds: Literal["simple", "motion", "none", "polynomial"] = Field(
+        "simple",
+        description="24 motion, WM, CSF and high-pass; 24 motion and high-pass; high-pass alone; a "
+        "4th-order polynomial alone, as the authors of Wen 2018 do",
     )
     high_pass: Positive = Field(0.008, description="Hz; used where no cosine regressors are")
     fd_threshold: Positive = Field(1.0, description="mm; volumes above are marked invalid")
+
+
+class Wen2018Settings(Settings):
+    """Wen 2018 as it is downloaded, for `dataset: wen2018`."""
+
+    roots: list[str] = Field(
+        [], description="folders of the unpacked archives; of a file that is in two, the first's"
+    )
+    kind: Literal["mni", "cifti"] = Field(
+        "mni", description="volumes (bold.space MNI152NLin6Asym) or grayordinates (fsLR)"
+    )
+    leave_out: list[Annotated[str, Field(pattern=WEN2018_RUN)]] = Field(
+        [], description="runs not to read, as subject1/seg3_2, beside subject3/test2_9"
+    )
+
+    @property
+    def space(self) -> str:
+        """The `space-` of its derivatives. Volumes are in FSL's MNI152, by its BIDS name."""
+        return {"mni": "MNI152NLin6Asym", "cifti": "fsLR"}[self.kind]
 
 
 class ClipSettings(Settings):

@@ -44,12 +44,17 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 PHANTOM = SETTINGS.dataset == "phantom"
 CIFTI = SETTINGS.bold.space == "fsLR"  # grayordinates in place of voxels
 MAP = "dscalar.nii" if CIFTI else "nii.gz"  # what a brain map is written as
-BIDS = Path("data/phantom" if PHANTOM else SETTINGS.bids_dir)
-DERIVATIVES = Path(
-    SETTINGS.derivatives or f"data/derivatives/{SETTINGS.preprocess.backend}"
+WEN2018 = SETTINGS.dataset == "wen2018"
+# What comes in another form is brought to BIDS in data/, and found there from then on.
+BIDS = Path(
+    SETTINGS.bids_dir if SETTINGS.dataset == "bids" else f"data/{SETTINGS.dataset}"
 )
+BACKEND = "wen2018" if WEN2018 else SETTINGS.preprocess.backend
+DERIVATIVES = Path(SETTINGS.derivatives or f"data/derivatives/{BACKEND}")
 # A colleague who pulled features and models from DVC, and has no raw data: what is there serves.
-NO_RAW = not PHANTOM and not BIDS.exists() and Path("data/clips.tsv").exists()
+SOURCES = [BIDS, *map(Path, SETTINGS.wen2018.roots if WEN2018 else [])]
+NO_RAW = not PHANTOM and Path("data/clips.tsv").exists()
+NO_RAW = NO_RAW and not any(source.exists() for source in SOURCES)
 # The systems that decode and reference put into words, each a file of predictions.
 TRAINED = ["model", "rolled", "noise", "zeros", "train_mean", "prompt"]
 TRAINED += ["shuffled", "shuffled_within"]

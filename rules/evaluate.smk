@@ -304,7 +304,7 @@ rule table:
         metrics=[cell(*each)[0] for each in table_cells()],
         predictions=[file for each in table_cells() for file in cell(*each)[1:]],
         # not read: with it the data set that the table is about stands whole
-        about="data/phantom/participants.tsv" if PHANTOM else [],
+        about=f"{BIDS}/participants.tsv" if PHANTOM or (WEN2018 and not NO_RAW) else [],
     output:
         table=report(
             "results/table1.csv",

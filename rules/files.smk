@@ -7,6 +7,7 @@ from llm4brain.preprocess.names import Recording
 from llm4brain import ready
 from llm4brain.sources import MANIFEST
 from llm4brain.splits import resolve
+from llm4brain.wen2018 import disk, facts
 
 CLIPS = Path("data/clips.tsv")
 
@@ -48,7 +49,38 @@ def recordings(subject):
         runs = plan.runs(SETTINGS.phantom, subject, SETTINGS.seed)
         stems = [f"sub-{subject}_task-film_run-{run.number:02d}" for run in runs]
         return [Recording.parse(f"{stem}_bold.nii.gz") for stem in stems]
+    if WEN2018:
+        return [scan.recording(subject) for scan in wen2018_scans(subject)]
     return ready.recordings(BIDS, subject, SETTINGS.tasks)
+
+
+def wen2018_scans(subject):
+    """The runs of Wen 2018 that are read: those of the films of the splits."""
+    films = [Path(film).stem for film in stimuli()]
+    return facts.scans(int(subject), films, SETTINGS.wen2018.leave_out)
+
+
+def wen2018_sources(subject):
+    """The files of a subject's runs as they lie on disk; `require` has seen to it that they do."""
+    where, scans = disk.homes(SETTINGS.wen2018.roots), wen2018_scans(subject)
+    return list(disk.look(where, SETTINGS.wen2018.kind, [], scans).scans.values())
+
+
+def wen2018_films():
+    """The films as they lie on disk, and captions of one's own that lie beside them."""
+    where, films = disk.homes(SETTINGS.wen2018.roots), stimuli()
+    names = [Path(film).name for film in films]
+    names += [f"{Path(film).stem}_captions.tsv" for film in films]
+    found = [disk.find(where, [f"stimuli/{name}"]) for name in names]
+    return [path for path in found if path]
+
+
+def scan_options(wildcards, input):
+    return [word for file in input for word in ("--scans", file)]
+
+
+def film_options(wildcards, input):
+    return [word for file in input for word in ("--films", file)]
 
 
 def raw(subject):
@@ -69,7 +101,7 @@ def events(subject):
     # Snakemake makes nothing of what is missing, and takes what stands as it is.
     if NO_RAW:
         return [f"{BIDS}/sub-{subject}"]
-    if PHANTOM:
+    if PHANTOM or WEN2018:
         return [
             f"{BIDS}/{run.folder}/{run.stem}_events.tsv" for run in RECORDINGS[subject]
         ]
@@ -95,9 +127,8 @@ def of_any_subject(files):
 def derivatives(subject):
     """What preprocessing makes of a subject: BOLD, sidecar, brain mask and confounds a run."""
     spaces = names.output_spaces(SETTINGS.preprocess.output_spaces)
-    backend = SETTINGS.preprocess.backend
     resolution = (
-        dict(spaces).get(SETTINGS.bold.space) if backend == "fmriprep" else None
+        dict(spaces).get(SETTINGS.bold.space) if BACKEND == "fmriprep" else None
     )
     if NO_RAW:
         return [f"{BIDS}/sub-{subject}"]
@@ -114,6 +145,9 @@ def derivatives(subject):
         )
     files = []
     for run in RECORDINGS[subject]:
+        if WEN2018 and SETTINGS.wen2018.kind == "cifti":
+            files += [f"{DERIVATIVES}/{n}" for n in (run.cifti(), run.confounds())]
+            continue
         volume = (SETTINGS.bold.space, resolution)
         made = (
             run.bold(*volume),
@@ -236,9 +270,12 @@ def checked_options(wildcards, input):
 
 
 with one_line_errors():
-    RECORDINGS = {subject: recordings(subject) for subject in SETTINGS.subjects}
     ready.require(SETTINGS, raw=not NO_RAW)
-    SPLITS = resolve(SETTINGS.splits, BIDS / "stimuli", CLIPS if NO_RAW else None)
+    if NO_RAW:
+        SPLITS = resolve(SETTINGS.splits, BIDS / "stimuli", CLIPS)
+    else:
+        SPLITS = resolve(SETTINGS.splits, ready.stimuli(SETTINGS))
+    RECORDINGS = {subject: recordings(subject) for subject in SETTINGS.subjects}
     VIDEO_LLM = model_files("models/video_llm", SETTINGS.video_llm.source)
     FURTHER = further_files()
 

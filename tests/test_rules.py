@@ -28,6 +28,8 @@ EXPANDED = {  # what a param of helpers becomes
     "simulated": "--simulated",
     "points": "--points",
     "options": "--metrics --adapted --reference --trials --subject",
+    "scans:q": "--scans",
+    "films:q": "--films",
     "checked": "--subject --maps --z --about --lags --truth",
 }
 

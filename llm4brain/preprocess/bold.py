@@ -75,8 +75,7 @@ def subject_bold(
         UserError: whatever is wrong with a header, a sidecar or an event, naming its file.
     """
     raw = find.layout(bids_dir, subject)
-    found = find.raw_runs(raw, subject, tasks, echoes=True)
-    scanned = {run.recording.without("echo").stem for run in found}
+    scanned = find.run_stems(raw, subject, tasks)
     derived = find.layout(derivatives, subject, derivative=True)
     if settings.space == cifti.SPACE:
         runs = cifti.runs(derived, subject, tasks)

@@ -95,6 +95,23 @@ def raw_runs(
     return sorted(runs, key=lambda run: run.recording.stem)
 
 
+def run_stems(bids: BIDSLayout, subject: str, tasks: Sequence[str] = ()) -> set[str]:
+    """The subject's runs by name: by its raw BOLD, or its own events where there is no raw BOLD.
+
+    Of data that are published preprocessed alone (Wen 2018), the raw part holds events and stimuli.
+
+    Args:
+        tasks: names or patterns; none: every task.
+    """
+    scans = bids.get(subject=subject, suffix="bold", extension=[".nii.gz", ".nii"])
+    events = bids.get(subject=subject, suffix="events", extension=".tsv")
+    if events and not scans:
+        runs = [Recording.parse(file.path) for file in events]
+        return {run.stem for run in runs if run.of(tasks)}
+    found = raw_runs(bids, subject, tasks, echoes=True)
+    return {run.recording.without("echo").stem for run in found}
+
+
 def derived_runs(
     derivatives: BIDSLayout, subject: str, space: str, tasks: Sequence[str] = ()
 ) -> list[Derived]:
