@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import typer
 
 from llm4brain.config import Config, load
 from llm4brain.errors import UserError, one_line_errors
+from llm4brain.preprocess import containers
 from llm4brain.ready import require
 from llm4brain.sections import EvaluateSettings
 
@@ -57,10 +57,16 @@ def _environment(settings: Config) -> Iterator[tuple[str, str]]:
     except UserError as error:
         yield "data", str(error)
     if settings.preprocess.backend == "fmriprep" and settings.derivatives is None:
-        yield "docker", "" if shutil.which("docker") else "fMRIPrep needs docker"
-        licence = settings.preprocess.fs_license
-        there = licence is not None and Path(licence).is_file()
-        yield "fs_license", "" if there else "fMRIPrep needs a FreeSurfer licence file"
+        asked = (
+            (settings.preprocess.engine, containers.check),
+            ("fs_license", containers.license_file),
+        )
+        for name, ask in asked:
+            try:
+                ask(settings.preprocess)
+                yield name, ""
+            except UserError as error:
+                yield name, str(error)
 
 
 def _java() -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -71,6 +72,23 @@ class PhantomSettings(Settings):
     video_films: Count = Field(25, description="further films that train the small video-LLM")
 
 
+# Options of fMRIPrep and its wrapper that are the pipeline's own, or change what it will look for.
+OWN_OPTIONS = (
+    *("participant-label", "session-label", "task-id", "echo-idx", "bids-filter-file"),
+    *(
+        "fs-license-file",
+        "output-spaces",
+        "output-layout",
+        "cifti-output",
+        "work-dir",
+        "config-file",
+    ),
+    *("nthreads", "nprocs", "n-cpus", "omp-nthreads", "mem", "mem-mb", "level", "reports-only"),
+    *("boilerplate-only", "skip-bids-validation", "notrack", "no-tty", "user", "image", "shell"),
+    *("help", "version"),
+)
+
+
 class PreprocessSettings(Settings):
     """From raw BIDS to derivatives."""
 
@@ -82,7 +100,31 @@ class PreprocessSettings(Settings):
     cifti: bool = Field(False, description="fMRIPrep also writes 91k grayordinates")
     mem_mb: Count = Field(32000, description="memory that fMRIPrep may take")
     omp_threads: Count = Field(4, description="threads of one of fMRIPrep's processes")
-    image: str | None = Field(None, description="container image, if not the wrapper's own")
+    engine: Literal["docker", "apptainer"] = Field(
+        "docker", description="what fMRIPrep's container runs in"
+    )
+    image: str | None = Field(
+        None,
+        description="container image, if not the wrapper's own; or Apptainer's .sif file",
+    )
+    extra: list[str] = Field(
+        [], description="further words of fMRIPrep's command line, e.g. [--fs-no-reconall]"
+    )
+
+    @field_validator("extra")
+    @classmethod
+    def _not_our_own(cls, extra: list[str]) -> list[str]:
+        if extra and not extra[0].startswith("-"):
+            raise ValueError(f"begins with {extra[0]!r}, which is no option")
+        for word in extra:
+            name = word.lstrip("-").split("=")[0].replace("_", "-")
+            if word.startswith("--"):  # argparse takes an option's first letters for it
+                ours = any(own.startswith(name) for own in OWN_OPTIONS)
+            else:
+                ours = re.match(r"-[wtiuh]", word) is not None
+            if ours:
+                raise ValueError(f"{word} is set by the pipeline itself")
+        return extra
 
 
 class BoldSettings(Settings):

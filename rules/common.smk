@@ -26,9 +26,12 @@ os.environ.update(
 
 # `--cores 8` on a machine of 2: a light job then counts as 4, so that two of them run at once and
 # not eight; a heavy one takes the machine (up to 8 cores, beyond which these models gain little).
+# On a cluster the scheduler shares the cores out, and the machine on which it is asked says nothing
+# of where a job will run: a light one asks for 1, a heavy one for 8 or the profile's `max-threads`.
+CLUSTER = workflow.remote_exec or workflow.resource_settings.cores is None
 MACHINE = joblib.cpu_count()  # as many as a container, Slurm or taskset leave us
-LIGHT = max(1, math.ceil((workflow.cores or MACHINE) / MACHINE))
-HEAVY = LIGHT * min(MACHINE, 8)
+LIGHT = 1 if CLUSTER else max(1, math.ceil(workflow.cores / MACHINE))
+HEAVY = 8 if CLUSTER else LIGHT * min(MACHINE, 8)
 # Snakemake exports a job's threads as OMP_NUM_THREADS; here it becomes cores that exist, which is
 # what jobs are told by --threads: with {threads}, two light ones would take the machine twice.
 shell.prefix(
@@ -40,6 +43,8 @@ shell.prefix(
 # Every job is a Python of its own. Where containers forbid it to keep bytecode, each would compile
 # torch and transformers again, for ten seconds.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# A job that runs a workflow of its own (at_snr) runs it where it is.
+os.environ.pop("SNAKEMAKE_PROFILE", None)
 
 PHANTOM = SETTINGS.dataset == "phantom"
 CIFTI = SETTINGS.bold.space == "fsLR"  # grayordinates in place of voxels
@@ -197,6 +202,15 @@ def labelled(wildcards):
 
 include: "files.smk"
 include: "cells.smk"
+
+
+# On a cluster these run where snakemake was called: a compute node mostly reaches no network.
+localrules:
+    fetch_llm,
+    fetch_video_llm,
+    fetch_sentence_model,
+    fetch_bertscore,
+    fetch_clip,
 
 
 if workflow.is_main_process:

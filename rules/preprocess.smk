@@ -153,8 +153,12 @@ if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
                     bids=where(BIDS),
                     out=where(DERIVATIVES),
                     work=where(f"data/fmriprep_work/sub-{SUBJECT}"),
-                    settings=settings("preprocess", "output_spaces", "cifti", "image"),
-                    machine=where(settings("preprocess", "fs_license", "omp_threads")),
+                    settings=settings(
+                        "preprocess", "output_spaces", "cifti", "image", "extra"
+                    ),
+                    machine=where(
+                        settings("preprocess", "fs_license", "omp_threads", "engine")
+                    ),
                     code=code("preprocess_fmriprep"),
                 message:
                     "Preprocess sub-{params.subject} with fMRIPrep (hours)"

@@ -1,53 +1,19 @@
-"""The fMRIPrep backend: the real wrapper, run against a stand-in `docker` that records."""
+"""The fMRIPrep backend: real wrapper and commands, against a stand-in `docker` and `apptainer`."""
 
 import json
 import os
-import sys
+import subprocess
 from pathlib import Path
 
+import container_stand_in
 import pytest
 from preprocess_data import write_run
+from pydantic import ValidationError
 
 from llm4brain.errors import UserError
-from llm4brain.preprocess import fmriprep
+from llm4brain.preprocess import containers, fmriprep
 from llm4brain.preprocess.names import Recording
 from llm4brain.sections import PreprocessSettings
-
-# Answers what the wrapper asks; a run of fMRIPrep writes files of fMRIPrep's names.
-DOCKER = """#!{python}
-import json, os, pathlib, sys
-args = sys.argv[1:]
-here = pathlib.Path(__file__).parent
-with open(here / "calls.jsonl", "a") as file:
-    stdin = os.readlink("/proc/self/fd/0")
-    file.write(json.dumps({{"args": args, "stdin": stdin}}) + "\\n")
-mode = (here / "mode").read_text()
-if args[0] == "version":
-    if mode == "no daemon":
-        sys.exit("Cannot connect to the Docker daemon. Is the docker daemon running?")
-    print("27.0.0")
-elif args[0] == "images":
-    print("" if mode == "no image" else "0123456789ab")
-elif "--entrypoint=free" in args:
-    print("              total  used  free")
-    print("Mem:           4000  1000  3000")  # below the 8 GB at which the wrapper asks
-elif args[0] == "run":
-    if mode == "fails":
-        sys.exit(3)
-    mounts = dict(reversed(args[i + 1].split(":")[:2]) for i, a in enumerate(args) if a == "-v")
-    out, subject = pathlib.Path(mounts["/out"]), args[args.index("--participant-label") + 1]
-    for raw in sorted(pathlib.Path(mounts["/data"]).glob("sub-" + subject + "/**/*_bold.nii.gz")):
-        stem = raw.name.removesuffix("_bold.nii.gz")
-        folder = out / raw.parent.relative_to(mounts["/data"])
-        folder.mkdir(parents=True, exist_ok=True)
-        space = stem + "_space-MNI152NLin2009cAsym_res-2_desc-"
-        wanted = ["preproc_bold.nii.gz", "preproc_bold.json", "brain_mask.nii.gz"]
-        for name in wanted[: 2 if mode == "incomplete" else 3]:
-            (folder / (space + name)).write_text("{{}}")
-        for end in ("tsv", "json"):
-            (folder / (stem + "_desc-confounds_timeseries." + end)).write_text("{{}}")
-        (folder / (stem + "_space-fsLR_den-91k_bold.dtseries.nii")).write_text("")
-"""
 
 
 class Place:
@@ -57,18 +23,15 @@ class Place:
         self.root, self.bids, self.out = root, root / "raw", root / "out"
         self.work = root / "work" / "sub-01"
         self.bin = root / "bin"
-        self.bin.mkdir()
-        docker = self.bin / "docker"
-        docker.write_text(DOCKER.format(python=sys.executable))
-        docker.chmod(0o755)
-        self.mode("well")
+        container_stand_in.install(self.bin, "docker", "apptainer")
         self.licence = root / "license.txt"
         self.licence.write_text("licence")
         for run in ("01", "02"):
             write_run(self.bids, f"sub-01_task-film_run-{run}", volumes=2)
         write_run(self.bids, "sub-02_task-film_run-01", volumes=2)
         monkeypatch.setenv("PATH", f"{self.bin}:{os.environ['PATH']}")
-        monkeypatch.delenv("FS_LICENSE", raising=False)
+        for name in ("FS_LICENSE", "TEMPLATEFLOW_HOME"):
+            monkeypatch.delenv(name, raising=False)
         self.settings = PreprocessSettings(
             backend="fmriprep", fs_license=str(self.licence), cifti=True
         )
@@ -77,8 +40,7 @@ class Place:
         (self.bin / "mode").write_text(mode)
 
     def calls(self) -> list[dict]:
-        lines = self.bin / "calls.jsonl"
-        return [json.loads(x) for x in lines.read_text().splitlines()] if lines.exists() else []
+        return container_stand_in.calls(self.bin)
 
     def runs(self) -> list[list[str]]:
         return [
@@ -191,3 +153,110 @@ def test_echoes_are_one_run(place):
     names = [f"sub-01_task-film_echo-{k}_bold.nii.gz" for k in (1, 2)]
     runs = {Recording.parse(n).without("echo") for n in names}
     assert [r.stem for r in runs] == ["sub-01_task-film"]
+
+
+# -- Apptainer
+
+
+def test_apptainer_gets_the_right_command(place, monkeypatch):
+    place.go(engine="apptainer")
+    (call,) = place.calls()
+    assert call["engine"] == "apptainer"
+    assert call["stdin"] == "/dev/null"
+    binds = [f"{place.bids}:/data:ro", f"{place.out}:/out", f"{place.work}:/work"]
+    binds.append(f"{place.licence}:/opt/freesurfer/license.txt:ro")
+    assert call["args"] == [
+        *("run", "--cleanenv", *(word for bind in binds for word in ("--bind", bind))),
+        *("docker://nipreps/fmriprep:25.2.7", "/data", "/out", "participant"),
+        *("--participant-label", "01", "--fs-license-file", "/opt/freesurfer/license.txt"),
+        *("--output-spaces", "MNI152NLin2009cAsym:res-2", "--cifti-output", "91k"),
+        *("--nthreads", "8", "--omp-nthreads", "4", "--mem_mb", "32000"),
+        *("-w", "/work", "--skip-bids-validation", "--notrack"),
+    ]
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(place.root))  # templates of the cluster's own
+    place.go(engine="apptainer")
+    args = place.runs()[-1]
+    assert f"{place.root}:/templateflow" in args
+    assert args[args.index("--env") + 1] == "TEMPLATEFLOW_HOME=/templateflow"
+
+
+def test_what_apptainer_lacks_is_one_line(place, monkeypatch):
+    sif = place.root / "fmriprep.sif"
+    said = "fmriprep.sif: does not exist; build it once with: apptainer build"
+    with pytest.raises(UserError, match=said):
+        place.go(engine="apptainer", image=str(sif))
+    assert not place.runs()
+    sif.touch()
+    place.go(engine="apptainer", image=str(sif))
+    assert str(sif) in place.runs()[0]
+    work, place.work = place.work, place.root / "a, b"
+    with pytest.raises(UserError, match="a, b: holds a comma or a colon"):
+        place.go(engine="apptainer")
+    place.work = work
+    monkeypatch.setenv("PATH", str(place.root))
+    with pytest.raises(UserError, match="apptainer: is not on the PATH"):
+        place.go(engine="apptainer")
+
+
+# -- further arguments
+
+
+def test_further_arguments_reach_fmriprep(place):
+    more = ["--fs-no-reconall", "--dummy-scans", "4"]
+    for engine in ("docker", "apptainer"):
+        place.go(engine=engine, extra=more)
+        args = place.runs()[-1]
+        at = args.index("--fs-no-reconall")
+        assert args[at : at + 3] == more
+        assert args[-args[::-1].index("/data") - 1 :][:3] == ["/data", "/out", "participant"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (["--output-spaces", "T1w"], "--output-spaces is set by the pipeline itself"),
+        (["--mem=8000"], "--mem=8000 is set"),
+        (["--n_cpus", "3"], "--n_cpus is set"),
+        (["--participant", "02"], "--participant is set"),  # argparse takes it for the whole
+        (["--task-id", "rest"], "--task-id is set"),
+        (["-w", "elsewhere"], "-w is set"),
+        (["T1w"], "begins with 'T1w', which is no option"),
+    ],
+)
+def test_what_the_pipeline_sets_itself_is_no_further_argument(extra, said):
+    with pytest.raises(ValidationError, match=said):
+        PreprocessSettings(extra=extra)
+
+
+# -- the real parser, where there is one
+
+
+def test_fmriprep_itself_takes_the_command(place):
+    """LLM4BRAIN_FMRIPREP names a Python that can import fmriprep: docs/preprocessing.md."""
+    python = os.environ.get("LLM4BRAIN_FMRIPREP")
+    if python is None:
+        pytest.skip("LLM4BRAIN_FMRIPREP names no Python that has fMRIPrep")
+    place.out.mkdir()
+    settings = place.settings.model_copy(update={"extra": ["--fs-no-reconall", "--ignore", "t2w"]})
+    places = containers.Places(*map(str, (place.bids, place.out, place.work, place.licence)))
+    words = fmriprep.arguments(places, "01", settings, threads=8, mem_mb=32000)
+    code = (
+        "import json, sys\n"
+        "from fmriprep.cli.parser import _build_parser\n"
+        "found = vars(_build_parser().parse_args(sys.argv[1:]))\n"
+        "print(json.dumps({k: str(v) for k, v in found.items()}))"
+    )
+    done = subprocess.run([python, "-c", code, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["bids_dir"] == str(place.bids)
+    assert found["output_dir"] == str(place.out)
+    assert found["work_dir"] == str(place.work)
+    assert found["participant_label"] == "['01']"
+    assert found["fs_license_file"] == str(place.licence)
+    assert "MNI152NLin2009cAsym:res-2" in found["output_spaces"]
+    assert found["cifti_output"] == "91k"
+    assert (found["nprocs"], found["omp_nthreads"], found["memory_gb"]) == ("8", "4", "32.0")
+    assert found["ignore"] == "['t2w']"
+    assert found["run_reconall"] == "False"
+    assert (found["skip_bids_validation"], found["notrack"]) == ("True", "True")

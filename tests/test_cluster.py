@@ -1,0 +1,93 @@
+"""What jobs ask of a cluster, by a stand-in `sbatch` that notes it and refuses the job."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, SNAKEMAKE
+from test_workflow import bids_data_set
+
+# `sbatch` is asked for each job; the others answer what the plugin wants to know before.
+STAND_INS = {
+    "sbatch": '#!{python}\nimport shlex, sys\nopen("{calls}", "a").write('
+    'shlex.join(sys.argv[1:]) + "\\n")\nsys.exit("no room")\n',
+    "sinfo": "#!/bin/sh\necho 'all*'\n",
+    "squeue": "#!/bin/sh\n",
+    "scontrol": "#!/bin/sh\necho 'MinJobAge = 300 sec'\n",
+}
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """Runs the workflow through the profile: comment of a job -> its options of sbatch."""
+    bin, calls = tmp_path / "bin", tmp_path / "calls"
+    bin.mkdir()
+    for name, text in STAND_INS.items():
+        (bin / name).write_text(text.format(python=sys.executable, calls=calls))
+        (bin / name).chmod(0o755)
+    splits = {"train": ["a.mp4", "b.mp4"], "validation": ["c.mp4"], "test": ["d.mp4"]}
+    settings = {
+        "dataset": "bids",
+        "bids_dir": str(bids_data_set(tmp_path / "raw", splits)),
+        "subjects": ["01", "02"],
+        "splits": splits,
+        "preprocess": {"backend": "fmriprep", "engine": "apptainer"},
+        "video_llm": {"source": "hub:some/model@main"},
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(settings))
+    monkeypatch.setenv("PATH", f"{bin}{os.pathsep}{os.environ['PATH']}")
+
+    def run(*arguments):
+        calls.write_text("")
+        command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--directory", tmp_path / "run"]
+        command += ["--profile", ROOT / "profiles" / "slurm", "--keep-going", "--slurm-no-account"]
+        command += ["data/clips.tsv", "data/bold/sub-01.safetensors"]
+        command += ["--configfile", tmp_path / "study.yaml", *arguments]
+        done = subprocess.run(
+            list(map(str, command)), stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+        assert "no room" in done.stdout + done.stderr
+        found = {}
+        for line in calls.read_text().splitlines():
+            words = shlex.split(line)
+            found[words[words.index("--comment") + 1]] = words
+        return found
+
+    return run
+
+
+def after(words, option):
+    return words[words.index(option) + 1]
+
+
+def test_a_job_asks_for_its_own_cores_memory_and_time_whatever_the_login_node_has(asked):
+    found = asked()
+    assert set(found) == {"rule_clips", "rule_preprocess_fmriprep_01"}
+    light, heavy = found["rule_clips"], found["rule_preprocess_fmriprep_01"]
+    assert "--cpus-per-task=1" in light
+    assert "--cpus-per-task=8" in heavy
+    assert (after(light, "--mem"), after(heavy, "--mem")) == ("500", "32000")
+    assert (after(light, "-t"), after(heavy, "-t")) == ("10", "1440")
+    assert not [word for word in light + heavy if word.startswith("--gpus")]
+    # the scripts are told as many threads as there are cores
+    inner = heavy[-1]
+    assert "--cores all" in inner.replace("'", "")
+    assert "--max-threads 8" in inner
+
+
+def test_nodes_of_fewer_cores_are_asked_for_no_more(asked):
+    found = asked("--max-threads", 4)
+    assert "--cpus-per-task=1" in found["rule_clips"]
+    assert "--cpus-per-task=4" in found["rule_preprocess_fmriprep_01"]
+
+
+def test_profiles_change_nothing_that_decides_what_is_made_again():
+    default = yaml.safe_load((ROOT / "profiles/default/profile.yaml").read_text())
+    for path in sorted(Path(ROOT, "profiles").glob("*/profile.yaml")):
+        own = yaml.safe_load(path.read_text())
+        for key in ("rerun-triggers", "max-checksum-file-size"):
+            assert own.get(key, default[key]) == default[key], path
