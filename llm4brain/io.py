@@ -91,6 +91,10 @@ class Arrays:
         """Read only `rows` of the first axis from disk."""
         return self._file.get_slice(self._known(name))[rows]
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of an array, which is not read for it."""
+        return tuple(self._file.get_slice(self._known(name)).get_shape())
+
     def _known(self, name: str) -> str:
         if name not in self.names:
             raise UserError(self.path, f"holds no array '{name}'", "delete it and run again")

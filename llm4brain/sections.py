@@ -38,7 +38,12 @@ class FitSettings(Settings):
     """One training run of `llm4brain.training.fit`."""
 
     epochs: Annotated[int, Field(ge=0, description="passes; the best one on validation is kept")]
-    batch_size: Count
+    batch_size: Annotated[
+        int, Field(ge=1, description="samples held at once, by all GPUs together")
+    ]
+    accumulate: Count = Field(
+        1, description="batches that make a step together, where one alone has room"
+    )
     lr: Annotated[float, Field(gt=0, description="peak learning rate of AdamW")]
     weight_decay: float = Field(0.05, description="of AdamW")
     warmup: Annotated[float, Field(ge=0, le=1)] = Field(

@@ -26,13 +26,15 @@ def main(
     chosen = EncoderSettings.given(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
-    train = cohort.load(subject, features, trials, ("train",), repeats="every")
-    validation = cohort.load(subject, features, trials, ("validation",), repeats="every")
+    train = cohort.stored(subject, features, trials, ("train",))
+    validation = cohort.stored(subject, features, trials, ("validation",))
     identity = [made_by, accelerator.mixed_precision, *map(sha256, [*features, *trials])]
     folder = out.with_suffix(".checkpoint")
     model, table = pretrain(train, validation, chosen, seed, folder, accelerator, identity)
-    save_encoder(out, model, train, {"provenance": made_by, "subjects": subject})
-    save_log(table, log, plot, f"Masked pretraining on {', '.join(subject)}")
+    if accelerator.is_main_process:
+        save_encoder(out, model, train, {"provenance": made_by, "subjects": subject})
+        save_log(table, log, plot, f"Masked pretraining on {', '.join(subject)}")
+    accelerator.end_training()
 
 
 if __name__ == "__main__":
