@@ -85,6 +85,7 @@ class Config(Settings):
             raise ValueError(f"table2.targets: {', '.join(strangers)} is none of the subjects")
         if unknown := sorted(set(self.table2.arms or []) - set(self.arms)):
             raise ValueError(f"table2.arms: {', '.join(unknown)} is none of the arms")
+        self._grayordinates()
         if "reference" in self.arms:
             raise ValueError(
                 "arms.reference: is the name of what needs no training; choose another"
@@ -93,9 +94,27 @@ class Config(Settings):
             encoder = self.arm(arm).encoder
             if encoder.width % encoder.heads:
                 raise ValueError(f"arms.{arm}: encoder.width is no multiple of encoder.heads")
-            if encoder.width < encoder.patch**3:
+            one_dimensional = encoder.tokenizer == "patch1d" or self.bold.space == "fsLR"
+            if not one_dimensional and encoder.width < encoder.patch**3:
                 raise ValueError(f"arms.{arm}: encoder.width is below encoder.patch cubed")
+            if one_dimensional and encoder.width < encoder.patch_values:
+                raise ValueError(f"arms.{arm}: encoder.width is below encoder.patch_values")
+            if encoder.temporal and encoder.tokenizer != "patch1d":
+                raise ValueError(f"arms.{arm}: encoder.temporal: is for encoder.tokenizer: patch1d")
         return self
+
+    def _grayordinates(self) -> None:
+        """What reading CIFTI needs, and what is for CIFTI alone."""
+        if self.bold.space != "fsLR":
+            for key in ("rois", "atlas", "surfaces"):
+                if getattr(self.bold, key) is not None:
+                    raise ValueError(f"bold.{key}: is for bold.space: fsLR")
+            return
+        if self.dataset == "phantom":
+            raise ValueError("bold.space: the phantom has volumes alone")
+        made = self.derivatives is None
+        if made and not (self.preprocess.backend == "fmriprep" and self.preprocess.cifti):
+            raise ValueError("bold.space: fsLR needs preprocess.backend: fmriprep and cifti: true")
 
     def arm(self, name: str) -> Config:
         """The settings of one arm: these, with the arm's own laid over them."""

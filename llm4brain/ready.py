@@ -19,6 +19,10 @@ def require(settings: Config, *, raw: bool = True) -> None:
     Raises:
         UserError: one line that names everything of a kind that is missing.
     """
+    for arm in settings.arms:
+        weights = (settings.arm(arm).encoder.weights or "").removeprefix("path:")
+        if weights and not Path(weights).is_file():
+            raise UserError(weights, "does not exist", f"correct encoder.weights (arm {arm})")
     films = [*settings.splits.train, *settings.splits.validation, *settings.splits.test]
     if settings.dataset == "phantom":
         known = [film_name(i) for i in range(settings.phantom.films)]

@@ -92,9 +92,17 @@ class BoldSettings(Settings):
     """From derivatives to arrays: confounds, detrending, z-score a run, voxels of the brain."""
 
     space: str = Field(
-        "MNI152NLin2009cAsym", description="`space-` of the derivatives that are read"
+        "MNI152NLin2009cAsym",
+        description="`space-` of the derivatives that are read; `fsLR`: CIFTI grayordinates",
     )
     voxel_mm: Count = Field(8, description="mm; the shared MNI grid that all subjects get")
+    rois: Annotated[list[str], Field(min_length=1)] | None = Field(
+        None, description="of fsLR: areas by name, e.g. V1 or L_V1_ROI; null: the whole cortex"
+    )
+    atlas: str | None = Field(None, description="of fsLR: the .dlabel.nii that names the areas")
+    surfaces: Annotated[list[str], Field(min_length=2, max_length=2)] | None = Field(
+        None, description="of fsLR: left and right .surf.gii, where vertices lie and maps are drawn"
+    )
     confounds: Literal["simple", "motion", "none"] = Field(
         "simple", description="24 motion, WM, CSF and high-pass; 24 motion and high-pass; high-pass"
     )
@@ -142,9 +150,22 @@ class CaptionSettings(Settings):
 
 
 class EncoderSettings(Settings):
-    """The 3D CNN tokenizer and SC-MBM."""
+    """The tokenizer and SC-MBM."""
 
-    patch: Count = Field(3, description="voxels along an edge of a patch")
+    tokenizer: Literal["auto", "patch1d"] = Field(
+        "auto",
+        description="`auto`: a 3D CNN on cubes of voxels, its sibling on patches of neighbouring "
+        "grayordinates; `patch1d`: MinD-Vis's, for its checkpoints",
+    )
+    patch: Count = Field(3, description="voxels along an edge of a cube")
+    patch_values: Count = Field(16, description="of `patch1d` and grayordinates: how many a patch")
+    temporal: bool = Field(
+        False, description="of `patch1d`: volumes apart, with attention between them (MinD-Video)"
+    )
+    weights: Annotated[str, Field(pattern=r"^path:.+$")] | None = Field(
+        None,
+        description="`path:` of a MinD-Vis or MinD-Video checkpoint that pretraining begins at",
+    )
     width: Count = Field(96, description="of a token; a multiple of `heads`")
     blocks: Count = Field(2, description="transformer blocks of the encoder")
     heads: Count = Field(4, description="attention heads")

@@ -135,6 +135,12 @@ def source_files(source):
     return [str(file) for file in sorted(Path(rest).rglob("*")) if file.is_file()]
 
 
+def encoder_weights(wildcards):
+    """The checkpoint that pretraining begins at, or nothing."""
+    source = SETTINGS.arm(wildcards.arm).encoder.weights
+    return [source.removeprefix("path:")] if source else []
+
+
 def further_files():
     """What METEOR, BERTScore, CLIP-score and SPICE read, as far as the settings want them."""
     chosen, files = SETTINGS.evaluate, []

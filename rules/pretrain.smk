@@ -5,6 +5,7 @@ rule pretrain:
     input:
         features=cohort_features,
         trials=cohort_trials,
+        weights=encoder_weights,
     output:
         out="models/{arm}/{cohort}/pretrain.safetensors",
         log="models/{arm}/{cohort}/pretrain.csv",

@@ -5,6 +5,7 @@ from pathlib import Path
 from llm4brain import steps
 from llm4brain.brain import cohort
 from llm4brain.brain.pretrain import pretrain, save_encoder
+from llm4brain.brain.weights import Published
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import EncoderSettings
 from llm4brain.training import machine, save_log
@@ -29,10 +30,15 @@ def main(
     train = cohort.stored(subject, features, trials, ("train",))
     validation = cohort.stored(subject, features, trials, ("validation",))
     identity = [made_by, accelerator.mixed_precision, *map(sha256, [*features, *trials])]
+    weights = Published.read(chosen.weights) if chosen.weights else None
+    meta = {"provenance": made_by, "subjects": subject}
+    if weights:
+        identity.append(weights.about["sha256"])
+        meta["weights"] = weights.about
     folder = out.with_suffix(".checkpoint")
-    model, table = pretrain(train, validation, chosen, seed, folder, accelerator, identity)
+    model, table = pretrain(train, validation, chosen, seed, folder, accelerator, identity, weights)
     if accelerator.is_main_process:
-        save_encoder(out, model, train, {"provenance": made_by, "subjects": subject})
+        save_encoder(out, model, train, meta)
         save_log(table, log, plot, f"Masked pretraining on {', '.join(subject)}")
     accelerator.end_training()
 

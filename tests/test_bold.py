@@ -1,6 +1,7 @@
 """Derivatives and events -> clean BOLD: planted signals stay, confounds go, bad input is told."""
 
 import json
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from preprocess_data import write_json, write_run
 
 from llm4brain.errors import UserError
-from llm4brain.io import Arrays, write_arrays
+from llm4brain.io import Arrays, stream_arrays
 from llm4brain.preprocess import clean, events
 from llm4brain.preprocess.bold import labels, subject_bold
 from llm4brain.preprocess.grid import mni_grid
@@ -74,8 +75,10 @@ class Set:
         table.to_csv(self.out / run.confounds(), sep="\t", index=False, na_rep="n/a")
         write_json(self.out / run.confounds_json(), {})
 
-    def read(self, settings=SETTINGS):
-        return subject_bold(self.raw, self.out, "01", settings)
+    def read(self, settings=SETTINGS, subject="01"):
+        """All of a subject's arrays, and their description."""
+        made = subject_bold(self.raw, self.out, subject, settings)
+        return SimpleNamespace(arrays=dict(made.arrays()), meta=made.meta)
 
 
 @pytest.fixture
@@ -86,8 +89,8 @@ def data(tmp_path):
 def test_the_file_is_as_the_architecture_says(data, tmp_path):
     data.add()
     data.add("sub-01_task-film_run-02", events="onset\tduration\tstim_file\n-2\t100\tb.mp4\n")
-    made = data.read()
-    write_arrays(tmp_path / "sub-01.safetensors", made.arrays, made.meta)
+    made = subject_bold(data.raw, data.out, "01", SETTINGS)
+    stream_arrays(tmp_path / "sub-01.safetensors", made.shapes, made.arrays(), made.meta)
     stored = Arrays(tmp_path / "sub-01.safetensors")
     assert stored.names == ["run-01", "run-02", "valid-01", "valid-02", "voxels"]
     voxels = int(data.grid.brain.sum())
@@ -214,7 +217,7 @@ def test_all_subjects_share_one_voxel_list(data):
     data.add(
         "sub-02_task-film_run-01", bold=900 + np.random.default_rng(9).random((20, 20, 20, 80))
     )
-    first, second = (subject_bold(data.raw, data.out, s, SETTINGS) for s in ("01", "02"))
+    first, second = (data.read(subject=s) for s in ("01", "02"))
     np.testing.assert_array_equal(first.arrays["voxels"], second.arrays["voxels"])
 
 

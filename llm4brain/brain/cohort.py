@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from llm4brain.brain.positions import PatchGrid, cut
 from llm4brain.brain.stored import Stored
 from llm4brain.clips import average_repeats, first_showings
 from llm4brain.errors import UserError
@@ -25,17 +24,16 @@ class Cohort:
     Attributes:
         windows: (samples, T, voxels) float32, z-scored BOLD.
         table: a row a sample: subject, clip_id, stim_file, split.
-        voxels: (voxels, 3) index on the shared grid.
+        voxels: (voxels, 3) index on the shared grid, or (n, 4) of grayordinates.
         affine: (4, 4) to MNI mm.
+        coordinates: (n, 3) mm of grayordinates, NaN where unknown; None of voxels.
     """
 
     windows: np.ndarray
     table: pd.DataFrame
     voxels: np.ndarray
     affine: np.ndarray
-
-    def grid(self, edge: int) -> PatchGrid:
-        return cut(self.voxels, self.affine, edge)
+    coordinates: np.ndarray | None = None
 
     def split(self, *names: str) -> Cohort:
         """The samples of the named splits; a step that is fitted asks for what it may see."""
@@ -124,14 +122,15 @@ def _row_for_row(arrays: Arrays, table: pd.DataFrame) -> None:
 
 
 def grid_of(
-    arrays: Arrays, before: tuple[np.ndarray, np.ndarray] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels and affine of a file of BOLD.
+    arrays: Arrays, before: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Voxels and affine of a file of BOLD, and coordinates where it has grayordinates.
 
     Raises:
         UserError: they are not those of the file `before`.
     """
-    grid = (arrays["voxels"], np.array(arrays.meta["affine"]))
+    at = arrays["coordinates"] if "coordinates" in arrays.names else None
+    grid = (arrays["voxels"], np.array(arrays.meta["affine"]), at)
     before = before or grid
     if not (np.array_equal(before[0], grid[0]) and np.allclose(before[1], grid[1])):
         wrong = "lies on other voxels than the subject before it"

@@ -13,9 +13,10 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import save_file
 
-from llm4brain.brain.positions import cut
+from llm4brain.brain.encoder import new_encoder
 from llm4brain.brain.sc_mbm import SCMBM
 from llm4brain.brain.stored import Stored
+from llm4brain.brain.weights import Published
 from llm4brain.io import Arrays, whole
 from llm4brain.sections import EncoderSettings
 from llm4brain.shares import Columns, validation_mean
@@ -32,15 +33,20 @@ def pretrain(
     folder: Path,
     accelerator: Accelerator,
     identity: object = None,
+    weights: Published | None = None,
 ) -> tuple[SCMBM, pd.DataFrame]:
     """Fit SC-MBM by masked modelling; no clip, caption or label is read.
 
-    Windows are read batch by batch, so that memory does not grow with the cohort. Those of
-    validation get the same masks at every epoch, so that epochs compare.
+    It begins at random, or at `weights` that others have trained. Windows are read batch by batch,
+    so that memory does not grow with the cohort. Those of validation get the same masks at every
+    epoch, so that epochs compare.
     """
     seed_everything(seed, "pretrain")
-    grid = train.grid(settings.patch)
-    model = SCMBM(settings, grid, train.volumes).to(accelerator.device)
+    grid = (train.voxels, train.affine, train.coordinates)
+    model = new_encoder(settings, *grid, train.volumes)
+    if weights is not None:
+        weights.into(model)
+    model.to(accelerator.device)
     inside = model.cells.sum(1)  # (patches,) brain cells of each
 
     def draw(samples: np.ndarray) -> Columns:
@@ -83,6 +89,8 @@ def save_encoder(path: Path, model: SCMBM, cohort: Stored, meta: dict[str, Any])
     tensors = {f"scmbm.{k}": v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     tensors["grid.voxels"] = torch.from_numpy(np.ascontiguousarray(cohort.voxels))
     tensors["grid.affine"] = torch.from_numpy(np.ascontiguousarray(cohort.affine))
+    if cohort.coordinates is not None:
+        tensors["grid.coordinates"] = torch.from_numpy(np.ascontiguousarray(cohort.coordinates))
     meta = meta | {
         "encoder": model.settings.model_dump(mode="json"),
         "volumes": model.tokenizer.volumes,
@@ -94,8 +102,9 @@ def save_encoder(path: Path, model: SCMBM, cohort: Stored, meta: dict[str, Any])
 def load_encoder(arrays: Arrays) -> SCMBM:
     """Build SC-MBM from a file of `save_encoder`, or of a later stage that holds one."""
     settings = EncoderSettings.model_validate(arrays.meta["encoder"])
-    grid = cut(arrays["grid.voxels"], arrays["grid.affine"], settings.patch)
-    model = SCMBM(settings, grid, arrays.meta["volumes"])
+    at = arrays["grid.coordinates"] if "grid.coordinates" in arrays.names else None
+    grid = (arrays["grid.voxels"], arrays["grid.affine"], at)
+    model = new_encoder(settings, *grid, arrays.meta["volumes"])
     state = {
         n.removeprefix("scmbm."): torch.from_numpy(arrays[n])
         for n in arrays.names

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from llm4brain.brain.positions import PatchGrid, cut
 from llm4brain.io import Arrays
 
 
@@ -25,8 +24,9 @@ class Stored:
             (volumes, voxels).
         places: (samples, 2) number of a sample's source, and its first row there.
         volumes: in a window (T).
-        voxels: (voxels, 3) index on the shared grid.
+        voxels: (voxels, 3) index on the shared grid, or (n, 4) of grayordinates.
         affine: (4, 4) to MNI mm.
+        coordinates: (n, 3) mm of grayordinates; None of voxels.
     """
 
     sources: Sequence[tuple[Path, str]]
@@ -34,12 +34,10 @@ class Stored:
     volumes: int
     voxels: np.ndarray
     affine: np.ndarray
+    coordinates: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.places)
-
-    def grid(self, edge: int) -> PatchGrid:
-        return cut(self.voxels, self.affine, edge)
 
     def draw(self, samples: np.ndarray) -> np.ndarray:
         """(batch, 2) places of the samples of these numbers."""
