@@ -25,6 +25,7 @@ from llm4brain.sections import (
     OfArm,
     PhantomSettings,
     PreprocessSettings,
+    PretrainingSettings,
     Settings,
     SNRCurveSettings,
     Splits,
@@ -53,12 +54,16 @@ class Config(Settings):
         "auto",
         description="of training and generation; `auto`: bf16 where the device multiplies it",
     )
+    gpus: Annotated[int, Field(ge=1)] = Field(
+        1, description="that masked pretraining and tuning share: a process each on one machine"
+    )
     phantom: PhantomSettings = PhantomSettings()
     preprocess: PreprocessSettings = PreprocessSettings()
     bold: BoldSettings = BoldSettings()
     clips: ClipSettings = ClipSettings()
     video_llm: VideoLLMSettings = VideoLLMSettings()
     captions: CaptionSettings = CaptionSettings()
+    pretraining: PretrainingSettings = PretrainingSettings()
     encoder: EncoderSettings = EncoderSettings()
     align: AlignSettings = AlignSettings()
     adapt: AdaptSettings = AdaptSettings()
@@ -129,7 +134,7 @@ class Config(Settings):
 
     def of_one_arm(self) -> str:
         """What the arm `full` of any one subject at any SNR depends on, as JSON."""
-        found = self.model_dump(mode="json", exclude={"subjects", "table2", "snr_curve"})
+        found = self.model_dump(mode="json", exclude={"subjects", "table2", "snr_curve", "gpus"})
         found["arms"] = {"full": found["arms"].get("full", {})}
         del found["phantom"]["snr"]
         return json.dumps(found, sort_keys=True)

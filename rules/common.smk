@@ -41,6 +41,13 @@ shell.prefix(
 # torch and transformers again, for ten seconds.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# Masked pretraining and tuning: a process on each GPU. How many changes no more than rounding.
+LAUNCH = (
+    "python"
+    if SETTINGS.gpus == 1
+    else f"torchrun --standalone --nproc-per-node {SETTINGS.gpus}"
+)
+
 PHANTOM = SETTINGS.dataset == "phantom"
 BIDS = Path("data/phantom" if PHANTOM else SETTINGS.bids_dir)
 DERIVATIVES = Path(
@@ -190,6 +197,7 @@ def labelled(wildcards):
 
 include: "files.smk"
 include: "cells.smk"
+include: "further.smk"
 
 
 if workflow.is_main_process:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,34 @@ from llm4brain.brain.encoder import new_encoder
 from llm4brain.brain.sc_mbm import SCMBM
 from llm4brain.brain.stored import Stored
 from llm4brain.brain.weights import Published
+from llm4brain.errors import UserError
 from llm4brain.io import Arrays, whole
 from llm4brain.sections import EncoderSettings
 from llm4brain.shares import Columns, validation_mean
 from llm4brain.training import fit, seed_everything
 
 CHUNK = 128  # validation windows at a time
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An encoder of `save_encoder` at which further pretraining begins."""
+
+    arrays: Arrays
+
+    def into(self, model: SCMBM) -> None:
+        """Put its weights in place of the model's.
+
+        Raises:
+            UserError: it is of another size, or reads other windows or voxels.
+        """
+        state = _weights(self.arrays)
+        own = model.state_dict()
+        other = self.arrays.meta["volumes"] != model.tokenizer.volumes
+        if other or {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in own.items()}:
+            wrong = "is an encoder of another size, or of other windows"
+            raise UserError(self.arrays.path, wrong, "delete it and run again")
+        model.load_state_dict(state)
 
 
 def pretrain(
@@ -33,7 +56,7 @@ def pretrain(
     folder: Path,
     accelerator: Accelerator,
     identity: object = None,
-    weights: Published | None = None,
+    weights: Published | Trained | None = None,
 ) -> tuple[SCMBM, pd.DataFrame]:
     """Fit SC-MBM by masked modelling; no clip, caption or label is read.
 
@@ -105,10 +128,13 @@ def load_encoder(arrays: Arrays) -> SCMBM:
     at = arrays["grid.coordinates"] if "grid.coordinates" in arrays.names else None
     grid = (arrays["grid.voxels"], arrays["grid.affine"], at)
     model = new_encoder(settings, *grid, arrays.meta["volumes"])
-    state = {
+    model.load_state_dict(_weights(arrays))
+    return model
+
+
+def _weights(arrays: Arrays) -> dict[str, torch.Tensor]:
+    return {
         n.removeprefix("scmbm."): torch.from_numpy(arrays[n])
         for n in arrays.names
         if n.startswith("scmbm.")
     }
-    model.load_state_dict(state)
-    return model

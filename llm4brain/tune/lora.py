@@ -11,7 +11,9 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from peft import LoraConfig, PeftModel, get_peft_model
+from transformers.modeling_layers import GradientCheckpointingLayer
 
+from llm4brain.recompute import recompute
 from llm4brain.sections import TuneSettings
 from llm4brain.shares import Columns, validation_mean
 from llm4brain.training import fit, seed_everything
@@ -85,6 +87,9 @@ def tune(
     teach = [
         Teacher(llm, s.z_v, s.captions) if settings.gap_weight else None for s in (train, held)
     ]
+    if settings.gradient_checkpointing:
+        layers = llm.model.language_model.modules()
+        recompute(layer for layer in layers if isinstance(layer, GradientCheckpointingLayer))
     readings, turns = train.readings(), held.readings()
     seed_everything(seed, "tune")
     peft = add_lora(llm, settings).to(accelerator.device)
