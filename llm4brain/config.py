@@ -26,6 +26,7 @@ from llm4brain.sections import (
     OfArm,
     PhantomSettings,
     PreprocessSettings,
+    PretrainingSettings,
     Settings,
     SNRCurveSettings,
     Splits,
@@ -61,6 +62,9 @@ class Config(Settings):
         "auto",
         description="of training and generation; `auto`: bf16 where the device multiplies it",
     )
+    gpus: Annotated[int, Field(ge=1)] = Field(
+        1, description="that masked pretraining and tuning share: a process each on one machine"
+    )
     phantom: PhantomSettings = PhantomSettings()
     wen2018: Wen2018Settings = Wen2018Settings()
     preprocess: PreprocessSettings = PreprocessSettings()
@@ -68,6 +72,7 @@ class Config(Settings):
     clips: ClipSettings = ClipSettings()
     video_llm: VideoLLMSettings = VideoLLMSettings()
     captions: CaptionSettings = CaptionSettings()
+    pretraining: PretrainingSettings = PretrainingSettings()
     encoder: EncoderSettings = EncoderSettings()
     align: AlignSettings = AlignSettings()
     adapt: AdaptSettings = AdaptSettings()
@@ -154,7 +159,8 @@ class Config(Settings):
 
     def of_one_arm(self) -> str:
         """What the arm `full` of any one subject at any SNR depends on, as JSON."""
-        found = self.model_dump(mode="json", exclude={"subjects", "table2", "snr_curve", "wen2018"})
+        apart = {"subjects", "table2", "snr_curve", "wen2018", "gpus"}
+        found = self.model_dump(mode="json", exclude=apart)
         found["arms"] = {"full": found["arms"].get("full", {})}
         del found["phantom"]["snr"]
         return json.dumps(found, sort_keys=True)

@@ -137,6 +137,10 @@ class Arrays:
         """Read only `rows` of the first axis from disk."""
         return self._file.get_slice(self._known(name))[rows]
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of an array, which is not read for it."""
+        return tuple(self._file.get_slice(self._known(name)).get_shape())
+
     def mapped(self, name: str) -> np.ndarray:
         """An array that is read from disk only where it is looked at.
 

@@ -28,6 +28,14 @@ def require(settings: Config, *, raw: bool = True) -> None:
         weights = (settings.arm(arm).encoder.weights or "").removeprefix("path:")
         if weights and not Path(weights).is_file():
             raise UserError(weights, "does not exist", f"correct encoder.weights (arm {arm})")
+    if settings.pretraining.derivatives is not None:
+        further = Path(settings.pretraining.derivatives)
+        if not (further / "dataset_description.json").is_file():
+            wrong = "is no BIDS data set (it has no dataset_description.json)"
+            raise UserError(further, wrong, "correct pretraining.derivatives")
+        named = settings.pretraining.subjects or []
+        if without := [s for s in named if not (further / f"sub-{s}").is_dir()]:
+            raise UserError(further, f"has no sub-{', sub-'.join(without)}", "correct pretraining")
     if settings.dataset == "phantom":
         splits = resolve(settings.splits, stimuli(settings))
         films = [*splits.train, *splits.validation, *splits.test]

@@ -41,7 +41,12 @@ class FitSettings(Settings):
     """One training run of `llm4brain.training.fit`."""
 
     epochs: Annotated[int, Field(ge=0, description="passes; the best one on validation is kept")]
-    batch_size: Count
+    batch_size: Annotated[
+        int, Field(ge=1, description="samples held at once, by all GPUs together")
+    ]
+    accumulate: Count = Field(
+        1, description="batches that make a step together, where one alone has room"
+    )
     lr: Annotated[float, Field(gt=0, description="peak learning rate of AdamW")]
     weight_decay: float = Field(0.05, description="of AdamW")
     warmup: Annotated[float, Field(ge=0, le=1)] = Field(
@@ -232,10 +237,28 @@ class EncoderSettings(Settings):
     mlp_ratio: Positive = Field(1.0, description="width of a block's MLP over that of a token")
     decoder_width: Count = Field(64, description="of the decoder of masked modelling")
     decoder_blocks: Count = Field(1, description="its transformer blocks")
+    gradient_checkpointing: bool = Field(
+        False, description="keep no activations within blocks: less memory, a third more time"
+    )
+    pretraining: bool = Field(
+        True, description="begin at the model of the pretraining cohort, where there is one"
+    )
     mask_ratio: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.75, description="share of patches that are masked"
     )
     fit: FitSettings = FitSettings(epochs=6, batch_size=64, lr=2e-3)
+
+
+class PretrainingSettings(Settings):
+    """A further cohort, e.g. at rest, on which SC-MBM is pretrained first."""
+
+    derivatives: str | None = Field(
+        None, description="its fMRIPrep derivatives; without it there is no such cohort"
+    )
+    subjects: Annotated[list[Label], Field(min_length=1)] | None = Field(
+        None, description="labels, without `sub-`; null: all there are"
+    )
+    fit: FitSettings = FitSettings(epochs=20, batch_size=64, lr=1e-3)
 
 
 class AlignSettings(Settings):
@@ -268,6 +291,9 @@ class TuneSettings(Settings):
 
     lora_rank: Count = Field(8, description="of LoRA in the query and value projections")
     lora_alpha: Positive = Field(16, description="LoRA is scaled by lora_alpha / lora_rank")
+    gradient_checkpointing: bool = Field(
+        False, description="keep no activations within the LLM's layers: less memory, more time"
+    )
     gap_weight: Annotated[float, Field(ge=0)] = Field(
         0.5, description="of the understanding gap beside the caption loss; 0 leaves it out"
     )

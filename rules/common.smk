@@ -46,6 +46,13 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A job that runs a workflow of its own (at_snr) runs it where it is.
 os.environ.pop("SNAKEMAKE_PROFILE", None)
 
+# Masked pretraining and tuning: a process on each GPU. How many changes no more than rounding.
+LAUNCH = (
+    "python"
+    if SETTINGS.gpus == 1
+    else f"torchrun --standalone --nproc-per-node {SETTINGS.gpus}"
+)
+
 PHANTOM = SETTINGS.dataset == "phantom"
 CIFTI = SETTINGS.bold.space == "fsLR"  # grayordinates in place of voxels
 MAP = "dscalar.nii" if CIFTI else "nii.gz"  # what a brain map is written as
@@ -202,6 +209,7 @@ def labelled(wildcards):
 
 include: "files.smk"
 include: "cells.smk"
+include: "further.smk"
 
 
 # On a cluster these run where snakemake was called: a compute node mostly reaches no network.

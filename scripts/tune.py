@@ -41,9 +41,11 @@ def main(
     identity = [made_by, accelerator.mixed_precision, *map(sha256, [adapted, video, captions])]
     folder = out.parent.with_suffix(".checkpoint")
     table = tune(llm, train, validation, chosen, seed, folder, accelerator, identity)
-    save_lora(llm.model.language_model, out.parent, "models/video_llm")
-    write_json(out.with_name("provenance.json"), made_by)
-    save_log(table, log, plot, "LLM tuning")
+    if accelerator.is_main_process:
+        save_lora(llm.model.language_model, out.parent, "models/video_llm")
+        write_json(out.with_name("provenance.json"), made_by)
+        save_log(table, log, plot, "LLM tuning")
+    accelerator.end_training()
 
 
 if __name__ == "__main__":

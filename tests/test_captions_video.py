@@ -129,7 +129,7 @@ def test_training_moves_vit_qformer_and_projection(films, trained):
 
 @pytest.mark.parametrize("stage", ["contrast", "generate"])
 def test_resume_after_a_kill_gives_the_same_bytes(films, trained, tmp_path, monkeypatch, stage):
-    from llm4brain.training import Checkpoint
+    from llm4brain.checkpoint import Checkpoint
 
     real = Checkpoint.save
 

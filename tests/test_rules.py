@@ -21,6 +21,8 @@ EXPANDED = {  # what a param of helpers becomes
     "cohort": "--subject --features --trials",
     "subjects": "--subjects",
     "labelled": "--labelled",
+    "start": "--start",
+    "people": "--subject",
     "metrics": "--metrics",
     "further:q": "--bertscore --clip-model --clips --stimuli --clip-settings --corenlp"
     " --paraphrases",

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from llm4brain.brain.positions import PatchGrid
 from llm4brain.brain.tokenizer import Tokenizer, Tokenizer3D, TokenizerSurface
+from llm4brain.recompute import recompute
 from llm4brain.sections import EncoderSettings
 
 
@@ -98,6 +99,8 @@ class SCMBM(nn.Module):
         for block in self.blocks:  # what a block adds starts small beside the token's own code
             nn.init.trunc_normal_(block.attn.proj.weight, std=0.02)
             nn.init.trunc_normal_(block.mlp.fc2.weight, std=0.02)
+        if s.gradient_checkpointing:
+            recompute([*self.blocks, *self.decoder_blocks])
 
     def new_tokenizer(self, grid: PatchGrid, volumes: int) -> Tokenizer:
         """The 3D CNN for cubes, its sibling for patches of grayordinates."""

@@ -11,8 +11,11 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from peft import LoraConfig, PeftModel, get_peft_model
+from transformers.modeling_layers import GradientCheckpointingLayer
 
+from llm4brain.recompute import recompute
 from llm4brain.sections import TuneSettings
+from llm4brain.shares import Columns, validation_mean
 from llm4brain.training import fit, seed_everything
 from llm4brain.tune.gap import caption_loss, understanding_gap
 from llm4brain.tune.samples import Samples
@@ -84,6 +87,9 @@ def tune(
     teach = [
         Teacher(llm, s.z_v, s.captions) if settings.gap_weight else None for s in (train, held)
     ]
+    if settings.gradient_checkpointing:
+        layers = llm.model.language_model.modules()
+        recompute(layer for layer in layers if isinstance(layer, GradientCheckpointingLayer))
     readings, turns = train.readings(), held.readings()
     seed_everything(seed, "tune")
     peft = add_lora(llm, settings).to(accelerator.device)
@@ -102,35 +108,37 @@ def tune(
             "gap_loss": gap,
         }
 
-    def loss(batch: np.ndarray) -> dict[str, torch.Tensor]:
-        def draw(options):  # numpy is seeded anew each epoch
-            return options[np.random.randint(len(options))]
+    def pick(options):  # numpy is seeded anew each epoch
+        return options[np.random.randint(len(options))]
 
-        rows = [draw(readings[c]) for c in batch]
-        return terms(train.z_f[rows], teach[0], batch, [draw(train.captions[c]) for c in batch])
+    def draw(clips: np.ndarray) -> Columns:
+        rows = np.array([pick(readings[c]) for c in clips])
+        return clips, rows, np.array([pick(train.captions[c]) for c in clips], dtype=object)
 
-    @torch.no_grad()
-    def validate() -> dict[str, float]:
-        clips = np.arange(len(turns))
-        rows = [own[c % len(own)] for c, own in enumerate(turns)]
-        sums: dict[str, float] = {}
-        for part in np.array_split(clips, -(-len(clips) // CHUNK)):
-            with accelerator.autocast():
-                said = [held.captions[c][0] for c in part]
-                found = terms(held.z_f[[rows[c] for c in part]], teach[1], part, said)
-            for key, value in found.items():
-                sums[f"val_{key}"] = sums.get(f"val_{key}", 0.0) + float(value) * len(part)
-        return {key: value / len(clips) for key, value in sums.items()}
+    def loss(clips: np.ndarray, rows: np.ndarray, said: np.ndarray) -> dict[str, torch.Tensor]:
+        return terms(train.z_f[rows], teach[0], clips, said.tolist())
+
+    def weigh(_clips: np.ndarray, _rows: np.ndarray, said: np.ndarray) -> int:
+        """How many answer tokens the loss is a mean over."""
+        return int(llm.answer_ids(said.tolist())[1].sum())
+
+    def held_out(clips: np.ndarray) -> dict[str, torch.Tensor]:
+        rows = [turns[c][c % len(turns[c])] for c in clips]
+        return terms(held.z_f[rows], teach[1], clips, [held.captions[c][0] for c in clips])
+
+    chunks = np.array_split(np.arange(len(turns)), -(-len(turns) // CHUNK))
 
     return fit(
         peft,
         samples=len(readings),
         loss=loss,
-        validate=validate,
+        validate=lambda: validation_mean(zip(chunks), held_out, accelerator),
         settings=settings.fit,
         seed=seed,
         name="tune",
         folder=folder,
         accelerator=accelerator,
         identity=identity,
+        draw=draw,
+        weigh=weigh,
     )
