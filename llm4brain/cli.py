@@ -16,7 +16,7 @@ import typer
 
 from llm4brain.config import Config, load
 from llm4brain.errors import UserError, one_line_errors
-from llm4brain.ready import require
+from llm4brain.ready import require, unpinned
 from llm4brain.sections import EvaluateSettings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -35,6 +35,8 @@ def check(
     with one_line_errors():
         settings = load(*configfile)
         print(f"settings: {', '.join(map(str, configfile))} are valid")
+        for line in unpinned(settings):
+            print(f"warning: {line}", file=sys.stderr)
         faults = [fault for name, fault in _environment(settings) if fault or print(f"{name}: ok")]
         if faults:
             raise UserError("environment", "; ".join(faults), "mend it and check again")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from llm4brain import hub
 from llm4brain.config import Config
 from llm4brain.errors import UserError
 from llm4brain.phantom.plan import cohort_films, film_name, video_films
@@ -53,3 +55,22 @@ def require(settings: Config, *, raw: bool = True) -> None:
         if without:
             wrong = f"holds no preprocessed BOLD in {settings.bold.space} of {', '.join(without)}"
             raise UserError(found, wrong, "correct derivatives, bold.space or subjects")
+
+
+def unpinned(settings: Config) -> Iterator[str]:
+    """A line for each model that the settings take from the hub without naming a commit.
+
+    Raises:
+        UserError: a source that is not of the hub's form.
+    """
+    video, scored = settings.video_llm, settings.evaluate
+    small = video.source == "train"
+    named = [
+        ("llm", video.llm) if small else ("video_llm", video.source),
+        ("sentence", scored.sentence_model),
+        ("bertscore", scored.bertscore),
+        ("clip", scored.clip_model),
+    ]
+    for folder, source in named:
+        if source and (line := hub.warning(source, Path("models") / folder)):
+            yield line

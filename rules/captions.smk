@@ -25,7 +25,7 @@ if SETTINGS.video_llm.source == "train":
         message:
             "Fetch the LLM, {params.source}"
         shell:
-            "HF_HUB_OFFLINE=0 python $SCRIPTS/fetch_model.py --source {params.source:q} "
+            "HF_HUB_OFFLINE=$FETCH_OFFLINE python $SCRIPTS/fetch_model.py --source {params.source:q} "
             "--out {params.folder} > {log} 2>&1"
 
     rule video_llm:
@@ -95,7 +95,7 @@ else:
         message:
             "Fetch the video-LLM, {params.source}"
         shell:
-            "HF_HUB_OFFLINE=0 python $SCRIPTS/fetch_model.py --source {params.source:q} "
+            "HF_HUB_OFFLINE=$FETCH_OFFLINE python $SCRIPTS/fetch_model.py --source {params.source:q} "
             "--out {params.folder} --prompt {params.prompt:q} > {log} 2>&1"
 
 
