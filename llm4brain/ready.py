@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llm4brain import hub
+from llm4brain.clips import clip_table, stimulus_durations
 from llm4brain.config import Config
 from llm4brain.errors import UserError
 from llm4brain.phantom.plan import cohort_films, film_name, video_films
+from llm4brain.video.written import file_captions
 
 
 def require(settings: Config, *, raw: bool = True) -> None:
@@ -55,6 +57,24 @@ def require(settings: Config, *, raw: bool = True) -> None:
         if without:
             wrong = f"holds no preprocessed BOLD in {settings.bold.space} of {', '.join(without)}"
             raise UserError(found, wrong, "correct derivatives, bold.space or subjects")
+
+
+def require_captions(settings: Config) -> None:
+    """Where a table of captions trains or scores: it has one of every clip, and of no other.
+
+    Raises:
+        UserError: one line that names the clips.
+    """
+    chosen, films = settings.captions, settings.splits
+    if chosen.file is None or "file" not in (chosen.train, chosen.score):
+        return
+    names = [*films.train, *films.validation, *films.test]
+    if settings.dataset == "phantom":  # its films are not made yet
+        length = settings.phantom.clips_per_film * settings.phantom.clip_seconds
+        seconds = dict.fromkeys(names, length)
+    else:
+        seconds = stimulus_durations(Path(settings.bids_dir or "") / "stimuli", names)
+    file_captions(clip_table(seconds, films, settings.clips.duration)[0], Path(chosen.file))
 
 
 def unpinned(settings: Config) -> Iterator[str]:

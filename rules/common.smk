@@ -72,6 +72,8 @@ PARAPHRASES = f"data/captions/paraphrases_{SETTINGS.captions.score}.gz"
 SCORE_MB = 10000 if SETTINGS.evaluate.corenlp else 3000
 if SETTINGS.evaluate.bertscore or SETTINGS.evaluate.clip_model:
     SCORE_MB = max(SCORE_MB, 5000)
+# How a video-LLM is loaded by whoever reads with its LLM.
+LOADED = ("quantize", "device_map")
 # What the small video-LLM is built and trained by.
 SMALL = ("image_size", "patch", "width", "vit_layers", "qformer_layers", "queries")
 SMALL += ("prompt", "contrast", "generate")
@@ -202,5 +204,7 @@ if workflow.is_main_process:
             file=sys.stderr,
         )
     with one_line_errors():
+        if not NO_RAW:
+            require_captions(SETTINGS)
         for line in unpinned(SETTINGS):
             print(f"warning: {line}", file=sys.stderr)

@@ -33,7 +33,7 @@ rule decode:
         video_llm=where("models/video_llm"),
         settings=settings("evaluate", "repeats", "roll"),
         clips=settings("clips", "lag", "window"),
-        video=settings("video_llm", "max_new_tokens"),
+        video=settings("video_llm", "max_new_tokens", *LOADED),
         other=other_options,
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
