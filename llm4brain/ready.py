@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from llm4brain import hub
+from llm4brain.clips import clip_table, stimulus_durations
 from llm4brain.config import Config
 from llm4brain.errors import UserError
 from llm4brain.phantom.plan import cohort_films, film_name, video_films
 from llm4brain.preprocess.names import Recording
 from llm4brain.splits import resolve
+from llm4brain.video.written import file_captions
 from llm4brain.wen2018 import disk, facts
 
 
@@ -140,3 +143,43 @@ def _require_wen2018(settings: Config) -> None:
                 f"human ones are wanted, and no stimuli/ holds {', '.join(missing)}",
                 "add them, or set captions.train and captions.score to generated",
             )
+
+
+def require_captions(settings: Config) -> None:
+    """Where a table of captions trains or scores: it has one of every clip, and of no other.
+
+    Raises:
+        UserError: one line that names the clips.
+    """
+    chosen = settings.captions
+    if chosen.file is None or "file" not in (chosen.train, chosen.score):
+        return
+    films = resolve(settings.splits, stimuli(settings))
+    names = [*films.train, *films.validation, *films.test]
+    if settings.dataset == "phantom":  # its films are not made yet
+        length = settings.phantom.clips_per_film * settings.phantom.clip_seconds
+        seconds = dict.fromkeys(names, length)
+    elif settings.dataset == "wen2018":  # `require` has seen that none is shorter
+        seconds = dict.fromkeys(names, facts.FILM_SECONDS)
+    else:
+        seconds = stimulus_durations(stimuli(settings), names)
+    file_captions(clip_table(seconds, films, settings.clips.duration)[0], Path(chosen.file))
+
+
+def unpinned(settings: Config) -> Iterator[str]:
+    """A line for each model that the settings take from the hub without naming a commit.
+
+    Raises:
+        UserError: a source that is not of the hub's form.
+    """
+    video, scored = settings.video_llm, settings.evaluate
+    small = video.source == "train"
+    named = [
+        ("llm", video.llm) if small else ("video_llm", video.source),
+        ("sentence", scored.sentence_model),
+        ("bertscore", scored.bertscore),
+        ("clip", scored.clip_model),
+    ]
+    for folder, source in named:
+        if source and (line := hub.warning(source, Path("models") / folder)):
+            yield line
