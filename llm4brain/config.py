@@ -129,6 +129,7 @@ class Config(Settings):
         made = self.dataset == "bids" and self.derivatives is None
         if made and not (self.preprocess.backend == "fmriprep" and self.preprocess.cifti):
             raise ValueError("bold.space: fsLR needs preprocess.backend: fmriprep and cifti: true")
+
     def _fits_wen2018(self) -> None:
         own = self.wen2018
         if not own.roots:

@@ -130,9 +130,7 @@ def _require_wen2018(settings: Config) -> None:
         )
         raise UserError("splits", wrong, "correct the name")
     stems = [Path(film).stem for film in films]
-    scans = [
-        scan for s in settings.subjects for scan in facts.scans(int(s), stems, own.leave_out)
-    ]
+    scans = [scan for s in settings.subjects for scan in facts.scans(int(s), stems, own.leave_out)]
     disk.require(own.roots, own.kind, films, scans)
     if "human" in (settings.captions.train, settings.captions.score):
         where = disk.homes(own.roots)
