@@ -15,9 +15,7 @@ def stimuli(*splits):
     """The films of some splits, or of all."""
     chosen = splits or ("train", "validation", "test")
     return [
-        f"{BIDS}/stimuli/{film}"
-        for split in chosen
-        for film in getattr(SPLITS, split)
+        f"{BIDS}/stimuli/{film}" for split in chosen for film in getattr(SPLITS, split)
     ]
 
 

@@ -27,6 +27,7 @@ EXPANDED = {  # what a param of helpers becomes
     "parts:q": "--metrics --films --logs --lags --maps --checks --more",
     "simulated": "--simulated",
     "points": "--points",
+    "task_options:q": "--task",
     "options": "--metrics --adapted --reference --trials --subject",
     "checked": "--subject --maps --z --about --lags --truth",
 }
