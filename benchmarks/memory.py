@@ -78,7 +78,7 @@ def peak(script: str, *options: str | Path) -> float:
     return int(done.stdout.split()[-1]) / 1024
 
 
-def main(few: int = 4, many: int = 40, voxel_mm: int = 4, volumes: int = 250) -> None:
+def main(few: int = 4, many: int = 40, voxel_mm: int = 8, volumes: int = 300) -> None:
     found: dict[str, list[float]] = {"bold": [], "bold_features": []}
     for runs in (few, many):
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Check settings before a long run; score any captions; export a model; read new BOLD with it."""
+"""Check settings before a long run; try an example; score captions; export a model, and use it."""
 
 from __future__ import annotations
 
@@ -151,6 +151,18 @@ def _kind(field: dict[str, Any]) -> str:
         for key, said in limits.items()
         if key in field
     )
+
+
+@app.command()
+def example(
+    out: Annotated[Path, typer.Argument(help="folder to make")],
+    like: Annotated[str, typer.Option(help="bold-moments, had or cneuromod")] = "bold-moments",
+) -> None:
+    """Write a small simulated BIDS data set whose events are those of a public one."""
+    with one_line_errors():
+        from llm4brain.phantom.example import write_example
+
+        write_example(out, like)
 
 
 @app.command()

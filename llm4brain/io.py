@@ -176,7 +176,7 @@ def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
         UserError: the file cannot be read, is no table, or lacks one of `columns`.
     """
     sep = "," if Path(path).suffix == ".csv" else "\t"
-    text = dict.fromkeys(("subject", "run", "caption", "text"), str)
+    text = dict.fromkeys(("subject", "run", "caption", "text", "stim_file"), str)
     text |= dict.fromkeys(("clip_id", "image_id", "video_id", "id"), str)
     try:
         table = pd.read_csv(path, sep=sep, na_values=["n/a"], keep_default_na=False, dtype=text)

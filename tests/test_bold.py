@@ -242,6 +242,8 @@ def test_events_of_every_encoding(data, tmp_path):
         {"onset": 3.0, "duration": None, "stim_file": "c.mp4"},
         {"onset": 6.0, "duration": 3.0, "stim_file": "clips/a b.mp4"},
     ]
+    path.write_text("onset\tduration\tstim_file\n0\t3\t0012\n3\t3\tn/a\n")
+    assert [event["stim_file"] for event in events.read_events(path, 60.0)] == ["0012"]
     path.write_text("onset\tduration\ttrial_type\n0\t0.04\tframe\n")
     assert events.read_events(path, 60.0) == []
 

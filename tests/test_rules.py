@@ -29,6 +29,7 @@ EXPANDED = {  # what a param of helpers becomes
     "parts:q": "--metrics --films --logs --lags --maps --checks --more",
     "simulated": "--simulated",
     "points": "--points",
+    "task_options:q": "--task",
     "options": "--metrics --adapted --reference --trials --subject",
     "scans:q": "--scans",
     "films:q": "--films",

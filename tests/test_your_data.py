@@ -20,7 +20,7 @@ MAKE, CHECK, RUN = re.search(
 ).groups()  # fmt: skip
 SETTINGS = re.findall(r"```yaml\n# [^\n]*\n(.*?)```", PAGE, re.DOTALL)
 LIKE = dict(zip(("bold-moments", "had", "cneuromod"), SETTINGS, strict=True))
-HOME = "/home/me/my study"
+HOME = "/data/my study"
 
 
 def command(line, home):

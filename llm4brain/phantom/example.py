@@ -15,11 +15,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from llm4brain.errors import UserError
 from llm4brain.io import whole, write_json, write_table
 from llm4brain.phantom.dataset import write_participants
 from llm4brain.phantom.films import caption_table, read_luminance, scene_film
@@ -29,7 +29,7 @@ from llm4brain.phantom.simulate import chance, film_signals, make_run, make_subj
 from llm4brain.phantom.tuning import LOWLEVEL_CELLS
 from llm4brain.sections import PhantomSettings
 
-Like = Literal["bold-moments", "had", "cneuromod"]
+LIKE = ("bold-moments", "had", "cneuromod")
 SUBJECT = "01"
 REST = "task-rest"  # a run that shows nothing
 README = (
@@ -58,8 +58,14 @@ class Example:
     oddball: bool = False
 
 
-def example(like: Like) -> Example:
-    """One of the three data sets."""
+def example(like: str) -> Example:
+    """One of the three data sets.
+
+    Raises:
+        UserError: there is no such one.
+    """
+    if like not in LIKE:
+        raise UserError("--like", f"no example is like {like}", f"choose of {', '.join(LIKE)}")
     scenes = every_scene()
     random.Random(f"example {like}").shuffle(scenes)
     shared = {"snr": 0.5, "frame_size": 64}
@@ -95,7 +101,7 @@ def example(like: Like) -> Example:
     return Example(settings, films, runs, splits, oddball=oddball)
 
 
-def write_example(folder: Path, like: Like, seed: int = 0) -> None:
+def write_example(folder: Path, like: str, seed: int = 0) -> None:
     """Write the data set: films with captions, raw BOLD, events, and `code/splits.tsv`.
 
     Args:

@@ -35,9 +35,11 @@ class Derived:
 
 
 def layout(folder: Path, subject: str, *, derivative: bool = False) -> BIDSLayout:
-    """Index one subject's part of a data set (0.2 s for 28 runs).
+    """Index one subject's part of a data set (0.2 s for 28 runs, 2 s for 200).
 
-    Other subjects are not looked at: their jobs may be writing there at this moment.
+    Other subjects are not looked at: their jobs may be writing there at this moment. Nothing is
+    kept in a database of pybids, which would go on naming files that are gone
+    (docs/your-data.md has the figures).
 
     Raises:
         UserError: the folder, its description or the subject is missing.
