@@ -74,6 +74,7 @@ def _finish(model, folder: Path, tokenizer, dtype: torch.dtype) -> Path:
     from transformers import BlipImageProcessor
 
     torch.nn.init.normal_(model.query_tokens)
+    torch.nn.init.normal_(model.language_projection.weight, std=0.5)  # else all clips read alike
     model.to(dtype).save_pretrained(folder, max_shard_size=SHARD)
     tokenizer.save_pretrained(folder)
     BlipImageProcessor(size={"height": 16, "width": 16}).save_pretrained(folder)

@@ -60,6 +60,7 @@ def given(kind, folder, video):
     from transformers import AutoTokenizer
 
     frames = np.random.default_rng(0).integers(0, 256, (2, FRAMES[kind], 24, 20, 3), np.uint8)
+    frames[1] //= 8
     pixels = video.pixels(frames)
     place = video.tokenizer.convert_tokens_to_ids("<image>" if kind == "blip2" else "<video>")
     ids = [place] * QUERIES * FRAMES[kind] + video.tokenizer(PROMPT)["input_ids"]
@@ -87,10 +88,9 @@ def test_video_tokens_are_those_of_transformers(kind, video, theirs, given):
 
 def test_greedy_text_is_that_of_transformers(video, theirs, given):
     pixels, asked, ids = given
-    more = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": video.stops}
-    rows = theirs.generate(
-        **asked, input_ids=ids, attention_mask=torch.ones_like(ids), pad_token_id=0, **more
-    )
+    ends = {"eos_token_id": video.stops, "pad_token_id": video.stops[0]}
+    more = {"max_new_tokens": 8, "do_sample": False, **ends}
+    rows = theirs.generate(**asked, input_ids=ids, attention_mask=torch.ones_like(ids), **more)
     said = rows[:, ids.shape[1] :]  # what was asked stands before it
     texts = video.tokenizer.batch_decode(said, skip_special_tokens=True)
     found = video.generate(video.video_tokens(video.vit_tokens(pixels)), 8)
@@ -226,6 +226,12 @@ def test_a_device_map_places_the_parts(folder, asked_for):
     assert VideoLLM.load(folder, device_map="balanced").placed
     assert asked_for == {"quantization": None, "device_map": "balanced"}
     assert not VideoLLM.load(folder).placed
+
+
+def test_spread_over_what_devices_there_are_it_reads_alike(folder, video):
+    spread = VideoLLM.load(folder, device_map="auto")
+    z = torch.randn(2, 4, 32, generator=torch.Generator().manual_seed(0))
+    assert spread.generate(z.to(spread.device), 6) == video.generate(z, 6)
 
 
 def test_quantization_that_is_not_to_be_had_is_one_line(folder, monkeypatch):

@@ -80,14 +80,15 @@ def read(
     base = getattr(transformers, CLASSES[kind])
     # transformers' own way to say which modules no lower precision touches
     whole = type(base.__name__, (base,), {"_keep_in_fp32_modules_strict": set(FULL)})
-    placement: dict[str, Any] = {"device_map": device_map}
+    how: dict[str, Any] = {"dtype": dtype, "device_map": device_map, "use_safetensors": True}
     if quantize:
-        placement = {
-            "quantization_config": _quantization(quantize, dtype),
-            "device_map": device_map or {"": device},
-        }
+        how["quantization_config"] = _quantization(quantize, dtype)
+        how["device_map"] = device_map or {"": device}
+    if kind == "instructblip":  # said here, or transformers warns that the kinds differ
+        own = base.config_class
+        how["config"] = own.from_dict(config | {"model_type": own.model_type})
     logging.disable_progress_bar()
-    model = whole.from_pretrained(folder, dtype=dtype, use_safetensors=True, **placement)
+    model = whole.from_pretrained(folder, **how)
     if not model.config.use_decoder_only_language_model:
         raise UserError(folder, "has an encoder-decoder LLM", "name one with a causal LLM")
     sidecar = read_json(folder / SIDECAR) if (folder / SIDECAR).exists() else {}
