@@ -117,7 +117,7 @@ class Config(Settings):
             return
         if self.dataset == "phantom":
             raise ValueError("bold.space: the phantom has volumes alone")
-        made = self.derivatives is None
+        made = self.dataset == "bids" and self.derivatives is None
         if made and not (self.preprocess.backend == "fmriprep" and self.preprocess.cifti):
             raise ValueError("bold.space: fsLR needs preprocess.backend: fmriprep and cifti: true")
 

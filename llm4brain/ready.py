@@ -19,6 +19,7 @@ def require(settings: Config, *, raw: bool = True) -> None:
     Raises:
         UserError: one line that names everything of a kind that is missing.
     """
+    _grayordinates(settings)
     for arm in settings.arms:
         weights = (settings.arm(arm).encoder.weights or "").removeprefix("path:")
         if weights and not Path(weights).is_file():
@@ -60,8 +61,21 @@ def require(settings: Config, *, raw: bool = True) -> None:
         raise UserError(root / "stimuli", f"lacks {', '.join(missing)}", "correct splits")
     if settings.derivatives is not None:
         found = Path(settings.derivatives)
-        ends = f"**/func/*_space-{settings.bold.space}_*desc-preproc_bold.nii.gz"
+        kind = "bold.dtseries" if settings.bold.space == "fsLR" else "desc-preproc_bold"
+        ends = f"**/func/*_space-{settings.bold.space}_*{kind}.nii*"
         without = [s for s in settings.subjects if not any(found.glob(f"sub-{s}/{ends}"))]
         if without:
             wrong = f"holds no preprocessed BOLD in {settings.bold.space} of {', '.join(without)}"
             raise UserError(found, wrong, "correct derivatives, bold.space or subjects")
+
+
+def _grayordinates(settings: Config) -> None:
+    """Atlas and meshes are there, and the atlas has every area, before a scan is looked at."""
+    chosen = settings.bold
+    for path in (chosen.atlas, *(chosen.surfaces or ())):
+        if path and not Path(path).is_file():
+            raise UserError(path, "does not exist", "correct bold.atlas or bold.surfaces")
+    if chosen.atlas and chosen.rois:
+        from llm4brain.preprocess import areas, cifti  # seconds, which other data need not wait
+
+        areas.check(chosen.rois, cifti.names(Path(chosen.atlas)), chosen.atlas)

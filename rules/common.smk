@@ -49,6 +49,8 @@ LAUNCH = (
 )
 
 PHANTOM = SETTINGS.dataset == "phantom"
+CIFTI = SETTINGS.bold.space == "fsLR"  # grayordinates in place of voxels
+MAP = "dscalar.nii" if CIFTI else "nii.gz"  # what a brain map is written as
 BIDS = Path("data/phantom" if PHANTOM else SETTINGS.bids_dir)
 DERIVATIVES = Path(
     SETTINGS.derivatives or f"data/derivatives/{SETTINGS.preprocess.backend}"

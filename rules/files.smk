@@ -112,6 +112,8 @@ def derivatives(subject):
             run.mask(*volume),
             run.confounds(),
         )
+        if CIFTI:
+            made = (run.cifti(), run.cifti_json(), run.confounds())
         files += [f"{DERIVATIVES}/{name}" for name in made]
     return files
 
@@ -133,6 +135,18 @@ def source_files(source):
     if not Path(rest, "config.json").is_file():
         raise UserError(source, "holds no config.json", "name a Hugging Face folder")
     return [str(file) for file in sorted(Path(rest).rglob("*")) if file.is_file()]
+
+
+def grayordinate_files():
+    """The atlas and the meshes of the settings, as far as they name any."""
+    chosen = SETTINGS.bold
+    return [file for file in (chosen.atlas, *(chosen.surfaces or ())) if file]
+
+
+def map_flags(wildcards, input):
+    """`--simulated`, `--surfaces L --surfaces R`, or nothing."""
+    meshes = [word for file in input.surfaces for word in ("--surfaces", file)]
+    return (["--simulated"] if PHANTOM else []) + meshes
 
 
 def encoder_weights(wildcards):

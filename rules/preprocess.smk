@@ -109,6 +109,7 @@ rule bold:
     input:
         bold=subject_derivatives,
         events=subject_events,
+        further=grayordinate_files(),
     output:
         "data/bold/sub-{subject}.safetensors",
     log:

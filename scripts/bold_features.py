@@ -28,14 +28,12 @@ def main(
         print(f"{count} showings left out: {reason}", file=sys.stderr)
     bold_made_by = arrays.meta.pop("provenance")
     made_by = {"bold": bold_made_by, "clips": record(chosen.model_dump(mode="json"), code, seed)}
-    voxels = arrays["voxels"]
-    windows = ("windows", ("float16", (len(plan.trials), plan.span, len(voxels))))
-    shapes = dict([windows, ("voxels", (voxels.dtype.name, voxels.shape))])
+    grid = {name: arrays[name] for name in ("voxels", "coordinates") if name in arrays.names}
+    windows = ("windows", ("float16", (len(plan.trials), plan.span, len(grid["voxels"]))))
+    shapes = dict([windows, *((n, (a.dtype.name, a.shape)) for n, a in grid.items())])
     parts = (("windows", rows) for rows in plan.windows(read_runs(arrays)))
     write_table(trials, plan.trials)
-    stream_arrays(
-        out, shapes, chain([("voxels", voxels)], parts), arrays.meta | {"provenance": made_by}
-    )
+    stream_arrays(out, shapes, chain(grid.items(), parts), arrays.meta | {"provenance": made_by})
 
 
 if __name__ == "__main__":

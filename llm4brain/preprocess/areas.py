@@ -45,6 +45,34 @@ def parse(name: str) -> tuple[str | None, str]:
     return side, rest
 
 
+def same(name: str, known: Sequence[str]) -> list[int]:
+    """Which of `known` have the bare name of `name`, sides apart.
+
+    Capitals decide only where names differ in nothing else.
+    """
+    _, rest = parse(name)
+    bare = [parse(each)[1] for each in known]
+    exact = [k for k, each in enumerate(bare) if each == rest]
+    return exact or [k for k, each in enumerate(bare) if each.casefold() == rest.casefold()]
+
+
+def check(wanted: Sequence[str], known: Sequence[str], where: object) -> None:
+    """Refuse names that nothing is known by.
+
+    Raises:
+        UserError: one line with each of them and its near matches.
+    """
+    bare = sorted({parse(each)[1] for each in known})
+    faults = []
+    for name in wanted:
+        if not same(name, known):
+            near = difflib.get_close_matches(parse(name)[1], bare, n=3, cutoff=0.5)
+            faults.append(f"{name} (near: {', '.join(near)})" if near else name)
+    if faults:
+        todo = "correct bold.rois, or name a bold.atlas (.dlabel.nii) that has them"
+        raise UserError(where, f"has no area {', '.join(faults)}", todo)
+
+
 def choose(
     wanted: Sequence[str],
     known: Sequence[Area],
@@ -53,7 +81,7 @@ def choose(
 ) -> list[tuple[str, np.ndarray]]:
     """The columns of each area that is asked for, area after area; none of them twice.
 
-    A name without a side means both; capitals decide only where names differ in nothing else.
+    A name without a side means both.
 
     Args:
         wanted: names as the user writes them.
@@ -62,32 +90,24 @@ def choose(
         where: the file of the areas, for the message.
 
     Raises:
-        UserError: one line with every name that nothing is known by, its near matches, and the
-            areas of which the data hold no grayordinate.
+        UserError: see `check`; or the data hold no grayordinate of an area.
     """
-    parsed = [(*parse(area.name), area.columns) for area in known]
-    bare = sorted({rest for _, rest, _ in parsed})
-    faults, found, taken = [], [], np.zeros(0, dtype=int)
+    names = [area.name for area in known]
+    check(wanted, names, where)
+    found, taken = [], np.zeros(0, dtype=int)
     for name in wanted:
-        side, rest = parse(name)
-        same = [p for p in parsed if p[1] == rest]
-        same = same or [p for p in parsed if p[1].casefold() == rest.casefold()]
-        if not same:
-            near = difflib.get_close_matches(rest, bare, n=3, cutoff=0.5)
-            faults.append(f"{name} (near: {', '.join(near)})" if near else name)
-            continue
-        parts = [
-            np.intersect1d(own, sides[side]) if side and of is None else own
-            for of, _, own in same
-            if side is None or of in (None, side)
-        ]
-        columns = np.unique(np.concatenate(parts)) if parts else np.zeros(0, dtype=int)
+        side = parse(name)[0]
+        parts = [np.zeros(0, dtype=int)]
+        for k in same(name, names):
+            of = parse(names[k])[0]
+            if side and of is None:
+                parts.append(np.intersect1d(known[k].columns, sides[side]))
+            elif side is None or of == side:
+                parts.append(known[k].columns)
+        columns = np.unique(np.concatenate(parts))
         if not len(columns):
-            faults.append(f"{name} (the data hold none of it)")
-        columns = np.setdiff1d(columns, taken)
+            wrong = f"names {name}, of which the data hold no grayordinate"
+            raise UserError(where, wrong, "correct bold.rois")
+        found.append((name, np.setdiff1d(columns, taken)))
         taken = np.union1d(taken, columns)
-        found.append((name, columns))
-    if faults:
-        todo = "correct bold.rois, or name a bold.atlas (.dlabel.nii) that has them"
-        raise UserError(where, f"has no area {', '.join(faults)}", todo)
     return found

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from llm4brain.errors import UserError
-from llm4brain.preprocess import clean, find, images
+from llm4brain.preprocess import cifti, clean, find, images
 from llm4brain.preprocess.events import read_events
 from llm4brain.preprocess.grid import Grid, mni_grid
 from llm4brain.sections import BoldSettings
@@ -29,15 +29,16 @@ class Bold:
 
     runs: dict[str, find.Derived]
     meta: dict[str, Any]
-    grid: Grid
+    grid: Grid | cifti.Grayordinates
     settings: BoldSettings
 
     @property
     def shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Type and shape of each array: `run-NN` (volumes, voxels), `valid-NN` (volumes),
-        `voxels` (voxels, 3)."""
-        voxels = len(self.grid.voxels)
-        shapes: dict[str, tuple[str, tuple[int, ...]]] = {"voxels": ("int16", (voxels, 3))}
+        """Type and shape of each array: `run-NN` (volumes, voxels), `valid-NN` (volumes), and
+        those of the grid."""
+        own = self.grid.arrays
+        voxels = len(own["voxels"])
+        shapes = {name: (array.dtype.name, array.shape) for name, array in own.items()}
         for label, about in self.meta["runs"].items():
             shapes[f"run-{label}"] = ("float32", (about["volumes"], voxels))
             shapes[f"valid-{label}"] = ("bool", (about["volumes"],))
@@ -49,7 +50,7 @@ class Bold:
         Raises:
             UserError: whatever is wrong with a derivative, naming its file.
         """
-        yield "voxels", self.grid.voxels
+        yield from self.grid.arrays.items()
         for label, run in self.runs.items():
             bold, valid = clean_derivative(
                 run, self.meta["runs"][label]["tr"], self.grid, self.settings
@@ -66,10 +67,13 @@ def subject_bold(bids_dir: Path, derivatives: Path, subject: str, settings: Bold
     """
     raw = find.layout(bids_dir, subject)
     scanned = {r.recording.without("echo").stem for r in find.raw_runs(raw, subject, echoes=True)}
-    runs = find.derived_runs(
-        find.layout(derivatives, subject, derivative=True), subject, settings.space
-    )
-    grid = mni_grid(settings.voxel_mm)
+    derived = find.layout(derivatives, subject, derivative=True)
+    if settings.space == cifti.SPACE:
+        runs = cifti.runs(derived, subject)
+        grid, count = cifti.grayordinates(runs[0].bold, settings), cifti.volumes
+    else:
+        runs = find.derived_runs(derived, subject, settings.space)
+        grid, count = mni_grid(settings.voxel_mm), images.volumes
     shown: dict[str, find.Derived] = {}
     described: dict[str, Any] = {}
     for run, label in zip(runs, labels([r.recording for r in runs]), strict=True):
@@ -78,7 +82,7 @@ def subject_bold(bids_dir: Path, derivatives: Path, subject: str, settings: Bold
             continue
         tr, start = timing(run)
         path = find.events_file(raw, run.recording)
-        volumes = images.volumes(run.bold)
+        volumes = count(run.bold)
         events = read_events(path, start + tr * volumes) if path else []
         if not events:
             print(f"{run.recording.stem}: no event with a stim_file, left out", file=sys.stderr)
@@ -97,17 +101,12 @@ def subject_bold(bids_dir: Path, derivatives: Path, subject: str, settings: Bold
             "has no event with a stim_file in any run",
             "name the stimulus of each event in its events.tsv",
         )
-    meta = {
-        "affine": grid.affine.tolist(),
-        "shape": list(grid.shape),
-        "runs": described,
-        "subject": subject,
-    }
+    meta = grid.meta | {"runs": described, "subject": subject}
     return Bold(shown, meta, grid, settings)
 
 
 def clean_derivative(
-    run: find.Derived, tr: float, grid: Grid, settings: BoldSettings
+    run: find.Derived, tr: float, grid: Grid | cifti.Grayordinates, settings: BoldSettings
 ) -> tuple[np.ndarray, np.ndarray]:
     """One run: (volumes, voxels) float32 clean BOLD, (volumes,) bool validity."""
     signals = read_derivative(run, grid)
@@ -119,8 +118,10 @@ def clean_derivative(
     )
 
 
-def read_derivative(run: find.Derived, grid: Grid) -> np.ndarray:
+def read_derivative(run: find.Derived, grid: Grid | cifti.Grayordinates) -> np.ndarray:
     """One run as preprocessing left it, (volumes, voxels of the shared grid)."""
+    if isinstance(grid, cifti.Grayordinates):
+        return grid.read(run.bold)
     data, affine = images.read(run.bold, 4)
     images.check(run.bold, data)
     mask, mask_affine = images.read(run.mask, 3)

@@ -8,7 +8,6 @@ grid does. What is read is the cortex (the first 59,412 of fMRIPrep's 91k), or t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,13 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from bids import BIDSLayout
-from nibabel.cifti2 import BrainModelAxis, Cifti2Image, LabelAxis, SeriesAxis
+from nibabel.cifti2 import (
+    CIFTI_BRAIN_STRUCTURES,
+    BrainModelAxis,
+    Cifti2Image,
+    LabelAxis,
+    SeriesAxis,
+)
 
 from llm4brain.errors import UserError
 from llm4brain.preprocess import images
@@ -52,14 +57,20 @@ class Grayordinates:
     def voxels(self) -> np.ndarray:
         """(n, 4) int32: number of the structure in `meta`, then vertex, -1, -1 or i, j, k."""
         own = self.axis[self.columns]
-        structure = np.array([self._names.index(name) for name in own.name], dtype=np.int32)
+        number = {name: k for k, name in enumerate(self._names)}
+        structure = [number[name] for name in own.name]
         rest = np.where(own.surface_mask[:, None], -1, own.voxel)
         rest[own.surface_mask, 0] = own.vertex[own.surface_mask]
         return np.column_stack([structure, rest]).astype(np.int32)
 
     @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What a file of these grayordinates holds of them."""
+        return {"voxels": self.voxels, "coordinates": self.coordinates}
+
+    @property
     def _names(self) -> list[str]:
-        return [name for name, _, _ in self.axis.iter_structures()]
+        return [str(name) for name, _, _ in self.axis.iter_structures()]
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -219,9 +230,7 @@ def labels(path: Path, axis: BrainModelAxis) -> list[Area]:
     Raises:
         UserError: no label file, or one whose surfaces have other vertices.
     """
-    image, axes = _open(path)
-    if not isinstance(axes[0], LabelAxis):
-        raise UserError(path, "holds no labels", "give a .dlabel.nii as bold.atlas")
+    image, axes = _open_labels(path)
     where = {key: column for column, key in enumerate(_keys(axis))}
     for name, count in axes[1].nvertices.items():
         if axis.nvertices.get(name, count) != count:
@@ -234,6 +243,24 @@ def labels(path: Path, axis: BrainModelAxis) -> list[Area]:
             if number:  # 0: no label
                 found.setdefault(name, []).append(column[(values == number) & (column >= 0)])
     return [Area(name, np.unique(np.concatenate(own))) for name, own in found.items()]
+
+
+def names(path: Path) -> list[str]:
+    """What can be asked for by an atlas: its labels, and the structures of CIFTI.
+
+    Raises:
+        UserError: no label file.
+    """
+    _, axes = _open_labels(path)
+    own = {name for each in axes[0].label for number, (name, _) in each.items() if number}
+    return sorted(own | CIFTI_BRAIN_STRUCTURES.value_set())
+
+
+def _open_labels(path: Path) -> tuple[Cifti2Image, tuple[LabelAxis, BrainModelAxis]]:
+    image, axes = _open(path)
+    if not isinstance(axes[0], LabelAxis):
+        raise UserError(path, "holds no labels", "give a .dlabel.nii as bold.atlas")
+    return image, axes
 
 
 def _keys(axis: BrainModelAxis) -> list[tuple]:
@@ -285,8 +312,3 @@ def axis_of(voxels: np.ndarray, meta: Mapping[str, Any]) -> BrainModelAxis:
         volume_shape=tuple(meta["shape"]) if below else None,
         nvertices={n: count for n, count in counts.items() if n in used},
     )
-
-
-def is_cifti(path: Path) -> bool:
-    """Whether a derivative is one of grayordinates, by its name."""
-    return re.search(r"\.dtseries\.nii$", path.name) is not None

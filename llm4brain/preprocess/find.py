@@ -24,11 +24,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Derived:
-    """A preprocessed run: BOLD, brain mask and confounds, of one space."""
+    """A preprocessed run: BOLD, brain mask (CIFTI has none) and confounds, of one space."""
 
     recording: Recording
     bold: Path
-    mask: Path
+    mask: Path | None
     confounds: Path
     metadata: dict[str, Any]
 

@@ -87,6 +87,9 @@ class Recording:
     def cifti(self) -> str:
         return f"{self.folder}/{self.stem}_space-fsLR_den-91k_bold.dtseries.nii"
 
+    def cifti_json(self) -> str:
+        return f"{self.folder}/{self.stem}_space-fsLR_den-91k_bold.json"
+
 
 def output_spaces(text: str) -> list[tuple[str, str | None]]:
     """Read fMRIPrep's `--output-spaces`: standard volume spaces and their resolution.
