@@ -49,7 +49,8 @@ def machine(threads: int, precision: str = "auto") -> Accelerator:
         gpu = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         precision = "bf16" if gpu or torch.cpu._is_avx512_bf16_supported() else "fp32"
     mixed = "no" if precision == "fp32" else precision
-    return Accelerator(mixed_precision=mixed)
+    alone = processes == 1 or torch.cuda.is_available()  # several on a CPU must be asked for
+    return Accelerator(mixed_precision=mixed, cpu=not alone)
 
 
 def seed_of(*parts: object) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from llm4brain.preprocess import find, images
+from llm4brain.preprocess import cifti, find, images
 from llm4brain.preprocess.bold import Bold, labels, timing
 from llm4brain.preprocess.grid import mni_grid
 from llm4brain.sections import BoldSettings
@@ -17,8 +17,12 @@ def resting_bold(derivatives: Path, subject: str, settings: BoldSettings) -> Bol
         UserError: whatever is wrong with a header or a sidecar, naming its file.
     """
     made = find.layout(derivatives, subject, derivative=True)
-    runs = find.derived_runs(made, subject, settings.space)
-    grid = mni_grid(settings.voxel_mm)
+    if settings.space == cifti.SPACE:
+        runs = cifti.runs(made, subject)
+        grid, count = cifti.grayordinates(runs[0].bold, settings), cifti.volumes
+    else:
+        runs = find.derived_runs(made, subject, settings.space)
+        grid, count = mni_grid(settings.voxel_mm), images.volumes
     named = dict(zip(labels([r.recording for r in runs]), runs, strict=True))
     described = {}
     for label, run in named.items():
@@ -28,12 +32,6 @@ def resting_bold(derivatives: Path, subject: str, settings: BoldSettings) -> Bol
             "source": run.bold.name,
             "start_time": start,
             "tr": tr,
-            "volumes": images.volumes(run.bold),
+            "volumes": count(run.bold),
         }
-    meta = {
-        "affine": grid.affine.tolist(),
-        "shape": list(grid.shape),
-        "runs": described,
-        "subject": subject,
-    }
-    return Bold(named, meta, grid, settings)
+    return Bold(named, grid.meta | {"runs": described, "subject": subject}, grid, settings)
