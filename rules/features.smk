@@ -52,13 +52,14 @@ rule video_features:
         stimuli=where(BIDS / "stimuli"),
         model=where("models/video_llm"),
         clips=settings("clips", "frames"),
+        settings=settings("video_llm", *LOADED),
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
         code=code("video_features"),
     message:
         "Read every clip with the video-LLM"
     shell:
-        "python $SCRIPTS/video_features.py --clips {input.clips} --stimuli {params.stimuli} "
+        "python $SCRIPTS/video_features.py --clips {input.clips} --stimuli {params.stimuli:q} "
         "--model {params.model} --out {output} --clip-settings {params.clips:q} "
-        "--seed {params.seed} --threads $OMP_NUM_THREADS --precision {params.precision} "
+        "--settings {params.settings:q} --seed {params.seed} --threads $OMP_NUM_THREADS --precision {params.precision} "
         "--code {params.code} > {log} 2>&1"

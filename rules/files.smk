@@ -4,18 +4,25 @@ from llm4brain.evaluate.names import CORENLP
 from llm4brain.phantom import plan
 from llm4brain.preprocess import names
 from llm4brain.preprocess.names import Recording
-from llm4brain.ready import require
+from llm4brain import ready
 from llm4brain.sources import MANIFEST
+from llm4brain.splits import resolve
+from llm4brain.wen2018 import disk, facts
+
+CLIPS = Path("data/clips.tsv")
 
 
 def stimuli(*splits):
     """The films of some splits, or of all."""
     chosen = splits or ("train", "validation", "test")
     return [
-        f"{BIDS}/stimuli/{film}"
-        for split in chosen
-        for film in getattr(SETTINGS.splits, split)
+        f"{BIDS}/stimuli/{film}" for split in chosen for film in getattr(SPLITS, split)
     ]
+
+
+def splits_table():
+    """The table of splits, where there is one."""
+    return [] if NO_RAW else [table for table in (SETTINGS.splits.table,) if table]
 
 
 def stimuli_captions():
@@ -40,12 +47,38 @@ def recordings(subject):
         runs = plan.runs(SETTINGS.phantom, subject, SETTINGS.seed)
         stems = [f"sub-{subject}_task-film_run-{run.number:02d}" for run in runs]
         return [Recording.parse(f"{stem}_bold.nii.gz") for stem in stems]
-    files = sorted(BIDS.glob(f"sub-{subject}/**/func/*_bold.nii.gz"))
-    if not files:
-        raise UserError(
-            BIDS / f"sub-{subject}", "holds no BOLD run", "correct bids_dir or subjects"
-        )
-    return [Recording.parse(file) for file in files]
+    if WEN2018:
+        return [scan.recording(subject) for scan in wen2018_scans(subject)]
+    return ready.recordings(BIDS, subject, SETTINGS.tasks)
+
+
+def wen2018_scans(subject):
+    """The runs of Wen 2018 that are read: those of the films of the splits."""
+    films = [Path(film).stem for film in stimuli()]
+    return facts.scans(int(subject), films, SETTINGS.wen2018.leave_out)
+
+
+def wen2018_sources(subject):
+    """The files of a subject's runs as they lie on disk; `require` has seen to it that they do."""
+    where, scans = disk.homes(SETTINGS.wen2018.roots), wen2018_scans(subject)
+    return list(disk.look(where, SETTINGS.wen2018.kind, [], scans).scans.values())
+
+
+def wen2018_films():
+    """The films as they lie on disk, and captions of one's own that lie beside them."""
+    where, films = disk.homes(SETTINGS.wen2018.roots), stimuli()
+    names = [Path(film).name for film in films]
+    names += [f"{Path(film).stem}_captions.tsv" for film in films]
+    found = [disk.find(where, [f"stimuli/{name}"]) for name in names]
+    return [path for path in found if path]
+
+
+def scan_options(wildcards, input):
+    return [word for file in input for word in ("--scans", file)]
+
+
+def film_options(wildcards, input):
+    return [word for file in input for word in ("--films", file)]
 
 
 def raw(subject):
@@ -66,12 +99,13 @@ def events(subject):
     # Snakemake makes nothing of what is missing, and takes what stands as it is.
     if NO_RAW:
         return [f"{BIDS}/sub-{subject}"]
-    if PHANTOM:
+    if PHANTOM or WEN2018:
         return [
             f"{BIDS}/{run.folder}/{run.stem}_events.tsv" for run in RECORDINGS[subject]
         ]
     own = BIDS.glob(f"sub-{subject}/**/func/*_events.tsv")
-    return sorted([*map(str, own), *inherited(subject, "*_events.tsv")])
+    read = [str(file) for file in own if Recording.parse(file).of(SETTINGS.tasks)]
+    return sorted([*read, *inherited(subject, "*_events.tsv")])
 
 
 def inherited(subject, names):
@@ -91,9 +125,8 @@ def of_any_subject(files):
 def derivatives(subject):
     """What preprocessing makes of a subject: BOLD, sidecar, brain mask and confounds a run."""
     spaces = names.output_spaces(SETTINGS.preprocess.output_spaces)
-    backend = SETTINGS.preprocess.backend
     resolution = (
-        dict(spaces).get(SETTINGS.bold.space) if backend == "fmriprep" else None
+        dict(spaces).get(SETTINGS.bold.space) if BACKEND == "fmriprep" else None
     )
     if NO_RAW:
         return [f"{BIDS}/sub-{subject}"]
@@ -102,9 +135,17 @@ def derivatives(subject):
             f"sub-{subject}/**/func/*_space-{SETTINGS.bold.space}_*"
         )
         other = DERIVATIVES.glob(f"sub-{subject}/**/func/*_desc-confounds_timeseries.*")
-        return sorted(str(file) for part in (here, other) for file in part)
+        return sorted(
+            str(file)
+            for part in (here, other)
+            for file in part
+            if Recording.parse(file).of(SETTINGS.tasks)
+        )
     files = []
     for run in RECORDINGS[subject]:
+        if WEN2018 and SETTINGS.wen2018.kind == "cifti":
+            files += [f"{DERIVATIVES}/{n}" for n in (run.cifti(), run.confounds())]
+            continue
         volume = (SETTINGS.bold.space, resolution)
         made = (
             run.bold(*volume),
@@ -112,6 +153,8 @@ def derivatives(subject):
             run.mask(*volume),
             run.confounds(),
         )
+        if CIFTI:
+            made = (run.cifti(), run.cifti_json(), run.confounds())
         files += [f"{DERIVATIVES}/{name}" for name in made]
     return files
 
@@ -133,6 +176,24 @@ def source_files(source):
     if not Path(rest, "config.json").is_file():
         raise UserError(source, "holds no config.json", "name a Hugging Face folder")
     return [str(file) for file in sorted(Path(rest).rglob("*")) if file.is_file()]
+
+
+def grayordinate_files():
+    """The atlas and the meshes of the settings, as far as they name any."""
+    chosen = SETTINGS.bold
+    return [file for file in (chosen.atlas, *(chosen.surfaces or ())) if file]
+
+
+def map_flags(wildcards, input):
+    """`--simulated`, `--surfaces L --surfaces R`, or nothing."""
+    meshes = [word for file in input.surfaces for word in ("--surfaces", file)]
+    return (["--simulated"] if PHANTOM else []) + meshes
+
+
+def encoder_weights(wildcards):
+    """The checkpoint that pretraining begins at, or nothing."""
+    source = SETTINGS.arm(wildcards.arm).encoder.weights
+    return [source.removeprefix("path:")] if source else []
 
 
 def further_files():
@@ -174,6 +235,11 @@ def further_options(wildcards, input):
     return options
 
 
+def task_options(wildcards, input):
+    """`--task NAME` for each task that is read, or nothing."""
+    return [word for task in SETTINGS.tasks for word in ("--task", task)]
+
+
 def subject_derivatives(wildcards):
     return derivatives(wildcards.subject)
 
@@ -202,8 +268,12 @@ def checked_options(wildcards, input):
 
 
 with one_line_errors():
+    ready.require(SETTINGS, raw=not NO_RAW)
+    if NO_RAW:
+        SPLITS = resolve(SETTINGS.splits, BIDS / "stimuli", CLIPS)
+    else:
+        SPLITS = resolve(SETTINGS.splits, ready.stimuli(SETTINGS))
     RECORDINGS = {subject: recordings(subject) for subject in SETTINGS.subjects}
-    require(SETTINGS, raw=not NO_RAW)
     VIDEO_LLM = model_files("models/video_llm", SETTINGS.video_llm.source)
     FURTHER = further_files()
 

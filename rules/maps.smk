@@ -8,9 +8,10 @@ rule brain_map:
         trials="data/features/sub-{subject}_trials.tsv",
         video="data/features/video.safetensors",
         adapted=stage("adapt"),
+        surfaces=SETTINGS.bold.surfaces or [],
     output:
-        map="results/{arm}/{cohort}/sub-{subject}/map.nii.gz",
-        z="results/{arm}/{cohort}/sub-{subject}/map_z.nii.gz",
+        map=f"results/{{arm}}/{{cohort}}/sub-{{subject}}/map.{MAP}",
+        z=f"results/{{arm}}/{{cohort}}/sub-{{subject}}/map_z.{MAP}",
         about="results/{arm}/{cohort}/sub-{subject}/map.json",
         plot="results/{arm}/{cohort}/sub-{subject}/map.png",
     log:
@@ -26,7 +27,7 @@ rule brain_map:
         gpu=0,
     params:
         title=plot_title,
-        flags="--simulated" if PHANTOM else "",
+        flags=map_flags,
         settings=settings("evaluate", "repeats", "block"),
         seed=SETTINGS.seed,
         code=code("brain_map"),

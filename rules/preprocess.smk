@@ -1,7 +1,95 @@
 """Raw BIDS -> derivatives under fMRIPrep's names -> one BOLD array a subject; the clip table."""
 
+# Wen 2018's own layout -> events and films as BIDS has them, and its volumes as derivatives.
+if WEN2018 and not NO_RAW:
+
+    rule wen2018_participants:
+        output:
+            f"{BIDS}/participants.tsv",
+        log:
+            "logs/wen2018_participants.log",
+        benchmark:
+            "benchmarks/jobs/wen2018_participants.tsv"
+        conda:
+            "../envs/llm4brain.yaml"
+        threads: LIGHT
+        resources:
+            mem_mb=500,
+            runtime=10,
+            gpu=0,
+        params:
+            bids=where(BIDS),
+            subjects=expand("--subjects {s}", s=SETTINGS.subjects),
+            code=code("wen2018_participants"),
+        message:
+            "List the subjects"
+        shell:
+            "python $SCRIPTS/wen2018_participants.py --bids {params.bids} {params.subjects} "
+            "> {log} 2>&1"
+
+    rule wen2018_films:
+        input:
+            wen2018_films(),
+        output:
+            [f"{BIDS}/stimuli/{film.name}" for film in wen2018_films()],
+        log:
+            "logs/wen2018_films.log",
+        benchmark:
+            "benchmarks/jobs/wen2018_films.tsv"
+        conda:
+            "../envs/llm4brain.yaml"
+        threads: LIGHT
+        resources:
+            mem_mb=500,
+            runtime=10,
+            gpu=0,
+        params:
+            folder=where(BIDS / "stimuli"),
+            films=film_options,
+            code=code("wen2018_films"),
+        message:
+            "Link the films of Wen 2018"
+        shell:
+            "python $SCRIPTS/wen2018_films.py {params.films:q} --out-dir {params.folder} "
+            "> {log} 2>&1"
+
+    for SUBJECT in SETTINGS.subjects:
+
+        rule:
+            name:
+                f"wen2018_subject_{SUBJECT}"
+            input:
+                wen2018_sources(SUBJECT),
+            output:
+                events(SUBJECT),
+                derivatives(SUBJECT),
+            log:
+                f"logs/wen2018_subject/sub-{SUBJECT}.log",
+            benchmark:
+                f"benchmarks/jobs/wen2018_subject/sub-{SUBJECT}.tsv"
+            priority: 1
+            conda:
+                "../envs/llm4brain.yaml"
+            threads: LIGHT
+            resources:
+                mem_mb=1500,
+                runtime=60,
+                gpu=0,
+            params:
+                subject=SUBJECT,
+                scans=scan_options,
+                bids=where(BIDS),
+                out=where(DERIVATIVES),
+                code=code("wen2018_subject"),
+            message:
+                "Link the BOLD of sub-{params.subject} as derivatives, write its events"
+            shell:
+                "python $SCRIPTS/wen2018_subject.py --subject {params.subject} {params.scans:q} "
+                "--bids {params.bids} --out {params.out} --code {params.code} > {log} 2>&1"
+
+
 # One rule a subject, because in real data the subjects' runs differ.
-if SETTINGS.derivatives is None and not NO_RAW:
+if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
     for SUBJECT in SETTINGS.subjects:
         if SETTINGS.preprocess.backend == "minimal":
 
@@ -29,13 +117,15 @@ if SETTINGS.derivatives is None and not NO_RAW:
                     subject=SUBJECT,
                     bids=where(BIDS),
                     out=where(DERIVATIVES),
+                    tasks=SETTINGS.tasks,
+                    task_options=task_options,
                     code=code("preprocess_minimal"),
                 message:
                     "Preprocess sub-{params.subject} (minimal, no substitute for fMRIPrep)"
                 shell:
-                    "python $SCRIPTS/preprocess_minimal.py --bids {params.bids} "
-                    "--subject {params.subject} --out {params.out} "
-                    "--threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1"
+                    "python $SCRIPTS/preprocess_minimal.py --bids {params.bids:q} "
+                    "--subject {params.subject} --out {params.out:q} "
+                    "{params.task_options:q} --threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1"
 
         else:
 
@@ -74,7 +164,7 @@ if SETTINGS.derivatives is None and not NO_RAW:
                     "Preprocess sub-{params.subject} with fMRIPrep (hours)"
                 shell:
                     "python $SCRIPTS/preprocess_fmriprep.py --bids {params.bids:q} "
-                    "--subject {params.subject} --out {params.out} --work {params.work} "
+                    "--subject {params.subject} --out {params.out:q} --work {params.work} "
                     "--mem-mb {resources.mem_mb} --settings {params.settings:q} "
                     "--machine {params.machine:q} --threads $OMP_NUM_THREADS --code {params.code} "
                     "> {log} 2>&1"
@@ -83,6 +173,7 @@ if SETTINGS.derivatives is None and not NO_RAW:
 rule clips:
     input:
         stimuli(),
+        splits_table(),
     output:
         "data/clips.tsv",
     log:
@@ -104,7 +195,7 @@ rule clips:
     message:
         "Cut the films into clips, split by whole films"
     shell:
-        "python $SCRIPTS/clips.py --stimuli {params.stimuli} --splits {params.splits:q} "
+        "python $SCRIPTS/clips.py --stimuli {params.stimuli:q} --splits {params.splits:q} "
         "--out {output} --settings {params.settings:q} --code {params.code} "
         "> {log} 2>&1"
 
@@ -113,6 +204,7 @@ rule bold:
     input:
         bold=subject_derivatives,
         events=subject_events,
+        further=grayordinate_files(),
     output:
         "data/bold/sub-{subject}.safetensors",
     log:
@@ -130,11 +222,13 @@ rule bold:
     params:
         bids=where(BIDS),
         derivatives=where(DERIVATIVES),
+        tasks=SETTINGS.tasks,
+        task_options=task_options,
         settings=settings("bold"),
         code=code("bold"),
     message:
         "Clean the BOLD of sub-{wildcards.subject}"
     shell:
-        "python $SCRIPTS/bold.py --bids {params.bids} --derivatives {params.derivatives} "
+        "python $SCRIPTS/bold.py --bids {params.bids:q} --derivatives {params.derivatives:q} "
         "--subject {wildcards.subject} --out {output} --settings {params.settings:q} "
-        "--threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1"
+        "{params.task_options:q} --threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1"

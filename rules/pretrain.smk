@@ -1,10 +1,89 @@
-"""SC-MBM learns to fill in masked patches of unlabelled train BOLD; then it is frozen."""
+"""SC-MBM learns to fill in masked patches of unlabelled train BOLD; then it is frozen.
+
+Where the settings name a further cohort, it learns on that one first.
+"""
+
+
+rule pretraining_bold:
+    input:
+        person_derivatives,
+    output:
+        "data/pretraining/sub-{person}.safetensors",
+    log:
+        "logs/pretraining_bold/sub-{person}.log",
+    benchmark:
+        "benchmarks/jobs/pretraining_bold/sub-{person}.tsv"
+    wildcard_constraints:
+        person="[0-9A-Za-z]+",
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: LIGHT
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        gpu=0,
+    params:
+        derivatives=where(SETTINGS.pretraining.derivatives),
+        settings=settings("bold"),
+        code=code("pretraining_bold"),
+    message:
+        "Clean the BOLD of sub-{wildcards.person} of the pretraining cohort"
+    shell:
+        "python $SCRIPTS/pretraining_bold.py --derivatives {params.derivatives:q} "
+        "--subject {wildcards.person} --out {output} --settings {params.settings:q} "
+        "--threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1"
+
+
+rule pretraining:
+    input:
+        expand("data/pretraining/sub-{person}.safetensors", person=FURTHER_SUBJECTS),
+        weights=encoder_weights,
+        # How many volumes a window has; the rest of it makes no difference.
+        example=ancient(f"data/features/sub-{SETTINGS.subjects[0]}.safetensors"),
+    output:
+        out="models/{arm}/pretraining.safetensors",
+        log="models/{arm}/pretraining.csv",
+        plot=report(
+            "models/{arm}/pretraining.png",
+            category="Training",
+            caption="captions/training.rst",
+            labels={"stage": "pretraining", "arm": "{arm}", "cohort": "further"},
+        ),
+    log:
+        "logs/pretraining/{arm}.log",
+    benchmark:
+        "benchmarks/jobs/pretraining/{arm}.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: HEAVY
+    resources:
+        mem_mb=3000,
+        runtime=2880,
+        gpu=SETTINGS.gpus,
+    params:
+        people=further_options,
+        settings=of_further_pretraining,
+        window=settings("clips", "window"),
+        seed=SETTINGS.seed,
+        precision=SETTINGS.precision,
+        code=code("pretraining"),
+        python=where(LAUNCH),
+    message:
+        "Pretrain SC-MBM on the further cohort ({wildcards.arm})"
+    shell:
+        "{params.python} $SCRIPTS/pretraining.py --bold data/pretraining {params.people} "
+        "--example {input.example} "
+        "--out {output.out} --log {output.log} --plot {output.plot} "
+        "--settings {params.settings:q} --seed {params.seed} --threads $OMP_NUM_THREADS "
+        "--precision {params.precision} --code {params.code} > {log} 2>&1"
 
 
 rule pretrain:
     input:
         features=cohort_features,
         trials=cohort_trials,
+        weights=encoder_weights,
+        start=further_pretrained,
     output:
         out="models/{arm}/{cohort}/pretrain.safetensors",
         log="models/{arm}/{cohort}/pretrain.csv",
@@ -24,17 +103,19 @@ rule pretrain:
     resources:
         mem_mb=3000,
         runtime=240,
-        gpu=1,
+        gpu=SETTINGS.gpus,
     params:
         cohort=cohort_options,
+        start=start_option,
         settings=of_arm("encoder"),
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
         code=code("pretrain"),
+        python=where(LAUNCH),
     message:
         "Pretrain SC-MBM by masked modelling ({wildcards.arm}, {wildcards.cohort})"
     shell:
-        "python $SCRIPTS/pretrain.py {params.cohort} "
+        "{params.python} $SCRIPTS/pretrain.py {params.cohort} {params.start} "
         "--out {output.out} --log {output.log} --plot {output.plot} "
         "--settings {params.settings:q} --seed {params.seed} --threads $OMP_NUM_THREADS "
         "--precision {params.precision} --code {params.code} > {log} 2>&1"

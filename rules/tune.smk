@@ -28,18 +28,20 @@ rule tune:
     resources:
         mem_mb=4000,
         runtime=240,
-        gpu=1,
+        gpu=SETTINGS.gpus,
     params:
         video_llm=where("models/video_llm"),
         settings=of_arm("tune"),
+        video=settings("video_llm", *LOADED),
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
         code=code("tune"),
+        python=where(LAUNCH),
     message:
         "Tune the LLM on fMRI tokens ({wildcards.arm}, {wildcards.cohort})"
     shell:
-        "python $SCRIPTS/tune.py --video {input.video} --adapted {input.adapted} "
+        "{params.python} $SCRIPTS/tune.py --video {input.video} --adapted {input.adapted} "
         "--captions {input.captions} --video-llm {params.video_llm} "
         "--out {output.out} --log {output.log} --plot {output.plot} "
-        "--settings {params.settings:q} --seed {params.seed} --threads $OMP_NUM_THREADS "
+        "--settings {params.settings:q} --video-settings {params.video:q} --seed {params.seed} --threads $OMP_NUM_THREADS "
         "--precision {params.precision} --code {params.code} > {log} 2>&1"

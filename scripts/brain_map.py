@@ -6,6 +6,13 @@ from llm4brain import steps
 from llm4brain.align.reader import BrainReader
 from llm4brain.brain import cohort
 from llm4brain.evaluate.figure import save
+from llm4brain.evaluate.grayordinates import (
+    draw_areas,
+    draw_surfaces,
+    save_scalars,
+    scalars,
+    sums,
+)
 from llm4brain.evaluate.maps import brain_map, same_grid, summary
 from llm4brain.evaluate.volumes import draw_map, image, save_image
 from llm4brain.io import Arrays, write_json
@@ -27,6 +34,7 @@ def main(
     settings: str,
     seed: int,
     simulated: bool = False,
+    surfaces: list[Path] | None = None,
     code: str = "",
 ) -> None:
     chosen, model = EvaluateSettings.given(settings), Arrays(adapted)
@@ -38,14 +46,27 @@ def main(
     reader = BrainReader.load(model)
     found = brain_map(reader, test.windows, names, truth, subject, chosen.block, seed)
 
-    grid = (test.voxels, test.affine, tuple(Arrays(features).meta["shape"]))
+    meta, more = Arrays(features).meta, {}
     data = "simulated" if simulated else "measured"
-    z = image(found.z, *grid, f"{data} data: contribution to the match, z against shuffles")
-    save_image(image(found.contribution, *grid, f"{data} data: contribution to the match"), out)
-    save_image(z, z_out)
-    save(draw_map(z, found.threshold, title), plot, dpi=130)
-    made = record(chosen.model_dump(mode="json"), code, seed)
-    write_json(about, summary(found) | {"subject": subject, "data": data, "provenance": made})
+    said = f"{data} data: contribution to the match"
+    if "cifti" in meta:
+        areas = meta["cifti"]["areas"]
+        for values, path, name in ((found.contribution, out, said), (found.z, z_out, f"{said}, z")):
+            save_scalars(scalars(values, test.voxels, meta, name), path)
+        more = {"areas": sums(found.contribution, areas)}
+        if surfaces:
+            figure = draw_surfaces(found.z, test.voxels, meta, surfaces, found.threshold, title)
+        else:
+            figure = draw_areas(found.contribution, found.z, areas, found.threshold, title)
+    else:
+        grid = (test.voxels, test.affine, tuple(meta["shape"]))
+        z = image(found.z, *grid, f"{said}, z against shuffles")
+        save_image(image(found.contribution, *grid, said), out)
+        save_image(z, z_out)
+        figure = draw_map(z, found.threshold, title)
+    save(figure, plot, dpi=130)
+    made = {"provenance": record(chosen.model_dump(mode="json"), code, seed)}
+    write_json(about, summary(found) | {"subject": subject, "data": data} | more | made)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ from pathlib import Path
 
 from llm4brain import steps
 from llm4brain.brain import cohort
-from llm4brain.brain.pretrain import pretrain, save_encoder
+from llm4brain.brain.pretrain import Trained, pretrain, save_encoder
+from llm4brain.brain.weights import Published
+from llm4brain.io import Arrays
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import EncoderSettings
 from llm4brain.training import machine, save_log
@@ -22,17 +24,28 @@ def main(
     threads: int,
     precision: str,
     code: str,
+    start: Path | None = None,
 ) -> None:
     chosen = EncoderSettings.given(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
-    train = cohort.load(subject, features, trials, ("train",), repeats="every")
-    validation = cohort.load(subject, features, trials, ("validation",), repeats="every")
+    train = cohort.stored(subject, features, trials, ("train",))
+    validation = cohort.stored(subject, features, trials, ("validation",))
     identity = [made_by, accelerator.mixed_precision, *map(sha256, [*features, *trials])]
+    weights = Published.read(chosen.weights) if chosen.weights and not start else None
+    meta = {"provenance": made_by, "subjects": subject}
+    if weights:
+        identity.append(weights.about["sha256"])
+        meta["weights"] = weights.about
+    if start:
+        weights = Trained(Arrays(start))
+        identity.append(sha256(start))
     folder = out.with_suffix(".checkpoint")
-    model, table = pretrain(train, validation, chosen, seed, folder, accelerator, identity)
-    save_encoder(out, model, train, {"provenance": made_by, "subjects": subject})
-    save_log(table, log, plot, f"Masked pretraining on {', '.join(subject)}")
+    model, table = pretrain(train, validation, chosen, seed, folder, accelerator, identity, weights)
+    if accelerator.is_main_process:
+        save_encoder(out, model, train, meta)
+        save_log(table, log, plot, f"Masked pretraining on {', '.join(subject)}")
+    accelerator.end_training()
 
 
 if __name__ == "__main__":

@@ -29,15 +29,20 @@ LAG, WINDOW = 6.0, 4.0
 FIT = {"epochs": 2, "batch_size": 16, "lr": 1e-2}
 SETTINGS: dict[str, dict[str, Any]] = {
     "pretrain": {
+        "tokenizer": "auto", "patch_values": 8, "temporal": False, "weights": None,
         "patch": 2, "width": 16, "blocks": 1, "heads": 2, "mlp_ratio": 1, "decoder_width": 16,
-        "decoder_blocks": 1, "mask_ratio": 0.5, "fit": FIT,
+        "decoder_blocks": 1, "mask_ratio": 0.5, "gradient_checkpointing": False, "fit": FIT,
     },
     "align": {"rank": 6, "folds": 3, "adaptor_width": 4, "gain": None, "fit": FIT},
     "adapt": {"member": "selfsupervised", "weight": 0.1, "fit": FIT},
-    "tune": {"lora_rank": 2, "lora_alpha": 4, "gap_weight": 0.5, "fit": FIT},
+    "tune": {
+        "lora_rank": 2, "lora_alpha": 4, "gradient_checkpointing": False, "gap_weight": 0.5,
+        "fit": FIT,
+    },
     "decode": {"repeats": "average", "roll": 20.0},
     "reference": {"repeats": "average"},
 }  # fmt: skip
+LOADED = {"quantize": None, "device_map": None}
 FITTED = ("pretrain", "align", "adapt", "tune")
 WHO, DOES, IN = ("dog", "cat", "girl"), ("running", "jumping"), ("red", "blue")
 
@@ -133,7 +138,12 @@ def but_the_first_trials(study: Path, folder: Path, known: int) -> Path:
 
 
 def run(
-    stage: str, study: Path, models: Path, out: Path, labelled: list[str] | None = None
+    stage: str,
+    study: Path,
+    models: Path,
+    out: Path,
+    labelled: list[str] | None = None,
+    precision: str = "fp32",
 ) -> dict[str, bytes]:
     """Run one stage of the chain and give what it must not owe to the test films.
 
@@ -142,6 +152,7 @@ def run(
         models: holds `video_llm` and what the stages before this one made.
         out: folder for what it makes.
         labelled: of `align` and `adapt`: who is known by the first trials alone.
+        precision: of training and generation.
 
     Returns:
         of a stage that is fitted, every file; of one that reads test clips, what it says and reads
@@ -152,7 +163,7 @@ def run(
     trials = [data / f"features/sub-{s}_trials.tsv" for s in SUBJECTS]
     video = data / "features/video.safetensors"
     shared = {"settings": json.dumps(SETTINGS[stage]), "seed": 0, "code": ""}
-    machine = {"threads": 1, "precision": "fp32"}
+    machine = {"threads": 1, "precision": precision}
     if stage in FITTED:
         file = out / (
             "tune/adapter_model.safetensors" if stage == "tune" else f"{stage}.safetensors"
@@ -166,7 +177,7 @@ def run(
             "adapt": cohort | llm | {"video": video, "aligned": models / "align.safetensors"},
             "tune": llm
             | {"video": video, "adapted": models / "adapt.safetensors"}
-            | {"captions": data / "captions/human.tsv"},
+            | {"captions": data / "captions/human.tsv", "video_settings": json.dumps(LOADED)},
         }[stage]
         if labelled:
             given = given | {"labelled": labelled}
@@ -183,7 +194,7 @@ def run(
             "adapted": models / "adapt.safetensors",
             "tuned": models / "tune/adapter_model.safetensors",
             "clip_settings": json.dumps({"lag": LAG, "window": WINDOW}),
-            "video_settings": json.dumps({"max_new_tokens": 8}),
+            "video_settings": json.dumps({"max_new_tokens": 8} | LOADED),
         }
     else:
         captions = {n: data / f"captions/{f}.tsv" for n, f in CAPTIONS.items()}

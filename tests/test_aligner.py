@@ -11,6 +11,7 @@ from llm4brain.align.reader import BrainReader
 from llm4brain.align.readout import Basis
 from llm4brain.brain.adaptor import Adaptor, unchanged
 from llm4brain.brain.cohort import Cohort
+from llm4brain.brain.positions import cut
 from llm4brain.brain.pretrain import load_encoder, save_encoder
 from llm4brain.brain.sc_mbm import SCMBM
 from llm4brain.io import Arrays
@@ -44,7 +45,7 @@ def build(cohort, z_v, member="none"):
     train, validation = cohort.split("train"), cohort.split("validation")
     clips = np.tile(np.arange(32), 2)
     basis = Basis.fit(z_v[:32], 4)
-    reader = BrainReader(SCMBM(SETTINGS, cohort.grid(2), 2), 4, basis, (K, D))
+    reader = BrainReader(SCMBM(SETTINGS, cut(cohort.voxels, cohort.affine, 2), 2), 4, basis, (K, D))
     adaptors = nn.ModuleList([Adaptor(D, 3)])
     vit = z_v.reshape(CLIPS, 1, K, D)
     side = VideoSide(lambda tokens: adaptors[0](tokens[:, 0]), adaptors, vit)

@@ -17,6 +17,10 @@ def default():
     return yaml.safe_load((ROOT / "config.yaml").read_text())
 
 
+def wen2018(**bold):
+    return {"dataset": "wen2018", "wen2018": {"roots": ["d"]}, "bold": bold}
+
+
 def said(raw):
     with pytest.raises(UserError) as error:
         config.check(raw)
@@ -60,6 +64,13 @@ def test_every_shipped_file_holds_over_the_default(path):
         ({"arms": {"reference": {}}}, "arms.reference"),
         ({"arms": {"x": {"encoder": {"width": 50, "heads": 4}}}}, "multiple of encoder.heads"),
         ({"dataset": "bids"}, "bids_dir: is needed"),
+        ({"dataset": "wen2018"}, "wen2018.roots: is needed"),
+        (wen2018(), "bold.space: is MNI152NLin6Asym for wen2018.kind: mni"),
+        (wen2018(space="MNI152NLin6Asym"), "bold.confounds: Wen 2018 is published without"),
+        (wen2018() | {"subjects": ["04"]}, "subjects: 04: Wen 2018 has 01, 02 and 03"),
+        (wen2018() | {"subjects": ["1", "01"]}, "subjects: one is named twice"),
+        (wen2018() | {"derivatives": "d"}, "derivatives: are made of Wen 2018's own"),
+        ({"wen2018": {"leave_out": ["seg3_2"]}}, "wen2018.leave_out.0"),
     ],
 )
 def test_what_is_wrong_is_named(change, message):

@@ -9,6 +9,7 @@ is equal to the byte whether the (other) test clips are what they are or garbage
 
 import itertools
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -105,18 +106,17 @@ def test_more_of_a_stranger_is_noticed(stranger_guard, monkeypatch, stage):
 # -- the leaks: functions that plant one, each for the stage whose guard must notice
 
 
-load, tuning_samples, per_clip = cohort.load, samples.tuning_samples, reference.per_clip
+load, stored = cohort.load, cohort.stored
+tuning_samples, per_clip = samples.tuning_samples, reference.per_clip
 
 
 def unlabelled_bold_of_every_film(patch):
     """a: "there are no labels in it, so masked modelling may have all of it"."""
 
-    def leaky(subjects, features, trials, splits, *more, **given):
-        return load(
-            subjects, features, trials, ALL if "train" in splits else splits, *more, **given
-        )
+    def leaky(subjects, features, trials, splits):
+        return stored(subjects, features, trials, ALL if "train" in splits else splits)
 
-    patch.setattr(cohort, "load", leaky)
+    patch.setattr(cohort, "stored", leaky)
 
 
 def films_of_test_among_the_samples(patch):
@@ -169,6 +169,25 @@ def scaled_before_the_split(patch):
         return replace(every, windows=scaled).split(*splits)
 
     patch.setattr(cohort, "load", leaky)
+
+
+def stored_ones_scaled_before_the_split(patch):
+    """b: the same, of the windows that masked modelling reads from disk."""
+
+    def leaky(subjects, features, trials, splits):
+        every = stored(subjects, features, trials, ALL)
+        flat = every.read(every.places).reshape(len(every), -1)
+        scaler = StandardScaler().fit(flat)
+
+        class Scaled(type(every)):
+            def read(self, places):
+                windows = super().read(places)
+                scaled = scaler.transform(windows.reshape(len(windows), -1))
+                return scaled.reshape(windows.shape).astype(np.float32)
+
+        return Scaled(**vars(stored(subjects, features, trials, splits)))
+
+    patch.setattr(cohort, "stored", leaky)
 
 
 def components_of_every_clip(patch):
@@ -228,11 +247,12 @@ def ridge_scaled_by_what_it_reads(patch):
 def validated_on_test(patch):
     """c: epoch, coupling, penalty and gain are those that do best on the test films."""
 
-    def leaky(subjects, features, trials, splits, *more, **given):
+    def leaky(honest, subjects, features, trials, splits, *more, **given):
         splits = ("test",) if splits == ("validation",) else splits
-        return load(subjects, features, trials, splits, *more, **given)
+        return honest(subjects, features, trials, splits, *more, **given)
 
-    patch.setattr(cohort, "load", leaky)
+    patch.setattr(cohort, "load", partial(leaky, load))
+    patch.setattr(cohort, "stored", partial(leaky, stored))
 
 
 def tuned_by_the_test_loss(patch):
@@ -307,7 +327,7 @@ LEAKS = [
     ("adapt", films_of_test_among_the_samples),
     ("tune", every_captioned_clip),
     ("reference", the_constant_that_fits_all_clips),
-    ("pretrain", scaled_before_the_split),
+    ("pretrain", stored_ones_scaled_before_the_split),
     ("align", scaled_before_the_split),
     ("align", components_of_every_clip),
     ("align", mean_of_every_window),

@@ -282,6 +282,16 @@ def test_each_clip_has_its_frames_once_and_as_large_as_there_is_room(monkeypatch
     assert isinstance(none, Strips)
 
 
+def test_films_in_folders_are_found_by_all_of_their_path(monkeypatch):
+    frames_of(monkeypatch)
+    clips = made.clip_table()
+    clips["stim_file"] = [f"a b/{name}" for name in clips["stim_file"]]
+    films = [pictures.Path(f"{folder}/film-{f}.mp4") for f in (11, 12) for folder in ("a b", "c")]
+    assert list(strips(films, clips, room=15_000).uris) == made.CLIPS
+    with pytest.raises(UserError, match=r"a b/film-11\.mp4: is shown in clips but not given"):
+        strips(films[1:], clips, room=1)
+
+
 def test_a_film_that_is_not_given_is_one_line():
     with pytest.raises(UserError, match=r"film-11\.mp4: is shown in clips but not given"):
         strips([], made.clip_table(), room=1)

@@ -21,13 +21,18 @@ EXPANDED = {  # what a param of helpers becomes
     "cohort": "--subject --features --trials",
     "subjects": "--subjects",
     "labelled": "--labelled",
+    "start": "--start",
+    "people": "--subject",
     "metrics": "--metrics",
     "further:q": "--bertscore --clip-model --clips --stimuli --clip-settings --corenlp"
     " --paraphrases",
     "parts:q": "--metrics --films --logs --lags --maps --checks --more",
     "simulated": "--simulated",
     "points": "--points",
+    "task_options:q": "--task",
     "options": "--metrics --adapted --reference --trials --subject",
+    "scans:q": "--scans",
+    "films:q": "--films",
     "checked": "--subject --maps --z --about --lags --truth",
 }
 
@@ -72,6 +77,13 @@ def test_a_rule_gives_its_script_the_options_that_it_takes(name):
 def test_every_script_is_a_step_of_the_workflow():
     called = {s for text in RULES.values() for s in re.findall(r"\$SCRIPTS/(\w+)\.py", text)}
     assert called == {path.stem for path in (ROOT / "scripts").glob("*.py")}
+
+
+def test_rules_that_fetch_ask_the_network_only_where_the_user_lets_them():
+    for name, text in RULES.items():
+        fetches = "$SCRIPTS/fetch_model.py" in text
+        assert ("HF_HUB_OFFLINE=$FETCH_OFFLINE python" in text) == fetches, name
+        assert "HF_HUB_OFFLINE=0" not in text, name
 
 
 def test_the_decoder_gets_no_captions():

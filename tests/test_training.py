@@ -14,9 +14,10 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from llm4brain.checkpoint import Checkpoint
 from llm4brain.errors import UserError
 from llm4brain.sections import FitSettings
-from llm4brain.training import Checkpoint, fit, machine, save_log, seed_everything, trainable
+from llm4brain.training import fit, machine, save_log, seed_everything, trainable
 
 SETTINGS = FitSettings(epochs=5, batch_size=4, lr=0.05)
 
@@ -95,14 +96,14 @@ def test_a_real_kill_leaves_a_checkpoint_that_resumes(tmp_path):
         from pathlib import Path
         sys.path.insert(0, sys.argv[1])
         import test_training as t
-        from llm4brain import training
+        from llm4brain import checkpoint
         if sys.argv[3] == "kill":
-            save = training.Checkpoint.save
+            save = checkpoint.Checkpoint.save
             def killing(self, epoch, state, log):
                 save(self, epoch, state, log)
                 if epoch == 2:
                     os.kill(os.getpid(), signal.SIGKILL)
-            training.Checkpoint.save = killing
+            checkpoint.Checkpoint.save = killing
         model, log, _ = t.train(Path(sys.argv[2]))
         digest = __import__("hashlib").sha256(repr(sorted(t.weights(model).items())).encode())
         print(digest.hexdigest(), log.to_csv())
@@ -161,16 +162,16 @@ def test_a_damaged_checkpoint_is_not_resumed(tmp_path, damage):
 
 
 def test_a_kill_while_saving_leaves_the_epoch_before(tmp_path, monkeypatch):
-    import llm4brain.training as training
+    import llm4brain.checkpoint as checkpoint
 
-    kept = training.write_json
+    kept = checkpoint.write_json
 
     def dies(path, value):
         if value.get("epoch") == 3:
             raise Killed
         kept(path, value)
 
-    monkeypatch.setattr(training, "write_json", dies)
+    monkeypatch.setattr(checkpoint, "write_json", dies)
     with pytest.raises(Killed):
         train(tmp_path / "killed")
     monkeypatch.undo()

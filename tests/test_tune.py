@@ -208,6 +208,15 @@ def test_shuffled_predictions_stay_in_their_film_or_do_not():
     assert np.mean([t == n for t, n in zip(within.texts, names, strict=True)]) < 0.2
 
 
+def test_films_of_one_clip_lend_each_other_theirs():
+    """Within itself such a film would keep what was said of it: no floor, but the model."""
+    names = [f"{i:04d}_0000.0" for i in range(30)] + [f"a_{i:04.1f}" for i in range(2)]
+    given = Decoded("model", "model", names, np.arange(32)[:, None])
+    within = shuffled(given, names, (0,))[1]
+    assert set(within.texts[:30]) == set(names[:30])
+    assert np.mean([t == n for t, n in zip(within.texts[:30], names, strict=False)]) < 0.2
+
+
 def test_a_clip_that_another_subject_has_not_seen_is_read_from_nothing():
     table = pd.DataFrame({"clip_id": ["b", "a"]})
     found = Cohort(np.array([[[2.0]], [[1.0]]]), table, None, None)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import wen2018_data
 import yaml
 from conftest import ROOT, jobs, snakemake
 
@@ -181,6 +182,10 @@ def test_every_shipped_configuration_can_be_planned(tmp_path, path):
     if settings.get("dataset") == "bids":
         data = bids_data_set(tmp_path / "data set", settings["splits"])
         more = ["--config", f"bids_dir={data}"]
+    if settings.get("dataset") == "wen2018":
+        wen2018_data.data_set(tmp_path / "data" / "video_fmri_dataset")
+        wen2018_data.films(tmp_path / "data", wen2018_data.STIMULI, alike=True)
+        more = ["--config", f"wen2018={{roots: ['{tmp_path / 'data'}']}}"]
     counted = jobs(tmp_path / "run", "--configfile", path, *more)
     assert counted["table"] == counted["figure"] == 1
     if settings.get("dataset") == "bids":
@@ -188,6 +193,11 @@ def test_every_shipped_configuration_can_be_planned(tmp_path, path):
         assert counted["preprocess_fmriprep_01"] == counted["fetch_video_llm"] == 1
         assert "video_llm" not in counted
         assert "captions_human" not in counted
+    if settings.get("dataset") == "wen2018":
+        assert not [n for n in counted if n.startswith(("phantom_", "preprocess_"))]
+        made = ("wen2018_films", "wen2018_participants", "wen2018_subject_03", "fetch_video_llm")
+        assert all(counted[name] == 1 for name in made)
+        assert counted["bold"] == 3
 
 
 def test_a_video_llm_of_your_own_replaces_the_trained_one(tmp_path):

@@ -53,7 +53,7 @@ class BrainReader(nn.Module):
         code = self.encoder.code(windows)
         if self.gain == 0:  # nothing of it would be left
             return torch.cat([code.flatten(1), torch.zeros_like(code).flatten(1)], dim=1)
-        added = self.encoder.tokens(windows) - code
+        added = self.encoder.added(windows)
         return torch.cat([code.flatten(1), self.gain * added.flatten(1)], dim=1)
 
     @torch.no_grad()
@@ -87,13 +87,15 @@ class BrainReader(nn.Module):
         tensors = {f"scmbm.{k}": v for k, v in self.encoder_state().items()}
         tensors |= {f"adaptors.{k}": v for k, v in self.adaptors.state_dict().items()}
         tensors |= {f"weights.{k}": v for k, v in self.weights.items()} | {"mean": self.mean}
-        arrays = {
-            "grid.voxels": grid["grid.voxels"],
-            "grid.affine": grid["grid.affine"],
-            "basis.mean": self.basis.mean,
-            "basis.axes": self.basis.axes,
-            "basis.scale": self.basis.scale,
-        } | extra
+        arrays = (
+            {name: grid[name] for name in grid.names if name.startswith("grid.")}
+            | {
+                "basis.mean": self.basis.mean,
+                "basis.axes": self.basis.axes,
+                "basis.scale": self.basis.scale,
+            }
+            | extra
+        )
         tensors |= {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in arrays.items()}
         header = meta | {
             "encoder": self.encoder.settings.model_dump(mode="json"),

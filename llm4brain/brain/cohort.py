@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from llm4brain.brain.positions import PatchGrid, cut
+from llm4brain.brain.stored import Stored
 from llm4brain.clips import average_repeats, first_showings
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays, read_table
@@ -24,17 +24,16 @@ class Cohort:
     Attributes:
         windows: (samples, T, voxels) float32, z-scored BOLD.
         table: a row a sample: subject, clip_id, stim_file, split.
-        voxels: (voxels, 3) index on the shared grid.
+        voxels: (voxels, 3) index on the shared grid, or (n, 4) of grayordinates.
         affine: (4, 4) to MNI mm.
+        coordinates: (n, 3) mm of grayordinates, NaN where unknown; None of voxels.
     """
 
     windows: np.ndarray
     table: pd.DataFrame
     voxels: np.ndarray
     affine: np.ndarray
-
-    def grid(self, edge: int) -> PatchGrid:
-        return cut(self.voxels, self.affine, edge)
+    coordinates: np.ndarray | None = None
 
     def split(self, *names: str) -> Cohort:
         """The samples of the named splits; a step that is fitted asks for what it may see."""
@@ -78,21 +77,65 @@ def load(
                 continue
         if not keep.any():
             raise UserError(table_path, f"holds no trial of {', '.join(splits)}", "check splits")
-        data = arrays["windows"]
-        if len(data) != len(table):
-            raise UserError(path, f"has {len(data)} windows for {len(table)} trials", "remake both")
-        data, table = data[keep].astype(np.float32), table[keep].reset_index(drop=True)
+        _row_for_row(arrays, table)
+        data = arrays["windows"][keep].astype(np.float32)
+        table = table[keep].reset_index(drop=True)
         if repeats == "single":
             data, table = first_showings(data, table)
         if repeats != "every":
             data, table = average_repeats(data, table)
-        grid = (arrays["voxels"], np.array(arrays.meta["affine"]))
-        first = first or grid
-        if not (np.array_equal(first[0], grid[0]) and np.allclose(first[1], grid[1])):
-            raise UserError(path, "lies on other voxels than the subject before it", "remake both")
+        first = grid_of(arrays, first)
         windows.append(np.asarray(data, dtype=np.float32))
         tables.append(table.assign(subject=subject)[["subject", "clip_id", "stim_file", "split"]])
     return Cohort(np.concatenate(windows), pd.concat(tables, ignore_index=True), *first)
+
+
+def stored(
+    subjects: Sequence[str],
+    features: Sequence[Path],
+    trials: Sequence[Path],
+    splits: tuple[str, ...],
+) -> Stored:
+    """What `load` gives with `repeats="every"`, in the same order, left on disk.
+
+    Raises:
+        UserError: see `load`.
+    """
+    places, first = [], None
+    for number, (_, path, table_path) in enumerate(zip(subjects, features, trials, strict=True)):
+        arrays, table = Arrays(path), read_table(table_path, ("split",))
+        rows = np.flatnonzero(table["split"].isin(splits))
+        if not len(rows):
+            raise UserError(table_path, f"holds no trial of {', '.join(splits)}", "check splits")
+        _row_for_row(arrays, table)
+        first = grid_of(arrays, first)
+        places.append(np.stack([np.full_like(rows, number), rows], axis=1))
+    sources = [(path, "windows") for path in features]
+    return Stored(sources, np.concatenate(places), arrays.shape("windows")[1], *first)
+
+
+def _row_for_row(arrays: Arrays, table: pd.DataFrame) -> None:
+    windows = arrays.shape("windows")[0]
+    if windows != len(table):
+        wrong = f"has {windows} windows for {len(table)} trials"
+        raise UserError(arrays.path, wrong, "remake both")
+
+
+def grid_of(
+    arrays: Arrays, before: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Voxels and affine of a file of BOLD, and coordinates where it has grayordinates.
+
+    Raises:
+        UserError: they are not those of the file `before`.
+    """
+    at = arrays["coordinates"] if "coordinates" in arrays.names else None
+    grid = (arrays["voxels"], np.array(arrays.meta["affine"]), at)
+    before = before or grid
+    if not (np.array_equal(before[0], grid[0]) and np.allclose(before[1], grid[1])):
+        wrong = "lies on other voxels than the subject before it"
+        raise UserError(arrays.path, wrong, "remake both")
+    return before
 
 
 def _first_known(

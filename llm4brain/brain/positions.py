@@ -1,4 +1,4 @@
-"""Where patches lie: the shared MNI grid cut into cubes, and sin-cos codes of their place."""
+"""Where patches lie: cubes of the shared MNI grid, neighbours on the cortex, runs of a list."""
 
 from __future__ import annotations
 
@@ -9,22 +9,31 @@ import numpy as np
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """Cubes of `edge` voxels that cover the brain's voxels.
+    """Patches that cover all voxels, or grayordinates.
 
     Attributes:
-        index: (patches, edge**3) number of the voxel in each cell, or -1 outside the brain.
-        centre: (patches, 3) mean MNI coordinate of a patch's voxels, in mm.
-        edge: voxels along an edge.
+        index: (patches, cells) number of the voxel in each cell, or -1 for an empty cell.
+        centre: (patches, 3) mean MNI coordinate of a patch's voxels, in mm; None where nobody
+            knows it, and the patches' order is all there is.
+        edge: voxels along an edge, of cubes; their cells are edge**3.
     """
 
     index: np.ndarray
-    centre: np.ndarray
-    edge: int
+    centre: np.ndarray | None
+    edge: int | None = None
 
     @property
     def inside(self) -> np.ndarray:
-        """(patches, edge**3) bool: the cells that hold a voxel."""
-        return self.index >= 0
+        """(patches, cells) bool: the cells that hold a voxel for the first time."""
+        first = np.zeros(self.index.size, dtype=bool)
+        first[np.unique(self.index, return_index=True)[1]] = True
+        return first.reshape(self.index.shape) & (self.index >= 0)
+
+    def codes(self, width: int) -> np.ndarray:
+        """Fixed sin-cos codes of where patches lie, (patches, width) float32."""
+        if self.centre is None:
+            return sincos_order(len(self.index), width)
+        return sincos(self.centre, width)
 
 
 def cut(voxels: np.ndarray, affine: np.ndarray, edge: int) -> PatchGrid:
@@ -49,6 +58,69 @@ def cut(voxels: np.ndarray, affine: np.ndarray, edge: int) -> PatchGrid:
     counts = np.bincount(patch)
     centre = np.stack([np.bincount(patch, mm[:, axis]) / counts for axis in range(3)], axis=1)
     return PatchGrid(index, centre, edge)
+
+
+def gather(structure: np.ndarray, places: np.ndarray, size: int) -> PatchGrid:
+    """Patches of neighbouring grayordinates, none of which bridges two structures.
+
+    A structure is halved across its longest extent, and each half again, until no part holds more
+    than `size`: compact parts, few of them with empty cells, and the same each time. Neighbours are
+    those that lie near in mm, so on a folded mesh the banks of a sulcus may share a patch. Of a
+    structure whose places nobody knows, neighbours are those that follow each other in the list;
+    then the positions of all patches are codes of their order.
+
+    Args:
+        structure: (n,) number of the structure of each grayordinate.
+        places: (n, 3) mm, NaN where unknown.
+        size: grayordinates in a patch, at the most.
+    """
+    known = np.isfinite(places).all(axis=1)
+    parts = []
+    for number in dict.fromkeys(structure.tolist()):
+        own = np.flatnonzero(structure == number)
+        where = places[own] if known[own].all() else np.arange(len(own), dtype=float)[:, None]
+        parts += [own[part] for part in _halved(where, size)]
+    index = np.full((len(parts), size), -1, dtype=np.int64)
+    for row, part in zip(index, parts, strict=True):
+        row[: len(part)] = part
+    centre = np.stack([places[part].mean(axis=0) for part in parts]) if known.all() else None
+    return PatchGrid(index, centre)
+
+
+def _halved(where: np.ndarray, size: int) -> list[np.ndarray]:
+    """Rows of `where` (n, axes) in parts of `size` or fewer, rows of a part in their order."""
+    parts, waiting = [], [np.arange(len(where))]
+    while waiting:
+        part = waiting.pop()
+        if len(part) <= size:
+            parts.append(np.sort(part))
+            continue
+        # as many to the left as fill whole patches, so that few cells stay empty
+        left = size * (-(-len(part) // size) // 2)
+        axis = int(np.argmax(np.ptp(where[part], axis=0)))
+        order = part[np.argsort(where[part, axis], kind="stable")]
+        waiting += [order[left:], order[:left]]
+    return parts
+
+
+def runs(voxels: int, size: int) -> PatchGrid:
+    """Voxels as they follow each other, `size` a patch, as MinD-Vis cuts them.
+
+    The last patch is filled up from the beginning of the list; where nothing is left over, MinD-Vis
+    appends one more patch that only repeats the first. Both are followed, since the number of
+    patches is that of a checkpoint's positions.
+    """
+    padded = np.arange(voxels + size - voxels % size) % voxels
+    return PatchGrid(padded.reshape(-1, size), None)
+
+
+def sincos_order(patches: int, width: int) -> np.ndarray:
+    """Fixed sin-cos codes of 0, 1, 2, ..., (patches, width) float32, as in MAE and MinD-Vis."""
+    rate = 10000.0 ** (-np.arange(width // 2) / (width / 2))
+    phase = np.arange(patches)[:, None] * rate
+    out = np.zeros((patches, width), dtype=np.float32)
+    out[:, : 2 * len(rate)] = np.concatenate([np.sin(phase), np.cos(phase)], axis=1)
+    return out
 
 
 def sincos(centre: np.ndarray, width: int, finest_mm: float = 16.0, coarsest_mm: float = 400.0):

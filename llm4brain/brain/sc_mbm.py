@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from llm4brain.brain.positions import PatchGrid, sincos
-from llm4brain.brain.tokenizer import Tokenizer3D
+from llm4brain.brain.positions import PatchGrid
+from llm4brain.brain.tokenizer import Tokenizer, Tokenizer3D, TokenizerSurface
+from llm4brain.recompute import recompute
 from llm4brain.sections import EncoderSettings
 
 
@@ -65,7 +66,7 @@ class SCMBM(nn.Module):
 
     Args:
         settings: sizes.
-        grid: patches of the shared MNI grid.
+        grid: patches of the shared MNI grid, or of grayordinates.
         volumes: volumes in a window.
     """
 
@@ -73,24 +74,24 @@ class SCMBM(nn.Module):
         super().__init__()
         s = settings
         self.settings = s
-        self.tokenizer = Tokenizer3D(grid, volumes, s.width)
-        self.blocks = nn.ModuleList(Block(s.width, s.heads, s.mlp_ratio) for _ in range(s.blocks))
+        self.tokenizer = self.new_tokenizer(grid, volumes)
+        self.blocks = nn.ModuleList(
+            self.block(s.width, s.heads, s.mlp_ratio) for _ in range(s.blocks)
+        )
         self.norm = nn.LayerNorm(s.width)
-        self.register_buffer("pos", torch.as_tensor(sincos(grid.centre, s.width)), False)
+        self.register_buffer("pos", torch.as_tensor(grid.codes(s.width)), False)
 
         self.decoder_embed = nn.Linear(s.width, s.decoder_width)
         self.mask_token = nn.Parameter(torch.zeros(s.decoder_width))
         self.decoder_blocks = nn.ModuleList(
-            Block(s.decoder_width, max(1, s.decoder_width // 32), s.mlp_ratio)
+            self.block(s.decoder_width, max(1, s.decoder_width // 32), s.mlp_ratio)
             for _ in range(s.decoder_blocks)
         )
         self.decoder_norm = nn.LayerNorm(s.decoder_width)
-        self.decoder_pred = nn.Linear(s.decoder_width, volumes * grid.edge**3)
-        self.register_buffer(
-            "decoder_pos", torch.as_tensor(sincos(grid.centre, s.decoder_width)), False
-        )
-        # (patches, T * edge**3): cells outside the brain count in no loss
-        self.register_buffer("cells", torch.as_tensor(grid.inside).repeat(1, volumes), False)
+        self.decoder_pred = nn.Linear(s.decoder_width, self.tokenizer.values)
+        self.register_buffer("decoder_pos", torch.as_tensor(grid.codes(s.decoder_width)), False)
+        # (patches, values): cells outside the brain count in no loss
+        self.register_buffer("cells", self.tokenizer.counted, False)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -98,6 +99,17 @@ class SCMBM(nn.Module):
         for block in self.blocks:  # what a block adds starts small beside the token's own code
             nn.init.trunc_normal_(block.attn.proj.weight, std=0.02)
             nn.init.trunc_normal_(block.mlp.fc2.weight, std=0.02)
+        if s.gradient_checkpointing:
+            recompute([*self.blocks, *self.decoder_blocks])
+
+    def new_tokenizer(self, grid: PatchGrid, volumes: int) -> Tokenizer:
+        """The 3D CNN for cubes, its sibling for patches of grayordinates."""
+        kind = TokenizerSurface if grid.edge is None else Tokenizer3D
+        return kind(grid, volumes, self.settings.width)
+
+    def block(self, width: int, heads: int, mlp_ratio: float) -> nn.Module:
+        """One block of the encoder or the decoder."""
+        return Block(width, heads, mlp_ratio)
 
     def tokens(self, windows: Tensor) -> Tensor:
         """All tokens of unmasked windows.
@@ -118,6 +130,10 @@ class SCMBM(nn.Module):
     def code(self, windows: Tensor) -> Tensor:
         """The linear patch code of windows (batch, T, voxels): -> (batch, patches, width)."""
         return self.tokenizer.code(self.tokenizer.patches(windows))
+
+    def added(self, windows: Tensor) -> Tensor:
+        """What the network adds to the patch code: -> (batch, patches, width)."""
+        return self.tokens(windows) - self.code(windows)
 
     def draw_masks(self, batch: int, generator: torch.Generator | None = None) -> Tensor:
         """(batch, visible) indices of the patches that stay visible, drawn anew each time."""

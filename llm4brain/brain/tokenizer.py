@@ -1,6 +1,8 @@
-"""The 3D CNN tokenizer: windows of BOLD volumes to one token a patch of brain."""
+"""Tokenizers: windows of BOLD volumes to one token a patch of brain."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,39 @@ from torch.nn import functional as F
 from llm4brain.brain.positions import PatchGrid
 
 
-class Tokenizer3D(nn.Module):
+class Tokenizer(nn.Module):
+    """What tokenizers share: how a window is cut.
+
+    Attributes:
+        volumes: in a window (T).
+        index: (patches, cells) of the grid.
+        inside: (patches, cells) bool, cells whose voxel counts in a loss.
+        values: numbers that masked modelling predicts of a token.
+    """
+
+    def __init__(self, grid: PatchGrid, volumes: int) -> None:
+        super().__init__()
+        self.volumes, self.values = volumes, volumes * grid.index.shape[1]
+        self.register_buffer("index", torch.as_tensor(grid.index), persistent=False)
+        self.register_buffer("inside", torch.as_tensor(grid.inside), persistent=False)
+
+    def patches(self, windows: Tensor) -> Tensor:
+        """(batch, T, voxels) -> (batch, patches, T * cells); zero in empty cells."""
+        padded = F.pad(windows, (0, 1))  # index -1 reads the zero appended here
+        cells = padded[:, :, self.index]  # (batch, T, patches, cells)
+        return cells.transpose(1, 2).flatten(2)
+
+    @property
+    def counted(self) -> Tensor:
+        """(patches, values) bool: what counts in the loss of masked modelling."""
+        return self.inside.repeat(1, self.values // self.inside.shape[1])
+
+    def code(self, patches: Tensor) -> Tensor:
+        """The linear patch code alone: (batch, patches, values) -> (batch, patches, width)."""
+        raise NotImplementedError
+
+
+class Tokenizer3D(Tokenizer):
     """A small 3D CNN on each patch, its volumes in time as channels.
 
     The convolutions stay within a patch: with receptive fields across patches a visible
@@ -29,29 +63,14 @@ class Tokenizer3D(nn.Module):
     """
 
     def __init__(self, grid: PatchGrid, volumes: int, width: int, channels: int = 16) -> None:
-        super().__init__()
-        self.edge, self.volumes = grid.edge, volumes
-        self.register_buffer("index", torch.as_tensor(grid.index), persistent=False)
-        self.register_buffer("inside", torch.as_tensor(grid.inside), persistent=False)
-        self.embed = nn.Conv3d(volumes, width, grid.edge)
-        code = nn.init.orthogonal_(torch.empty(width, grid.edge**3)).view(
-            width, 1, *[grid.edge] * 3
-        )
-        with torch.no_grad():
-            self.embed.weight.copy_(code.expand_as(self.embed.weight) / volumes)
-        nn.init.zeros_(self.embed.bias)
-        self.embed.requires_grad_(False)
+        super().__init__(grid, volumes)
+        self.edge = grid.edge
+        self.embed = mean_code(nn.Conv3d(volumes, width, grid.edge))
         self.conv1 = nn.Conv3d(volumes, channels, 3, padding=1)
         self.conv2 = nn.Conv3d(channels, channels, 3, padding=1)
         self.out = nn.Conv3d(channels, width, grid.edge)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
-
-    def patches(self, windows: Tensor) -> Tensor:
-        """(batch, T, voxels) -> (batch, patches, T * edge**3); zero outside the brain."""
-        padded = F.pad(windows, (0, 1))  # index -1 reads the zero appended here
-        cells = padded[:, :, self.index]  # (batch, T, patches, edge**3)
-        return cells.transpose(1, 2).flatten(2)
 
     def _cubes(self, patches: Tensor) -> Tensor:
         """(batch, patches, T * edge**3) -> (batch * patches, T, x, y, z)."""
@@ -67,7 +86,48 @@ class Tokenizer3D(nn.Module):
         return self.code(patches) + _whole(self.out, h).view(*patches.shape[:2], -1)
 
 
-def _whole(conv: nn.Conv3d, x: Tensor) -> Tensor:
+class TokenizerSurface(Tokenizer):
+    """Patches of grayordinates, which have no edges: one hidden layer in place of the 3D CNN.
+
+    All else is as in `Tokenizer3D`: nothing reaches across patches, and beside the part that is
+    trained runs the fixed orthogonal code of the mean volume.
+
+    Args:
+        grid: the patches.
+        volumes: volumes in a window (T).
+        width: of a token.
+        hidden: units that look at a whole patch, all its volumes apart.
+    """
+
+    def __init__(self, grid: PatchGrid, volumes: int, width: int, hidden: int = 64) -> None:
+        super().__init__(grid, volumes)
+        self.embed = mean_code(nn.Conv1d(volumes, width, grid.index.shape[1]))
+        self.hidden = nn.Conv1d(volumes, hidden, grid.index.shape[1])
+        self.out = nn.Conv1d(hidden, width, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def code(self, patches: Tensor) -> Tensor:
+        """(batch, patches, T * cells) -> (batch, patches, width)."""
+        return _whole(self.embed, patches.flatten(0, 1)).view(*patches.shape[:2], -1)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(batch, patches, T * cells) -> (batch, patches, width)."""
+        h = F.gelu(_whole(self.hidden, patches.flatten(0, 1)))
+        return self.code(patches) + _whole(self.out, h).view(*patches.shape[:2], -1)
+
+
+def mean_code(conv: nn.Conv3d | nn.Conv1d) -> nn.Conv3d | nn.Conv1d:
+    """Make a convolution over a whole patch the fixed orthogonal code of its mean volume."""
+    width, volumes, *kernel = conv.weight.shape
+    code = nn.init.orthogonal_(torch.empty(width, math.prod(kernel))).view(width, 1, *kernel)
+    with torch.no_grad():
+        conv.weight.copy_(code.expand_as(conv.weight) / volumes)
+    nn.init.zeros_(conv.bias)
+    return conv.requires_grad_(False)
+
+
+def _whole(conv: nn.Conv3d | nn.Conv1d, x: Tensor) -> Tensor:
     """A convolution whose kernel is as large as its input, as the matrix product that it is.
 
     (n, channels, x, y, z) -> (n, width); several times faster than the convolution on CPU.

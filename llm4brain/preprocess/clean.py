@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from nilearn import signal
 from nilearn.interfaces.fmriprep import load_confounds
+from numpy.polynomial import Legendre
 from scipy import ndimage
 
 from llm4brain.errors import UserError
@@ -23,6 +24,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "motion": {"strategy": ("high_pass", "motion"), "motion": "full"},
     "none": {"strategy": ("high_pass",)},
 }
+POLYNOMIAL = 4  # order, of bold.confounds: polynomial
 LEAST_COVER = 0.5
 
 
@@ -113,16 +115,30 @@ def _non_steady(table: pd.DataFrame) -> np.ndarray:
     return table.filter(like="non_steady_state").to_numpy(dtype=float)
 
 
+def polynomials(volumes: int, order: int = POLYNOMIAL) -> pd.DataFrame:
+    """Legendre polynomials over a run, (volumes, order - 1), from the second order on.
+
+    The straight line is `clean_run`'s detrending already; a second one would be all rounding.
+    """
+    time = np.linspace(-1, 1, volumes)
+    return pd.DataFrame({f"polynomial{k}": Legendre.basis(k)(time) for k in range(2, order + 1)})
+
+
 def regressors(path: Path, bold: Path, table: pd.DataFrame, strategy: str) -> pd.DataFrame:
     """The confounds that are taken out, (time, k), through nilearn's `load_confounds`.
+
+    The strategy `polynomial` reads none: drift alone goes, as a polynomial.
 
     Raises:
         UserError: a column of the strategy is missing, or holds NaN after the first row.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            chosen, _ = load_confounds(str(bold), demean=True, **STRATEGIES[strategy])
+        if strategy == "polynomial":
+            chosen = polynomials(len(table))
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                chosen, _ = load_confounds(str(bold), demean=True, **STRATEGIES[strategy])
     except ValueError as error:
         raise UserError(
             path,
@@ -149,13 +165,14 @@ def clean_run(
 
     Args:
         signals: (time, voxels).
-        chosen: (time, k) regressors. Where cosines are among them they are the high-pass and no
-            second filter follows; else `settings.high_pass` (Hz) is put in as cosines.
+        chosen: (time, k) regressors. Where cosines or polynomials are among them they are the
+            high-pass and no second filter follows; else `settings.high_pass` (Hz) is put in as
+            cosines.
 
     Returns:
         (time, voxels) float32, mean 0 and standard deviation 1; 0 in voxels without signal.
     """
-    filtered = any(name.startswith("cosine") for name in chosen.columns)
+    filtered = any(name.startswith(("cosine", "polynomial")) for name in chosen.columns)
     constant = np.ptp(signals, axis=0) == 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from nilearn import datasets
@@ -33,6 +34,15 @@ class Grid:
     def voxels(self) -> np.ndarray:
         """Indices of the brain's voxels, (voxels, 3) int16, in C order: same for every subject."""
         return np.argwhere(self.brain).astype(np.int16)
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What a file on this grid holds of it."""
+        return {"voxels": self.voxels}
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        return {"affine": self.affine.tolist(), "shape": list(self.shape)}
 
 
 @cache

@@ -14,7 +14,6 @@ from llm4brain.align.reader import BrainReader
 from llm4brain.clips import first_volume, window_volumes
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays, read_json, read_table
-from llm4brain.preprocess import images
 from llm4brain.preprocess.bold import clean_derivative, timing
 from llm4brain.preprocess.find import Derived
 from llm4brain.preprocess.grid import mni_grid
@@ -49,10 +48,11 @@ class Exported:
         if not (folder / SETTINGS).is_file():
             raise UserError(folder, "is no exported model", "make one: llm4brain export DIR")
         arrays, device = Arrays(folder / READER), "cuda" if torch.cuda.is_available() else "cpu"
-        llm = VideoLLM.load(folder / VIDEO_LLM, device=torch.device(device))
+        settings, place = read_json(folder / SETTINGS), torch.device(device)
+        how = settings.get("loaded", {})  # none in what earlier versions wrote
+        llm = VideoLLM.load(folder / VIDEO_LLM, device=place, **how)
         load_lora(llm, folder)
         known = Arrays(folder / KNOWN)["components"]
-        settings = read_json(folder / SETTINGS)
         return cls(BrainReader.load(arrays), arrays["grid.voxels"], llm, known, settings)
 
 
@@ -132,8 +132,11 @@ def decode_run(
     Raises:
         UserError: the run is not as the model was trained, or a file is wrong.
     """
-    run, clips = run_of(path), model.settings["clips"]
-    settings = BoldSettings.model_validate(model.settings["bold"])
+    settings, clips = BoldSettings.model_validate(model.settings["bold"]), model.settings["clips"]
+    if settings.space == "fsLR":
+        wrong = "reads grayordinates (bold.space: fsLR), and runs are decoded from volumes alone"
+        raise UserError("model", wrong, "decode its subjects in the workflow")
+    run = run_of(path)
     if f"_space-{settings.space}_" not in path.name:
         raise UserError(path, f"is not in {settings.space}", "give the run in the model's space")
     known = sorted(set(model.reader.weights) - {"shared"})
@@ -146,11 +149,10 @@ def decode_run(
     if span != wanted:
         wrong = f"has {span} volumes a window at its TR of {tr:g} s; the model reads {wanted}"
         raise UserError(path, wrong, "resample it to the TR that the model was trained at")
-    data, affine = images.read(path, 4)
     grid = mni_grid(settings.voxel_mm)
     if not np.array_equal(grid.voxels, model.voxels):
         raise UserError(path, "lies on other voxels than the model reads", "export it again")
-    bold, valid = clean_derivative(run, data, affine, tr, grid, settings)
+    bold, valid = clean_derivative(run, tr, grid, settings)
     times = moments(events, every, clips["duration"], start + tr * len(bold))
     parts = [(t, first_volume(t + clips["lag"], tr, start)) for t in times]
     parts = [(t, k) for t, k in parts if k >= 0 and k + span <= len(bold)]

@@ -57,7 +57,8 @@ def contents(
             raise UserError(strange[0], "is no part of the page", f"name one of {', '.join(known)}")
     numbers, ahead = numeric(table), numeric(lead)
     found = findings(numbers, ahead, clips["stim_file"].nunique())
-    data = "the phantom" if settings.dataset == "phantom" else Path(settings.bids_dir or "").name
+    known = {"phantom": "the phantom", "wen2018": "Wen 2018"}
+    data = known.get(settings.dataset) or Path(settings.bids_dir or "").name
     parts = [
         {
             "stem": stem, "title": part.title, "about": part.about, "command": part.command(stem),

@@ -11,8 +11,13 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
+from transformers.modeling_layers import GradientCheckpointingLayer
 
+from llm4brain.errors import UserError
+from llm4brain.recompute import recompute
 from llm4brain.sections import TuneSettings
+from llm4brain.shares import Columns, validation_mean
 from llm4brain.training import fit, seed_everything
 from llm4brain.tune.gap import caption_loss, understanding_gap
 from llm4brain.tune.samples import Samples
@@ -20,12 +25,29 @@ from llm4brain.tune.teacher import CHUNK, Teacher
 from llm4brain.video.videollm import VideoLLM
 
 
+def targets(language_model) -> list[str]:
+    """Names of the layers that LoRA goes into: those that peft has found good for the kind of LLM.
+
+    Queries and values in Llama and OPT; some kinds have them in one matrix.
+
+    Raises:
+        UserError: an LLM of a kind that peft does not know and that names its layers otherwise.
+    """
+    kind = language_model.config.model_type
+    wanted = KNOWN.get(kind, ["q_proj", "v_proj"])
+    there = {name.rpartition(".")[2] for name, _ in language_model.named_modules()}
+    if not isinstance(wanted, list) or not set(wanted) <= there:
+        wrong = f"is an LLM of the kind {kind}, and where LoRA goes in it is not known"
+        raise UserError("video_llm", wrong, "name a model with Llama, OPT or the like")
+    return list(wanted)
+
+
 def add_lora(llm: VideoLLM, settings: TuneSettings) -> PeftModel:
-    """Put LoRA into the query and value projections of the LLM; it starts as no change."""
+    """Put LoRA into the attention of the LLM, see `targets`; it starts as no change."""
     config = LoraConfig(
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
-        target_modules=["q_proj", "v_proj"],
+        target_modules=targets(llm.model.language_model),
         task_type="CAUSAL_LM",
     )
     llm.model.language_model = get_peft_model(llm.model.language_model, config)
@@ -84,9 +106,14 @@ def tune(
     teach = [
         Teacher(llm, s.z_v, s.captions) if settings.gap_weight else None for s in (train, held)
     ]
+    if settings.gradient_checkpointing:
+        layers = llm.model.language_model.modules()
+        recompute(layer for layer in layers if isinstance(layer, GradientCheckpointingLayer))
     readings, turns = train.readings(), held.readings()
     seed_everything(seed, "tune")
-    peft = add_lora(llm, settings).to(accelerator.device)
+    peft = add_lora(llm, settings)
+    if not llm.placed:  # else peft has put LoRA beside the layers that it adds to
+        peft.to(accelerator.device)
 
     def terms(
         z_f: np.ndarray, teacher: Teacher | None, clips: np.ndarray, captions: list[str]
@@ -102,35 +129,37 @@ def tune(
             "gap_loss": gap,
         }
 
-    def loss(batch: np.ndarray) -> dict[str, torch.Tensor]:
-        def draw(options):  # numpy is seeded anew each epoch
-            return options[np.random.randint(len(options))]
+    def pick(options):  # numpy is seeded anew each epoch
+        return options[np.random.randint(len(options))]
 
-        rows = [draw(readings[c]) for c in batch]
-        return terms(train.z_f[rows], teach[0], batch, [draw(train.captions[c]) for c in batch])
+    def draw(clips: np.ndarray) -> Columns:
+        rows = np.array([pick(readings[c]) for c in clips])
+        return clips, rows, np.array([pick(train.captions[c]) for c in clips], dtype=object)
 
-    @torch.no_grad()
-    def validate() -> dict[str, float]:
-        clips = np.arange(len(turns))
-        rows = [own[c % len(own)] for c, own in enumerate(turns)]
-        sums: dict[str, float] = {}
-        for part in np.array_split(clips, -(-len(clips) // CHUNK)):
-            with accelerator.autocast():
-                said = [held.captions[c][0] for c in part]
-                found = terms(held.z_f[[rows[c] for c in part]], teach[1], part, said)
-            for key, value in found.items():
-                sums[f"val_{key}"] = sums.get(f"val_{key}", 0.0) + float(value) * len(part)
-        return {key: value / len(clips) for key, value in sums.items()}
+    def loss(clips: np.ndarray, rows: np.ndarray, said: np.ndarray) -> dict[str, torch.Tensor]:
+        return terms(train.z_f[rows], teach[0], clips, said.tolist())
+
+    def weigh(_clips: np.ndarray, _rows: np.ndarray, said: np.ndarray) -> int:
+        """How many answer tokens the loss is a mean over."""
+        return int(llm.answer_ids(said.tolist())[1].sum())
+
+    def held_out(clips: np.ndarray) -> dict[str, torch.Tensor]:
+        rows = [turns[c][c % len(turns[c])] for c in clips]
+        return terms(held.z_f[rows], teach[1], clips, [held.captions[c][0] for c in clips])
+
+    chunks = np.array_split(np.arange(len(turns)), -(-len(turns) // CHUNK))
 
     return fit(
         peft,
         samples=len(readings),
         loss=loss,
-        validate=validate,
+        validate=lambda: validation_mean(zip(chunks), held_out, accelerator),
         settings=settings.fit,
         seed=seed,
         name="tune",
         folder=folder,
         accelerator=accelerator,
         identity=identity,
+        draw=draw,
+        weigh=weigh,
     )

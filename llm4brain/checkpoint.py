@@ -1,0 +1,89 @@
+"""The state of training after an epoch, in one folder: resumed after a kill, gone after success."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from llm4brain.errors import UserError
+from llm4brain.io import read_json, whole, write_json
+
+
+class Checkpoint:
+    """The state after each epoch in one folder; a different `identity` starts afresh.
+
+    Args:
+        folder: where it lies.
+        identity: what must be equal for it to be resumed.
+        writes: whether this process writes and deletes; of several that train together, one does.
+    """
+
+    def __init__(self, folder: Path, identity: object, writes: bool = True) -> None:
+        self.folder, self.writes = folder, writes
+        self.identity = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+    def save(self, epoch: int, state: dict[str, Tensor], log: list[dict[str, float]]) -> None:
+        """Write weights, best weights and optimizer moments, then the index that names them."""
+        if not self.writes:
+            return
+        name = f"epoch-{epoch:04d}.safetensors"
+        with whole(self.folder / name) as partial:
+            save_file({k: v.detach().cpu().clone() for k, v in state.items()}, partial)
+        index = {"epoch": epoch, "file": name, "identity": self.identity, "log": log}
+        write_json(self.folder / "index.json", index)
+        self._delete(keep=name)
+
+    def load(self) -> tuple[int, dict[str, Tensor], list[dict[str, float]]] | None:
+        """The last whole epoch, or None if there is none of this identity."""
+        try:
+            index = read_json(self.folder / "index.json")
+            if index["identity"] == self.identity:
+                return index["epoch"], load_file(self.folder / index["file"]), index["log"]
+        except (UserError, KeyError, OSError, SafetensorError):
+            pass  # none yet, or damaged: nothing to resume
+        self.clear()
+        return None
+
+    def clear(self) -> None:
+        """Delete the checkpoint, and its folder if nothing else lies there."""
+        if not self.writes:
+            return
+        (self.folder / "index.json").unlink(missing_ok=True)
+        self._delete()
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def _delete(self, keep: str = "") -> None:
+        """Delete weights other than `keep`, and what a killed process left half-written."""
+        for pattern in ("epoch-*.safetensors", ".partial-*"):
+            for old in self.folder.glob(pattern):
+                if old.name != keep:
+                    old.unlink()
+
+
+def snapshot(optimizer, params: dict[str, Tensor], best: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights, best weights and Adam's moments as flat tensors: no pickle."""
+    state = {f"weight.{n}": p for n, p in params.items()}
+    state |= {f"best.{n}": p for n, p in best.items()}
+    for n, p in params.items():
+        for key, value in optimizer.state.get(p, {}).items():
+            state[f"adam.{key}.{n}"] = torch.as_tensor(value)
+    return state
+
+
+def restore(optimizer, params: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+    """Put a `snapshot` back into parameters and optimizer."""
+    with torch.no_grad():
+        for n, p in params.items():
+            p.copy_(state[f"weight.{n}"])
+            optimizer.state[p] = {
+                key: state[f"adam.{key}.{n}"].to(p.device if key != "step" else "cpu")
+                for key in ("step", "exp_avg", "exp_avg_sq")
+                if f"adam.{key}.{n}" in state
+            }

@@ -1,0 +1,46 @@
+"""Masked pretraining of SC-MBM on a further cohort, before the cohort's own BOLD."""
+
+from pathlib import Path
+
+from llm4brain import steps
+from llm4brain.brain.pretrain import pretrain, save_encoder
+from llm4brain.brain.resting import resting_windows
+from llm4brain.brain.weights import Published
+from llm4brain.io import Arrays
+from llm4brain.provenance import record
+from llm4brain.sections import EncoderSettings
+from llm4brain.training import machine, save_log
+
+
+def main(
+    bold: Path,
+    subject: list[str],
+    example: Path,
+    out: Path,
+    log: Path,
+    plot: Path,
+    settings: str,
+    seed: int,
+    threads: int,
+    precision: str,
+    code: str,
+) -> None:
+    chosen = EncoderSettings.given(settings)
+    made_by = record(chosen.model_dump(mode="json"), code, seed)
+    accelerator = machine(threads, precision)
+    files = [bold / f"sub-{name}.safetensors" for name in subject]
+    volumes = Arrays(example).shape("windows")[1]  # of the windows that the decoder will read
+    train, validation = resting_windows(files, volumes)
+    # What made each file stands for its content, which is too large to be read for a hash.
+    identity = [made_by, accelerator.mixed_precision, volumes, [Arrays(f).meta for f in files]]
+    folder = out.with_suffix(".checkpoint")
+    weights = Published.read(chosen.weights) if chosen.weights else None
+    model, table = pretrain(train, validation, chosen, seed, folder, accelerator, identity, weights)
+    if accelerator.is_main_process:
+        save_encoder(out, model, train, {"provenance": made_by, "subjects": subject})
+        save_log(table, log, plot, f"Masked pretraining on {len(subject)} further subjects")
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    steps.run(main)

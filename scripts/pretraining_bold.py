@@ -1,0 +1,32 @@
+"""Derivatives of one subject of the pretraining cohort -> clean BOLD arrays."""
+
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from llm4brain import steps
+from llm4brain.io import stream_arrays
+from llm4brain.preprocess.resting import resting_bold
+from llm4brain.provenance import record
+from llm4brain.sections import BoldSettings
+
+
+def main(
+    derivatives: Path,
+    subject: str,
+    out: Path,
+    settings: str,
+    seed: int = 0,
+    threads: int = 1,
+    precision: str = "auto",
+    code: str = "",
+) -> None:
+    chosen = BoldSettings.given(settings)
+    made = resting_bold(derivatives, subject, chosen)
+    meta = made.meta | {"provenance": record(chosen.model_dump(mode="json"), code, seed)}
+    with threadpool_limits(threads):
+        stream_arrays(out, made.shapes, made.arrays(), meta)
+
+
+if __name__ == "__main__":
+    steps.run(main)

@@ -1,0 +1,58 @@
+"""What settings name must be there: told in one line, before the first job."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from llm4brain import config
+from llm4brain.errors import UserError
+from llm4brain.ready import recordings, require
+
+ROOT = Path(__file__).parent.parent
+STEMS = ["ses-1/func/sub-01_ses-1_task-s01e01", "ses-1/func/sub-01_ses-1_task-rest"]
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "data set"
+    names = [f"sub-01/{stem}_bold.nii.gz" for stem in STEMS]
+    names += [f"stimuli/{split}/{k}.mp4" for split in ("train", "val", "test") for k in "ab"]
+    for name in (*names, "dataset_description.json"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def settings(data, **more):
+    splits = {"train": ["train/*"], "validation": ["val/*"], "test": ["test/*"]}
+    own = {"dataset": "bids", "bids_dir": str(data), "subjects": ["01"], "splits": splits}
+    return config.check(yaml.safe_load((ROOT / "config.yaml").read_text()) | own | more)
+
+
+def test_a_data_set_that_is_whole_is_ready(data):
+    require(settings(data, tasks=["s01*"]))
+    assert [run["task"] for run in recordings(data, "01", ["s01*"])] == ["s01e01"]
+    assert len(recordings(data, "01", [])) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"tasks": ["film"]}, "sub-01: holds no BOLD run of task film; correct bids_dir or tasks"),
+        ({"subjects": ["02"]}, "sub-02: holds no BOLD run; correct bids_dir or subjects"),
+        (
+            {"splits": {"train": ["train/*"], "validation": ["v/*"], "test": ["test/*"]}},
+            r"splits.validation: no file of .*stimuli is like v/\*",
+        ),
+        (
+            {"splits": {"train": list("0123456"), "validation": ["val/*"], "test": ["test/*"]}},
+            "stimuli: lacks 0, 1, 2, 3, 4 and 2 others; correct splits",
+        ),
+        ({"splits": {"table": "nowhere.tsv"}}, r"nowhere.tsv: does not exist"),
+    ],
+)
+def test_what_is_missing_is_one_line(data, more, said):
+    with pytest.raises(UserError, match=said) as error:
+        require(settings(data, **more))
+    assert "\n" not in str(error.value)

@@ -1,0 +1,151 @@
+"""A further cohort for masked pretraining: its runs read anywhere, its subjects held out whole."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT, TINY, counted, snakemake
+from leak_data import FIT, SETTINGS, step
+from safetensors.numpy import load_file
+from test_bold import Set
+
+from llm4brain.brain.resting import resting_windows
+from llm4brain.config import load
+from llm4brain.errors import UserError
+from llm4brain.io import write_arrays, write_table
+from llm4brain.preprocess.grid import mni_grid
+from llm4brain.ready import require
+from llm4brain.sections import BoldSettings
+
+VOXELS = np.argwhere(np.ones((2, 2, 2))).astype(np.int16)
+
+
+def write_subject(folder, subject, runs=2, volumes=12, bad=()):
+    """Each volume holds its own number; those of `bad` are invalid."""
+    arrays, valid = {"voxels": VOXELS}, np.ones(volumes, bool)
+    valid[list(bad)] = False
+    for run in range(runs):
+        bold = np.repeat(np.arange(volumes, dtype=np.float32)[:, None], len(VOXELS), axis=1)
+        arrays |= {f"run-{run}": bold + 100 * run, f"valid-{run}": valid}
+    meta = {"affine": np.eye(4).tolist(), "runs": {str(run): {} for run in range(runs)}}
+    path = folder / f"sub-{subject}.safetensors"
+    write_arrays(path, arrays, meta)
+    return path
+
+
+def test_windows_lie_anywhere_but_on_invalid_volumes(tmp_path):
+    files = [write_subject(tmp_path, s, bad=[5]) for s in ("1", "2")]
+    train, validation = resting_windows(files, volumes=2)
+    np.random.seed(0)
+    drawn = np.concatenate([train.draw(np.arange(len(train))) for _ in range(40)])
+    assert sorted(set(drawn[:, 1])) == [0, 1, 2, 3, 6, 7, 8, 9, 10]
+    windows = train.read(drawn)
+    assert windows.shape == (len(drawn), 2, 8)
+    assert np.array_equal(windows[:, 1] - windows[:, 0], np.ones((len(drawn), 8)))
+    assert not (windows % 100 == 5).any()
+    # side by side, and the same each time
+    held = validation.read(validation.places)[:, 0, 0] % 100
+    assert held.tolist() == [0, 2, 6, 8, 10] * 2
+
+
+@pytest.mark.parametrize(("subjects", "held"), [(2, ["1"]), (12, ["9"]), (20, ["9", "19"])])
+def test_whole_subjects_validate(tmp_path, subjects, held):
+    files = [write_subject(tmp_path, s) for s in range(subjects)]
+    train, validation = resting_windows(files, volumes=3)
+    seen, kept = (
+        {windows.sources[i][0].stem.removeprefix("sub-") for i in windows.places[:, 0]}
+        for windows in (train, validation)
+    )
+    assert kept == set(held)
+    assert seen == set(map(str, range(subjects))) - kept
+
+
+def test_of_one_subject_whole_runs_validate(tmp_path):
+    train, validation = resting_windows([write_subject(tmp_path, "1", runs=3)], volumes=2)
+    assert set(train.places[:, 0]) == {0, 1}
+    assert set(validation.places[:, 0]) == {2}
+    with pytest.raises(UserError, match="fewer than two runs"):
+        resting_windows([write_subject(tmp_path, "2", runs=1)], volumes=2)
+
+
+def test_from_derivatives_without_events_to_where_the_cohorts_own_pretraining_begins(tmp_path):
+    further = Set(tmp_path / "further", volumes=40)
+    for subject in ("A1", "A2"):
+        further.add(f"sub-{subject}_task-rest_run-01", events=None)
+        step("pretraining_bold")(
+            derivatives=further.out,
+            subject=subject,
+            out=tmp_path / f"bold/sub-{subject}.safetensors",
+            settings=BoldSettings(voxel_mm=12).model_dump_json(),
+        )
+    grid = mni_grid(12)
+    windows = np.random.default_rng(0).normal(size=(12, 2, len(grid.voxels))).astype(np.float16)
+    features, trials = tmp_path / "sub-01.safetensors", tmp_path / "trials.tsv"
+    arrays = {"windows": windows, "voxels": grid.voxels}
+    write_arrays(features, arrays, {"affine": grid.affine.tolist()})
+    write_table(trials, pd.DataFrame({"split": ["train"] * 8 + ["validation"] * 4}))
+    sizes = SETTINGS["pretrain"] | {"pretraining": True}
+    shared = {"seed": 0, "threads": 1, "precision": "fp32", "code": ""}
+
+    def made(name):
+        return {k: tmp_path / f"{name}.{e}" for k, e in (("log", "csv"), ("plot", "png"))} | {
+            "out": tmp_path / f"{name}.safetensors"
+        }
+
+    step("pretraining")(
+        bold=tmp_path / "bold",
+        subject=["A1", "A2"],
+        example=features,
+        settings=json.dumps(sizes),
+        **made("further"),
+        **shared,
+    )
+    for name, epochs in (("is", 0), ("begins", 1)):
+        step("pretrain")(
+            subject=["01"],
+            features=[features],
+            trials=[trials],
+            settings=json.dumps(sizes | {"fit": FIT | {"epochs": epochs}}),
+            start=tmp_path / "further.safetensors",
+            **made(name),
+            **shared,
+        )
+    one, other = (load_file(tmp_path / f"{name}.safetensors") for name in ("further", "is"))
+    assert one.keys() == other.keys()
+    assert all(np.array_equal(one[n], other[n]) for n in one)
+    first = [(tmp_path / f"{name}.csv").read_text().splitlines()[1] for name in ("is", "begins")]
+    assert first[0].split(",")[0] == first[1].split(",")[0] == "0"
+    smaller = sizes | {"width": 8}
+    with pytest.raises(UserError, match="of another size"):
+        step("pretrain")(
+            subject=["01"], features=[features], trials=[trials], settings=json.dumps(smaller),
+            start=tmp_path / "further.safetensors", **made("no"), **shared,
+        )  # fmt: skip
+
+
+def test_a_further_cohort_that_is_not_there_is_told_at_once(tmp_path):
+    over = tmp_path / "over.yaml"
+    over.write_text("pretraining: {derivatives: nowhere}\n")
+    with pytest.raises(UserError, match="nowhere: is no BIDS data set"):
+        require(load(ROOT / "config.yaml", over))
+
+
+def test_the_workflow_begins_at_the_further_cohort_on_several_gpus(tmp_path):
+    further = Set(tmp_path / "further", volumes=4)
+    for subject in ("A1", "A2"):
+        further.add(f"sub-{subject}_task-rest_run-01", events=None)
+    over = tmp_path / "over.yaml"
+    over.write_text(f"gpus: 2\npretraining: {{derivatives: {further.out}}}\n")
+    target = "models/full/all/pretrain.safetensors"
+    asked = ("--dry-run", "--printshellcmds", target, "--configfile", TINY, over)
+    done = snakemake(tmp_path / "run", *asked)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    found = counted(said)
+    assert (found["pretraining_bold"], found["pretraining"], found["pretrain"]) == (2, 1, 1)
+    launch = "torchrun --standalone --nproc-per-node 2 $SCRIPTS/"
+    assert f"{launch}pretraining.py --bold data/pretraining --subject A1 --subject A2" in said
+    start = "--start models/full/pretraining.safetensors"
+    assert re.search(rf"{re.escape(launch)}pretrain\.py .*{re.escape(start)}", said)
