@@ -205,7 +205,7 @@ def test_fmriprep_is_told_of_the_tasks_that_are_read(place):
     write_run(place.bids, "sub-01_task-rest_run-01", volumes=2)
     for engine, inside in (
         ("docker", "/tmp/bids_filter.json"),
-        ("apptainer", "/work/tasks.json"),
+        ("apptainer", "/work" + "/tasks.json"),
     ):
         written = place.go(["fi*"], engine=engine)
         args = place.runs()[-1]
