@@ -111,6 +111,15 @@ def test_llm_changes_only_where_lora_was_merged(trained):
     assert moved == {"q_proj", "v_proj"}
 
 
+def test_an_llm_that_was_saved_in_bf16_is_trained_in_fp32(trained, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    AutoModelForCausalLM.from_pretrained(trained / "llm").bfloat16().save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(trained / "llm").save_pretrained(tmp_path)
+    kinds = {p.dtype for p in build(tmp_path, TINY, seed=0).model.parameters()}
+    assert kinds == {torch.float32}  # CPUs without bf16 emulate it, twenty times as slow
+
+
 def test_training_moves_vit_qformer_and_projection(films, trained):
     start = build(trained / "llm", TINY, seed=0).model
     end = VideoLLM.load(trained / "model").model

@@ -44,7 +44,9 @@ def build(llm: Path, settings: VideoLLMSettings, seed: int) -> VideoLLM:
     processor = Blip2Processor(
         BlipImageProcessor(size=size), AutoTokenizer.from_pretrained(llm), settings.queries
     )
-    language_model = AutoModelForCausalLM.from_pretrained(llm)
+    # By itself it would come as it was saved, in bf16, which many a CPU multiplies by emulation
+    # alone, twenty times as slow; where steps are taken in bf16, `Reading.lower` sees to it.
+    language_model = AutoModelForCausalLM.from_pretrained(llm, dtype=torch.float32)
     _make_room(language_model, len(processor.tokenizer))
     shape = {
         "hidden_size": settings.width,
