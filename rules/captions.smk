@@ -25,7 +25,7 @@ if SETTINGS.video_llm.source == "train":
         message:
             "Fetch the LLM, {params.source}"
         shell:
-            "HF_HUB_OFFLINE=0 python $SCRIPTS/fetch_model.py --source {params.source:q} "
+            "HF_HUB_OFFLINE=$FETCH_OFFLINE python $SCRIPTS/fetch_model.py --source {params.source:q} "
             "--out {params.folder} > {log} 2>&1"
 
     rule video_llm:
@@ -95,7 +95,7 @@ else:
         message:
             "Fetch the video-LLM, {params.source}"
         shell:
-            "HF_HUB_OFFLINE=0 python $SCRIPTS/fetch_model.py --source {params.source:q} "
+            "HF_HUB_OFFLINE=$FETCH_OFFLINE python $SCRIPTS/fetch_model.py --source {params.source:q} "
             "--out {params.folder} --prompt {params.prompt:q} > {log} 2>&1"
 
 
@@ -147,8 +147,10 @@ rule captions_generated:
     params:
         stimuli=where(BIDS / "stimuli"),
         model=where("models/video_llm"),
-        settings=settings("video_llm", "max_new_tokens"),
+        settings=settings("video_llm", "max_new_tokens", *LOADED),
         clips=settings("clips", "frames"),
+        captions=settings("captions", "samples", "temperature", "top_p"),
+        seed=SETTINGS.seed,
         precision=SETTINGS.precision,
         code=code("captions_generated"),
     message:
@@ -156,5 +158,34 @@ rule captions_generated:
     shell:
         "python $SCRIPTS/captions_generated.py --clips {input.clips} --stimuli {params.stimuli} "
         "--model {params.model} --out {output} --settings {params.settings:q} "
-        "--clip-settings {params.clips:q} --threads $OMP_NUM_THREADS "
+        "--clip-settings {params.clips:q} --caption-settings {params.captions:q} "
+        "--seed {params.seed} --threads $OMP_NUM_THREADS "
         "--precision {params.precision} > {log} 2>&1"
+
+
+if SETTINGS.captions.file:
+
+    rule captions_file:
+        input:
+            clips="data/clips.tsv",
+            file=SETTINGS.captions.file,
+        output:
+            "data/captions/file.tsv",
+        log:
+            "logs/captions_file.log",
+        benchmark:
+            "benchmarks/jobs/captions_file.tsv"
+        conda:
+            "../envs/llm4brain.yaml"
+        threads: LIGHT
+        resources:
+            mem_mb=500,
+            runtime=10,
+            gpu=0,
+        params:
+            code=code("captions_file"),
+        message:
+            "Gather the captions of {input.file}"
+        shell:
+            "python $SCRIPTS/captions_file.py --clips {input.clips} --file {input.file:q} "
+            "--out {output} > {log} 2>&1"

@@ -14,6 +14,9 @@ from llm4brain.provenance import fingerprint
 # Jobs call `python $SCRIPTS/name.py`, which is the interpreter that runs snakemake, and the scripts
 # and the package beside this Snakefile, also with `snakemake --directory elsewhere`.
 ROOT = Path(workflow.basedir)
+# Only fetch_model reaches a network, and only where the user's own setting lets it. Jobs that read
+# this file anew find HF_HUB_OFFLINE=1, so what it was is kept.
+os.environ.setdefault("FETCH_OFFLINE", os.environ.get("HF_HUB_OFFLINE") or "0")
 os.environ.update(
     PATH=os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
@@ -21,7 +24,7 @@ os.environ.update(
     PYTHONPATH=str(ROOT),
     PYTHONHASHSEED="0",
     SCRIPTS=str(ROOT / "scripts"),
-    HF_HUB_OFFLINE="1",  # only fetch_model reaches a network
+    HF_HUB_OFFLINE="1",
 )
 
 # `--cores 8` on a machine of 2: a light job then counts as 4, so that two of them run at once and
@@ -78,6 +81,8 @@ PARAPHRASES = f"data/captions/paraphrases_{SETTINGS.captions.score}.gz"
 SCORE_MB = 10000 if SETTINGS.evaluate.corenlp else 3000
 if SETTINGS.evaluate.bertscore or SETTINGS.evaluate.clip_model:
     SCORE_MB = max(SCORE_MB, 5000)
+# How a video-LLM is loaded by whoever reads with its LLM.
+LOADED = ("quantize", "device_map")
 # What the small video-LLM is built and trained by.
 SMALL = ("image_size", "patch", "width", "vit_layers", "qformer_layers", "queries")
 SMALL += ("prompt", "contrast", "generate")
@@ -208,3 +213,8 @@ if workflow.is_main_process:
             f"{file}: has changed under an old date, so it counts as new",
             file=sys.stderr,
         )
+    with one_line_errors():
+        if not NO_RAW:
+            require_captions(SETTINGS)
+        for line in unpinned(SETTINGS):
+            print(f"warning: {line}", file=sys.stderr)

@@ -33,7 +33,7 @@ rule decode:
         video_llm=where("models/video_llm"),
         settings=settings("evaluate", "repeats", "roll"),
         clips=settings("clips", "lag", "window"),
-        video=settings("video_llm", "max_new_tokens"),
+        video=settings("video_llm", "max_new_tokens", *LOADED),
         other=other_options,
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
@@ -109,7 +109,7 @@ rule fetch_sentence_model:
     message:
         "Fetch the sentence encoder, {params.source}"
     shell:
-        "HF_HUB_OFFLINE=0 python $SCRIPTS/fetch_model.py --source {params.source:q} "
+        "HF_HUB_OFFLINE=$FETCH_OFFLINE python $SCRIPTS/fetch_model.py --source {params.source:q} "
         "--out {params.folder} > {log} 2>&1"
 
 
@@ -138,7 +138,7 @@ if SETTINGS.evaluate.bertscore:
         message:
             "Fetch the encoder of BERTScore, {params.source}"
         shell:
-            "HF_HUB_OFFLINE=0 python $SCRIPTS/fetch_model.py --source {params.source:q} "
+            "HF_HUB_OFFLINE=$FETCH_OFFLINE python $SCRIPTS/fetch_model.py --source {params.source:q} "
             "--out {params.folder} > {log} 2>&1"
 
 
@@ -167,7 +167,7 @@ if SETTINGS.evaluate.clip_model:
         message:
             "Fetch the CLIP of CLIP-score, {params.source}"
         shell:
-            "HF_HUB_OFFLINE=0 python $SCRIPTS/fetch_model.py --source {params.source:q} "
+            "HF_HUB_OFFLINE=$FETCH_OFFLINE python $SCRIPTS/fetch_model.py --source {params.source:q} "
             "--out {params.folder} > {log} 2>&1"
 
 

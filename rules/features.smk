@@ -52,6 +52,7 @@ rule video_features:
         stimuli=where(BIDS / "stimuli"),
         model=where("models/video_llm"),
         clips=settings("clips", "frames"),
+        settings=settings("video_llm", *LOADED),
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
         code=code("video_features"),
@@ -60,5 +61,5 @@ rule video_features:
     shell:
         "python $SCRIPTS/video_features.py --clips {input.clips} --stimuli {params.stimuli} "
         "--model {params.model} --out {output} --clip-settings {params.clips:q} "
-        "--seed {params.seed} --threads $OMP_NUM_THREADS --precision {params.precision} "
+        "--settings {params.settings:q} --seed {params.seed} --threads $OMP_NUM_THREADS --precision {params.precision} "
         "--code {params.code} > {log} 2>&1"

@@ -4,7 +4,7 @@ from llm4brain.evaluate.names import CORENLP
 from llm4brain.phantom import plan
 from llm4brain.preprocess import names
 from llm4brain.preprocess.names import Recording
-from llm4brain.ready import require
+from llm4brain.ready import require, require_captions, unpinned
 from llm4brain.sources import MANIFEST
 
 

@@ -32,6 +32,7 @@ rule tune:
     params:
         video_llm=where("models/video_llm"),
         settings=of_arm("tune"),
+        video=settings("video_llm", *LOADED),
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
         code=code("tune"),
@@ -42,5 +43,5 @@ rule tune:
         "{params.python} $SCRIPTS/tune.py --video {input.video} --adapted {input.adapted} "
         "--captions {input.captions} --video-llm {params.video_llm} "
         "--out {output.out} --log {output.log} --plot {output.plot} "
-        "--settings {params.settings:q} --seed {params.seed} --threads $OMP_NUM_THREADS "
+        "--settings {params.settings:q} --video-settings {params.video:q} --seed {params.seed} --threads $OMP_NUM_THREADS "
         "--precision {params.precision} --code {params.code} > {log} 2>&1"

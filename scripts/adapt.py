@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from llm4brain import steps
 from llm4brain.align.aligner import train_stage
 from llm4brain.align.reader import BrainReader
@@ -37,7 +39,9 @@ def main(
     seed_everything(seed, "adapt")  # so does a critic
     data = StageData.load(subject, features, trials, video, known_trials(labelled or []))
     before = Arrays(aligned)
-    llm, folds = VideoLLM.load(video_llm, device=accelerator.device), before.meta["folds"]
+    # Only its Q-Former is read, which is in full; the rest may take half the memory.
+    llm = VideoLLM.load(video_llm, torch.bfloat16, accelerator.device)
+    folds = before.meta["folds"]
     state = qformer_state(before)
     aligner = build(data, BrainReader.load(before), llm, folds, chosen.member, state)
     identity = [made_by, accelerator.mixed_precision, labelled]

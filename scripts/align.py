@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from llm4brain import steps
 from llm4brain.align.aligner import train_stage
 from llm4brain.align.stage import StageData, build, new_reader, save
@@ -35,9 +37,9 @@ def main(
     seed_everything(seed, "align")  # adaptors begin at random
     data = StageData.load(subject, features, trials, video, known_trials(labelled or []))
     reader = new_reader(data, pretrained, chosen.adaptor_width, chosen.rank)
-    aligner = build(
-        data, reader, VideoLLM.load(video_llm, device=accelerator.device), chosen.folds, "none"
-    )
+    # Only its Q-Former is read, which is in full; the rest may take half the memory.
+    llm = VideoLLM.load(video_llm, torch.bfloat16, accelerator.device)
+    aligner = build(data, reader, llm, chosen.folds, "none")
     if chosen.gain is None:
         aligner.choose_gain()
     else:

@@ -28,6 +28,8 @@ def main(
     chosen["subjects"] = [subject]
     chosen["phantom"]["snr"] = snr
     chosen["video_llm"]["source"] = f"path:{video_llm.resolve()}"  # films do not depend on the SNR
+    if chosen["captions"]["file"]:
+        chosen["captions"]["file"] = str(Path(chosen["captions"]["file"]).resolve())
     unused = dict.fromkeys(("bertscore", "clip_model", "corenlp"))
     chosen["evaluate"] |= {"sentence_model": f"path:{sentence_model.resolve()}", "meteor": False}
     chosen["evaluate"] |= unused

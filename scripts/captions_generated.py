@@ -5,7 +5,7 @@ from pathlib import Path
 from llm4brain import steps
 from llm4brain.clips import CLIP_COLUMNS
 from llm4brain.io import read_table, write_table
-from llm4brain.sections import ClipSettings, VideoLLMSettings
+from llm4brain.sections import CaptionSettings, ClipSettings, VideoLLMSettings
 from llm4brain.training import machine
 from llm4brain.video.captions import generated_captions
 from llm4brain.video.videollm import VideoLLM, model_hash
@@ -18,15 +18,20 @@ def main(
     out: Path,
     settings: str,
     clip_settings: str,
+    caption_settings: str,
+    seed: int,
     threads: int = 2,
     precision: str = "auto",
 ) -> None:
-    longest = VideoLLMSettings.given(settings).max_new_tokens
+    how = VideoLLMSettings.given(settings)
+    drawn = CaptionSettings.given(caption_settings)
     frames = ClipSettings.given(clip_settings).frames
     table = read_table(clips, CLIP_COLUMNS)
-    video = VideoLLM.on(machine(threads, precision), model)
-    source = model_hash(model)
-    write_table(out, generated_captions(video, table, stimuli, frames, longest, source))
+    video = VideoLLM.on(machine(threads, precision), model, how)
+    captions = generated_captions(
+        video, table, stimuli, frames, how.max_new_tokens, model_hash(model), drawn, seed
+    )
+    write_table(out, captions)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from llm4brain import steps
 from llm4brain.align.reader import BrainReader
@@ -43,12 +42,12 @@ def main(
 ) -> None:
     chosen = EvaluateSettings.given(settings)
     window = ClipSettings.given(clip_settings)
-    tokens = VideoLLMSettings.given(video_settings).max_new_tokens
+    how = VideoLLMSettings.given(video_settings)
+    tokens = how.max_new_tokens
     accelerator = machine(threads, precision)
     test = cohort.load([subject], [features], [trials], ("test",), chosen.repeats)
     train = cohort.load([subject], [features], [trials], ("train",))
-    bf16 = accelerator.mixed_precision == "bf16"
-    llm = VideoLLM.load(video_llm, torch.bfloat16 if bf16 else torch.float32, accelerator.device)
+    llm = VideoLLM.on(accelerator, video_llm, how)
     load_lora(llm, tuned.parent)
     reader = BrainReader.load(Arrays(adapted))
     names, table = list(test.column("clip_id")), read_table(clips)

@@ -22,7 +22,7 @@ def main(
     captions: Path,
     sentence_model: Path,
     subject: str,
-    source: Literal["human", "generated"],
+    source: Literal["human", "generated", "file"],
     predictions: Path,
     out: Path,
     settings: str,
@@ -48,10 +48,14 @@ def main(
     torch.set_num_threads(threads)
     said = [read_table(path, ("clip_id", "system", "kind", "text")) for path in decoded]
     arrays = [Arrays(path) for path in readings]
+    references = read_table(captions, ("clip_id", "caption"))
+    whose = {}  # of another captioner's table, its name and hash
+    if source == "file":
+        whose = {"references_file": references["source"].iloc[0]}
     scores = score(
         pd.concat(said, ignore_index=True),
         [({name: a[name] for name in a.names}, a.meta["clip_id"]) for a in arrays],
-        read_table(captions, ("clip_id", "caption")),
+        references,
         subject,
         sentence_encoder(sentence_model),
         chosen,
@@ -76,6 +80,7 @@ def main(
             "data": "simulated" if simulated else "measured",
             "references": source,
             "references_sha256": sha256(captions),
+            **whose,
             "systems": scores.systems,
             "differences": scores.differences,
             "provenance": record(chosen.model_dump(mode="json"), code, seed),

@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import torch
-
 from llm4brain import steps
 from llm4brain.align.reader import BrainReader
 from llm4brain.io import Arrays, read_table, write_json
 from llm4brain.provenance import record, sha256
-from llm4brain.sections import TuneSettings
+from llm4brain.sections import TuneSettings, VideoLLMSettings
 from llm4brain.training import machine, save_log
 from llm4brain.tune.lora import save_lora, tune
 from llm4brain.tune.samples import tuning_samples
@@ -24,6 +22,7 @@ def main(
     log: Path,
     plot: Path,
     settings: str,
+    video_settings: str,
     seed: int,
     threads: int,
     precision: str,
@@ -33,17 +32,17 @@ def main(
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
     arrays = Arrays(adapted)
-    reader, table = BrainReader.load(arrays), read_table(captions, ("clip_id", "caption"))
+    reader, table = BrainReader.load(arrays), read_table(captions, ("clip_id", "caption", "source"))
+    whose = sorted(set(table["source"]))  # people's, a model's or a file's, these with their hash
     train = tuning_samples(arrays, reader, Arrays(video), table, "train", "out_of_fold")
     validation = tuning_samples(arrays, reader, Arrays(video), table, "validation", "read")
-    bf16 = accelerator.mixed_precision == "bf16"
-    llm = VideoLLM.load(video_llm, torch.bfloat16 if bf16 else torch.float32)
+    llm = VideoLLM.on(accelerator, video_llm, VideoLLMSettings.given(video_settings))
     identity = [made_by, accelerator.mixed_precision, *map(sha256, [adapted, video, captions])]
     folder = out.parent.with_suffix(".checkpoint")
     table = tune(llm, train, validation, chosen, seed, folder, accelerator, identity)
     if accelerator.is_main_process:
         save_lora(llm.model.language_model, out.parent, "models/video_llm")
-        write_json(out.with_name("provenance.json"), made_by)
+        write_json(out.with_name("provenance.json"), made_by | {"captions": whose})
         save_log(table, log, plot, "LLM tuning")
     accelerator.end_training()
 

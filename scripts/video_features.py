@@ -6,7 +6,7 @@ from llm4brain import steps
 from llm4brain.clips import CLIP_COLUMNS
 from llm4brain.io import read_table, write_arrays
 from llm4brain.provenance import record
-from llm4brain.sections import ClipSettings
+from llm4brain.sections import ClipSettings, VideoLLMSettings
 from llm4brain.training import machine
 from llm4brain.video.captions import video_features
 from llm4brain.video.videollm import VideoLLM, model_hash
@@ -18,6 +18,7 @@ def main(
     model: Path,
     out: Path,
     clip_settings: str,
+    settings: str,
     seed: int = 0,
     threads: int = 2,
     precision: str = "auto",
@@ -25,7 +26,8 @@ def main(
 ) -> None:
     chosen = ClipSettings.given(clip_settings)
     table = read_table(clips, CLIP_COLUMNS)
-    video = VideoLLM.on(machine(threads, precision), model)
+    how = VideoLLMSettings.given(settings)
+    video = VideoLLM.on(machine(threads, precision), model, how)
     arrays = video_features(video, table, stimuli, chosen.frames)
     meta = {"clip_id": table["clip_id"].tolist(), "model": model_hash(model)}
     write_arrays(out, arrays, meta | record(chosen.model_dump(), code, seed))

@@ -42,6 +42,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "decode": {"repeats": "average", "roll": 20.0},
     "reference": {"repeats": "average"},
 }  # fmt: skip
+LOADED = {"quantize": None, "device_map": None}
 FITTED = ("pretrain", "align", "adapt", "tune")
 WHO, DOES, IN = ("dog", "cat", "girl"), ("running", "jumping"), ("red", "blue")
 
@@ -176,7 +177,7 @@ def run(
             "adapt": cohort | llm | {"video": video, "aligned": models / "align.safetensors"},
             "tune": llm
             | {"video": video, "adapted": models / "adapt.safetensors"}
-            | {"captions": data / "captions/human.tsv"},
+            | {"captions": data / "captions/human.tsv", "video_settings": json.dumps(LOADED)},
         }[stage]
         if labelled:
             given = given | {"labelled": labelled}
@@ -193,7 +194,7 @@ def run(
             "adapted": models / "adapt.safetensors",
             "tuned": models / "tune/adapter_model.safetensors",
             "clip_settings": json.dumps({"lag": LAG, "window": WINDOW}),
-            "video_settings": json.dumps({"max_new_tokens": 8}),
+            "video_settings": json.dumps({"max_new_tokens": 8} | LOADED),
         }
     else:
         captions = {n: data / f"captions/{f}.tsv" for n, f in CAPTIONS.items()}

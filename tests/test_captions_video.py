@@ -5,11 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import av
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tiny_films import grey_films, some_clips
 from tiny_models import llm
 
 from llm4brain.errors import UserError
@@ -38,29 +38,12 @@ TINY = VideoLLMSettings.model_validate(
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory) -> Path:
-    """Three films of four clips of 2 s: a grey level each, and two captions."""
-    folder = tmp_path_factory.mktemp("films")
-    for f in range(3):
-        rows = []
-        with av.open(str(folder / f"film-{f}.mp4"), "w") as out:
-            stream = out.add_stream("mpeg4", rate=4)
-            stream.width = stream.height = 32
-            for clip in range(4):
-                what = ("dog", "cat")[clip % 2]
-                grey = np.full((32, 32, 3), 60 + 120 * (clip % 2) + 10 * f, np.uint8)
-                for _ in range(8):
-                    out.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
-                rows += [(2.0 * clip, 2.0, f"A {what} is running."), (2.0 * clip, 2.0, f"a {what}")]
-            out.mux(stream.encode(None))
-        table = pd.DataFrame(rows, columns=["onset", "duration", "caption"])
-        table.to_csv(folder / f"film-{f}_captions.tsv", sep="\t", index=False)
-    return folder
+    return grey_films(tmp_path_factory.mktemp("films"))
 
 
 @pytest.fixture(scope="module")
 def clips() -> pd.DataFrame:
-    rows = [(f"film-{f}_{2.0 * i}", f"film-{f}.mp4", 2.0 * i, 2.0) for f in (2, 0) for i in (3, 1)]
-    return pd.DataFrame(rows, columns=["clip_id", "stim_file", "onset", "duration"])
+    return some_clips()
 
 
 def train(films: Path, base: Path, work: Path) -> VideoLLM:

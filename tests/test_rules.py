@@ -76,6 +76,13 @@ def test_every_script_is_a_step_of_the_workflow():
     assert called == {path.stem for path in (ROOT / "scripts").glob("*.py")}
 
 
+def test_rules_that_fetch_ask_the_network_only_where_the_user_lets_them():
+    for name, text in RULES.items():
+        fetches = "$SCRIPTS/fetch_model.py" in text
+        assert ("HF_HUB_OFFLINE=$FETCH_OFFLINE python" in text) == fetches, name
+        assert "HF_HUB_OFFLINE=0" not in text, name
+
+
 def test_the_decoder_gets_no_captions():
     assert "captions" not in RULES["decode"]
     assert "human" not in RULES["decode"]

@@ -131,5 +131,5 @@ def test_bf16_keeps_qformer_in_fp32(video, tmp_path):
 
 
 def test_another_kind_of_model_is_refused(tmp_path):
-    with pytest.raises(UserError, match="not BLIP-2"):
+    with pytest.raises(UserError, match="neither BLIP-2 nor InstructBLIP"):
         VideoLLM.load(llm(tmp_path / "llm"))

@@ -53,6 +53,7 @@ def export(project: Path, settings: Config, arm: str, cohort: str, out: Path) ->
         "bold": settings.bold.model_dump(mode="json"),
         "clips": settings.clips.model_dump(mode="json"),
         "video_llm": settings.video_llm.source,
+        "loaded": settings.video_llm.model_dump(include={"quantize", "device_map"}),
         "max_new_tokens": settings.video_llm.max_new_tokens,
         **{stage: getattr(chosen, stage).model_dump(mode="json") for stage in STAGES},
     }

@@ -48,10 +48,11 @@ class Exported:
         if not (folder / SETTINGS).is_file():
             raise UserError(folder, "is no exported model", "make one: llm4brain export DIR")
         arrays, device = Arrays(folder / READER), "cuda" if torch.cuda.is_available() else "cpu"
-        llm = VideoLLM.load(folder / VIDEO_LLM, device=torch.device(device))
+        settings, place = read_json(folder / SETTINGS), torch.device(device)
+        how = settings.get("loaded", {})  # none in what earlier versions wrote
+        llm = VideoLLM.load(folder / VIDEO_LLM, device=place, **how)
         load_lora(llm, folder)
         known = Arrays(folder / KNOWN)["components"]
-        settings = read_json(folder / SETTINGS)
         return cls(BrainReader.load(arrays), arrays["grid.voxels"], llm, known, settings)
 
 

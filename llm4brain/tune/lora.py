@@ -11,8 +11,10 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from llm4brain.errors import UserError
 from llm4brain.recompute import recompute
 from llm4brain.sections import TuneSettings
 from llm4brain.shares import Columns, validation_mean
@@ -23,12 +25,29 @@ from llm4brain.tune.teacher import CHUNK, Teacher
 from llm4brain.video.videollm import VideoLLM
 
 
+def targets(language_model) -> list[str]:
+    """Names of the layers that LoRA goes into: those that peft has found good for the kind of LLM.
+
+    Queries and values in Llama and OPT; some kinds have them in one matrix.
+
+    Raises:
+        UserError: an LLM of a kind that peft does not know and that names its layers otherwise.
+    """
+    kind = language_model.config.model_type
+    wanted = KNOWN.get(kind, ["q_proj", "v_proj"])
+    there = {name.rpartition(".")[2] for name, _ in language_model.named_modules()}
+    if not isinstance(wanted, list) or not set(wanted) <= there:
+        wrong = f"is an LLM of the kind {kind}, and where LoRA goes in it is not known"
+        raise UserError("video_llm", wrong, "name a model with Llama, OPT or the like")
+    return list(wanted)
+
+
 def add_lora(llm: VideoLLM, settings: TuneSettings) -> PeftModel:
-    """Put LoRA into the query and value projections of the LLM; it starts as no change."""
+    """Put LoRA into the attention of the LLM, see `targets`; it starts as no change."""
     config = LoraConfig(
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
-        target_modules=["q_proj", "v_proj"],
+        target_modules=targets(llm.model.language_model),
         task_type="CAUSAL_LM",
     )
     llm.model.language_model = get_peft_model(llm.model.language_model, config)
@@ -92,7 +111,9 @@ def tune(
         recompute(layer for layer in layers if isinstance(layer, GradientCheckpointingLayer))
     readings, turns = train.readings(), held.readings()
     seed_everything(seed, "tune")
-    peft = add_lora(llm, settings).to(accelerator.device)
+    peft = add_lora(llm, settings)
+    if not llm.placed:  # else peft has put LoRA beside the layers that it adds to
+        peft.to(accelerator.device)
 
     def terms(
         z_f: np.ndarray, teacher: Teacher | None, clips: np.ndarray, captions: list[str]

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from llm4brain.sections import CaptionSettings
 from llm4brain.video.frames import film_frames
+from llm4brain.video.sampled import distinct, seed_of
 from llm4brain.video.videollm import VideoLLM
 
 
@@ -30,8 +32,10 @@ def generated_captions(
     frames: int,
     max_new_tokens: int,
     source: str,
+    how: CaptionSettings | None = None,
+    seed: int = 0,
 ) -> pd.DataFrame:
-    """Let the model describe each clip, greedily.
+    """Let the model describe each clip: greedily, then by drawing.
 
     Args:
         model: reads the films; sees no caption.
@@ -40,9 +44,12 @@ def generated_captions(
         frames: frames of a clip that the model sees.
         max_new_tokens: longest caption.
         source: what wrote them, e.g. the hash of the weights.
+        how: captions a clip, and how all but the first are drawn; without it there is one.
+        seed: of the draws.
 
     Returns:
-        clip_id, caption, source; one row a clip, in the order of `clips`.
+        clip_id, caption, source; in the order of `clips`. Of several captions of a clip the greedy
+        one comes first, and those that say the same are there once.
     """
     names: list[str] = []
     tokens = []
@@ -50,9 +57,14 @@ def generated_captions(
         names += group["clip_id"].tolist()
         with torch.no_grad():
             # Rounded as the features are stored, so that both read the same tokens.
-            tokens.append(model.video_tokens(model.vit_tokens(pixels).half().float()))
-    texts = dict(zip(names, model.generate(torch.cat(tokens), max_new_tokens), strict=True))
-    rows = [(clip, texts[clip], source) for clip in clips["clip_id"]]
+            tokens.append(model.video_tokens(model.vit_tokens(pixels).half().float()).cpu())
+    read = torch.cat(tokens)
+    said = [model.generate(read, max_new_tokens)]
+    for k in range(1, how.samples if how else 1):
+        seeds = [seed_of(seed, clip, k) for clip in names]
+        said.append(model.sample(read, seeds, how.temperature, how.top_p, max_new_tokens))
+    texts = dict(zip(names, map(distinct, zip(*said, strict=True)), strict=True))
+    rows = [(clip, text, source) for clip in clips["clip_id"] for text in texts[clip]]
     return pd.DataFrame(rows, columns=["clip_id", "caption", "source"])
 
 

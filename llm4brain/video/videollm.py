@@ -1,8 +1,9 @@
-"""The video-LLM: BLIP-2 read frame by frame, and its two ways of reading tokens as text.
+"""The video-LLM: a BLIP read frame by frame, and its two ways of reading tokens as text.
 
 Clips and brain windows meet here: z_v (video tokens) and z_f (fMRI tokens) go through the same
-`answer` and `generate`. Any `Blip2ForConditionalGeneration` with a causal LLM will do. The
-frames' queries are concatenated in time, as in InstructBLIP-Video.
+`answer` and `generate`. Any `Blip2ForConditionalGeneration` with a causal LLM will do, and any
+`InstructBlipVideoForConditionalGeneration`, whose Q-Former reads the prompt too. The frames'
+queries are concatenated in time, as in InstructBLIP-Video.
 """
 
 from __future__ import annotations
@@ -17,34 +18,43 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from llm4brain.errors import UserError
-from llm4brain.io import read_json
 from llm4brain.provenance import sha256
-from llm4brain.sections import VideoLLMSettings
-from llm4brain.sources import SIDECAR
+from llm4brain.sections import DeviceMap, Quantize, VideoLLMSettings
+from llm4brain.video.checkpoint import read
+from llm4brain.video.sampled import drawing
+
+FRAMES = 256  # at once through the ViT
+CACHE = 2**30  # numbers that the LLM keeps of what it has read, 2 GB in bfloat16
 
 
 class VideoLLM(nn.Module):
-    """A `Blip2ForConditionalGeneration` with its tokenizer and image processor.
+    """A BLIP-2 or InstructBLIP-Video model with its tokenizer and image processor.
 
     Args:
-        model: the BLIP-2 model.
+        model: of transformers.
         tokenizer: that of its language model.
         image_processor: resizes and normalises frames.
         prompt: the instruction given with every clip.
+        instruction: ids of the prompt for the Q-Former; None where that reads no text.
+        placed: whether its parts lie where they must stay.
     """
 
-    def __init__(self, model, tokenizer, image_processor, prompt: str) -> None:
+    def __init__(
+        self,
+        model,
+        tokenizer,
+        image_processor,
+        prompt: str,
+        instruction: list[int] | None = None,
+        placed: bool = False,
+    ) -> None:
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
         self.image_processor = image_processor
-        self.prompt = prompt
-        text = model.config.text_config
-        stops = text.eos_token_id if text.eos_token_id is not None else tokenizer.eos_token_id
-        self.stops = list(stops) if isinstance(stops, list | tuple) else [stops]
-        if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in self.stops:
-            self.stops.append(tokenizer.eos_token_id)
+        self.prompt, self.instruction, self.placed = prompt, instruction, placed
+        # The first ends an answer that is learned.
+        self.stops = _stops(model, tokenizer, own_first=instruction is not None)
         # Texts are short, and there torch's fused attention on a CPU is slow, backwards above all.
         if model.device.type == "cpu":
             model.language_model.set_attn_implementation("eager")
@@ -56,48 +66,44 @@ class VideoLLM(nn.Module):
         folder: str | Path,
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
+        quantize: Quantize = None,
+        device_map: DeviceMap = None,
     ) -> VideoLLM:
         """Read a Hugging Face folder, in evaluation mode and frozen.
 
-        `dtype` is that of the ViT and the LLM. Q-Former, queries and projection stay in float32,
-        as BLIP-2 itself keeps its Q-Former: they are small, and z_v is a regression target.
+        `dtype` is that of the ViT and the LLM. Q-Former, queries and projection stay in float32.
 
         Raises:
-            UserError: no such folder, or another kind of model.
+            UserError: see `llm4brain.video.checkpoint.read`.
         """
-        from transformers import AutoTokenizer, Blip2ForConditionalGeneration
-        from transformers.models.auto.image_processing_auto import AutoImageProcessor
-        from transformers.utils import logging
-
-        folder = Path(folder)
-        config = read_json(folder / "config.json")
-        if config.get("model_type") != "blip-2":
-            raise UserError(
-                folder, f"is a {config.get('model_type')} model, not BLIP-2", "name a BLIP-2 model"
-            )
-        logging.disable_progress_bar()
-        model = Blip2ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-        if not model.config.use_decoder_only_language_model:
-            raise UserError(folder, "has an encoder-decoder LLM", "name one with a causal LLM")
-        model.vision_model.to(dtype)
-        model.language_model.to(dtype)
-        model.requires_grad_(False)
-        sidecar = folder / SIDECAR
-        prompt = read_json(sidecar)["prompt"] if sidecar.exists() else VideoLLMSettings().prompt
+        found = read(Path(folder), dtype, device, quantize, device_map)
         whole = cls(
-            model,
-            AutoTokenizer.from_pretrained(folder),
-            AutoImageProcessor.from_pretrained(folder),
-            prompt,
+            found.model,
+            found.tokenizer,
+            found.image_processor,
+            found.prompt,
+            found.instruction,
+            found.placed,
         )
-        return whole.to(device).eval()
+        return whole.eval()
 
     @classmethod
-    def on(cls, accelerator: Accelerator, folder: str | Path) -> VideoLLM:
-        """`load` with the device and precision that accelerate chose."""
+    def on(
+        cls, accelerator: Accelerator, folder: str | Path, how: VideoLLMSettings | None = None
+    ) -> VideoLLM:
+        """`load` with the device and precision that accelerate chose.
+
+        Args:
+            how: its `quantize` and `device_map` are read.
+        """
         mixed = accelerator.mixed_precision
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(mixed, torch.float32)
-        return cls.load(folder, dtype, accelerator.device)
+        given = (how.quantize, how.device_map) if how else ()
+        return cls.load(folder, dtype, accelerator.device, *given)
+
+    def to(self, *args, **kwargs) -> VideoLLM:
+        """Move it, but not what bitsandbytes or a device map has put in its place."""
+        return self if self.placed else super().to(*args, **kwargs)
 
     @property
     def device(self) -> torch.device:
@@ -119,17 +125,24 @@ class VideoLLM(nn.Module):
     def vit_tokens(self, pixels: Tensor) -> Tensor:
         """Frozen ViT: (b, t, 3, h, w) -> (b, t, n, v) in float32."""
         b, t = pixels.shape[:2]
-        flat = pixels.flatten(0, 1).to(self.device, self.model.vision_model.dtype)
-        tokens = self.model.vision_model(pixel_values=flat).last_hidden_state
-        return tokens.float().unflatten(0, (b, t))  # (b x t, n, v) -> (b, t, n, v)
+        dtype, found = self.model.vision_model.dtype, []
+        for frames in pixels.flatten(0, 1).split(FRAMES):
+            frames = frames.to(self.device, dtype)
+            found.append(self.model.vision_model(pixel_values=frames).last_hidden_state.float())
+        return torch.cat(found).unflatten(0, (b, t))  # (b x t, n, v) -> (b, t, n, v)
 
     def queries(self, vit_tokens: Tensor) -> Tensor:
         """Q-Former over each frame's tokens: (b, t, n, v) -> (b, t x queries, q)."""
         b, t = vit_tokens.shape[:2]
         flat = vit_tokens.flatten(0, 1).to(self.device, self.model.query_tokens.dtype)
+        queries, text = self.model.query_tokens.expand(b * t, -1, -1), {}
+        if self.instruction is not None:
+            ids = torch.tensor(self.instruction, device=self.device).expand(b * t, -1)
+            seen = torch.ones(b * t, queries.shape[1] + ids.shape[1], device=self.device)
+            text = {"input_ids": ids, "attention_mask": seen.long()}
         out = self.model.qformer(
-            query_embeds=self.model.query_tokens.expand(b * t, -1, -1), encoder_hidden_states=flat
-        ).last_hidden_state
+            query_embeds=queries, encoder_hidden_states=flat, **text
+        ).last_hidden_state[:, : queries.shape[1]]  # what the text became is left behind
         return out.reshape(b, -1, out.shape[-1])  # (b x t, queries, q) -> (b, t x queries, q)
 
     def video_tokens(self, vit_tokens: Tensor) -> Tensor:
@@ -145,7 +158,7 @@ class VideoLLM(nn.Module):
             )
             for ids in (self.before, self.after)
         ]
-        return torch.cat([parts[0], prefix.to(parts[0].dtype), parts[1]], dim=1)
+        return torch.cat([parts[0], prefix.to(parts[0]), parts[1]], dim=1)
 
     def answer_ids(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Captions as ids with the end token, right-padded: ids (b, n), mask (b, n)."""
@@ -176,9 +189,9 @@ class VideoLLM(nn.Module):
         context = self._context(prefix)
         shown = self.embeddings(ids[:, :-1]).to(context.dtype)
         # The last n positions predict the n tokens of the answer.
-        with self._head_sees(lambda hidden: hidden[:, -ids.shape[1] :][mask]):
+        with self._head_sees(lambda hidden: hidden[:, -ids.shape[1] :][mask.to(hidden.device)]):
             logits = self._logits(torch.cat([context, shown], dim=1))
-        return logits, ids[mask]
+        return logits, ids[mask].to(logits.device)
 
     @torch.no_grad()
     def answer_states(self, prefix: Tensor, captions: Sequence[str]) -> list[Tensor]:
@@ -187,7 +200,8 @@ class VideoLLM(nn.Module):
         seen: list[Tensor] = []
 
         def keep(hidden: Tensor) -> Tensor:
-            seen.extend(row[m] for row, m in zip(hidden[:, -ids.shape[1] :], mask, strict=True))
+            rows = zip(hidden[:, -ids.shape[1] :], mask.to(hidden.device), strict=True)
+            seen.extend(row[m] for row, m in rows)
             return hidden[:1, -1:]
 
         shown = self.embeddings(ids[:, :-1])
@@ -232,23 +246,54 @@ class VideoLLM(nn.Module):
         max_new_tokens: int = VideoLLMSettings().max_new_tokens,
         batch: int = 256,
     ) -> list[str]:
-        """Greedy, free-running reading of `prefix` (b, K, d), `batch` rows at a time."""
-        texts: list[str] = []
-        for rows in prefix.to(self.device).split(batch):
-            context = self._context(rows)
-            with self._head_sees(Tensor.contiguous):
-                ids = self.model.language_model.generate(
-                    inputs_embeds=context,
-                    attention_mask=torch.ones(
-                        context.shape[:2], dtype=torch.long, device=self.device
-                    ),
-                    max_new_tokens=max_new_tokens,
-                    do_sample=False,
-                    num_beams=1,
-                    eos_token_id=self.stops,
-                    pad_token_id=self.stops[0],
-                )
-            texts += self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        """Greedy, free-running reading of `prefix` (b, K, d), `batch` rows at a time at most."""
+        rows = self._at_once(prefix, max_new_tokens, batch)
+        return [t for part in prefix.split(rows) for t in self._say(part, max_new_tokens)]
+
+    @torch.no_grad()
+    def sample(
+        self,
+        prefix: Tensor,
+        seeds: Sequence[int],
+        temperature: float,
+        top_p: float,
+        max_new_tokens: int = VideoLLMSettings().max_new_tokens,
+        batch: int = 256,
+    ) -> list[str]:
+        """A reading of each row of `prefix` (b, K, d) drawn from what the LLM holds likely.
+
+        Args:
+            seeds: one a row; a row's text rests on nothing but its tokens and its seed.
+            temperature, top_p: see `llm4brain.video.sampled.drawing`.
+        """
+        texts, rows = [], self._at_once(prefix, max_new_tokens, batch)
+        for i, part in enumerate(prefix.split(rows)):
+            drawn = drawing(seeds[i * rows : (i + 1) * rows], temperature, top_p)
+            texts += self._say(part, max_new_tokens, logits_processor=drawn)
+        return texts
+
+    def _at_once(self, prefix: Tensor, max_new_tokens: int, most: int) -> int:
+        """How many rows may be read together, so that keys and values stay within `CACHE`."""
+        text = self.model.config.text_config
+        around = len(self.before) + len(self.after) + max_new_tokens
+        each = 2 * (prefix.shape[1] + around) * text.num_hidden_layers * text.hidden_size
+        return max(1, min(most, CACHE // each))
+
+    def _say(self, rows: Tensor, max_new_tokens: int, **more) -> list[str]:
+        """What follows on each row, token by token, until an end token."""
+        context = self._context(rows.to(self.device))
+        with self._head_sees(Tensor.contiguous):
+            ids = self.model.language_model.generate(
+                inputs_embeds=context,
+                attention_mask=torch.ones(context.shape[:2], dtype=torch.long, device=self.device),
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                num_beams=1,
+                eos_token_id=self.stops,
+                pad_token_id=self.stops[0],
+                **more,
+            )
+        texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return [" ".join(text.split()) for text in texts]
 
 
@@ -260,6 +305,19 @@ def model_hash(folder: str | Path) -> str:
     return digest.hexdigest()[:12]
 
 
+def _stops(model, tokenizer, own_first: bool) -> list[int]:
+    """Ids that end a text: what the LLM's configuration names, and the tokenizer's end token.
+
+    They can differ, and which one the LLM was taught differs too. BLIP-2 with OPT ends at a
+    newline, which is in its configuration. InstructBLIP with Vicuna ends at its tokenizer's `</s>`,
+    and the configuration names another id.
+    """
+    named, own = model.config.text_config.eos_token_id, tokenizer.eos_token_id
+    named = list(named) if isinstance(named, list | tuple) else [named]
+    found = [own, *named] if own_first else [*named, own]
+    return list(dict.fromkeys(stop for stop in found if stop is not None))
+
+
 def _prompt_ids(tokenizer, prompt: str) -> tuple[list[int], list[int], str]:
     """Ids before and after the video tokens, and what leads an answer.
 
@@ -268,7 +326,11 @@ def _prompt_ids(tokenizer, prompt: str) -> tuple[list[int], list[int], str]:
     one, as in BLIP-2 with OPT, the video tokens come first, even before the BOS token.
     """
     if not getattr(tokenizer, "chat_template", None):
-        return [], tokenizer(prompt)["input_ids"], " "
+        first = tokenizer.convert_ids_to_tokens(
+            tokenizer("a", add_special_tokens=False)["input_ids"][0]
+        )
+        # one of the kind of Llama's puts a space before a text by itself
+        return [], tokenizer(prompt)["input_ids"], "" if first.startswith("\u2581") else " "
     talk = [{"role": "user", "content": "-"}, {"role": "assistant", "content": "-"}]
     turn = [{"role": "user", "content": f"<video>{prompt}"}]
     begun = tokenizer.apply_chat_template(talk, tokenize=False)

@@ -1,4 +1,4 @@
-"""Captions that people wrote, as they lie beside the films."""
+"""Captions that others wrote: people, beside the films; anybody, in a table of the user's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pandas as pd
 
 from llm4brain.errors import UserError
 from llm4brain.io import read_table
+from llm4brain.provenance import sha256
 
 Span = tuple[float, float]  # onset and duration, seconds
 
@@ -57,3 +58,57 @@ def human_captions(clips: pd.DataFrame, stimuli: Path) -> pd.DataFrame:
                 )  # fmt: skip
             rows += [(clip.clip_id, text, "human") for text in by_onset[round(clip.onset, 3)]]
     return pd.DataFrame(rows, columns=["clip_id", "caption", "source"])
+
+
+def file_captions(clips: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Join each clip with the captions of a table that the user has, of whatever origin.
+
+    Args:
+        clips: clip_id, stim_file, onset.
+        path: table with a column caption, and clip_id, or stim_file and onset (s).
+
+    Returns:
+        clip_id, caption, source (the table's name and hash); one row or more a clip, in the order
+        of `clips`. And the films that the table has captions of and `clips` does not hold.
+
+    Raises:
+        UserError: no such table, an empty caption, a clip without one, or a caption of a clip that
+            a film of `clips` does not have.
+    """
+    table = read_table(path, ("caption",))
+    by_name = "clip_id" in table
+    if not by_name and not {"stim_file", "onset"} <= set(table):
+        raise UserError(path, "has no column clip_id", "add it, or stim_file and onset")
+    if table.empty or (empty := table["caption"].fillna("").str.strip().eq("")).any():
+        row = "it is empty" if table.empty else f"row {int(empty.to_numpy().argmax()) + 2}"
+        raise UserError(path, f"holds an empty caption or none ({row})", "write it or drop the row")
+
+    def keys(of: pd.DataFrame) -> list[tuple[str, object]]:
+        """Film and clip of each row; onsets come from two tables: joined to the millisecond."""
+        if by_name:
+            return [(name.rpartition("_")[0], name) for name in of["clip_id"]]
+        onsets = of["onset"].astype(float).round(3)
+        return list(zip(of["stim_file"].astype(str), onsets, strict=True))
+
+    found: dict[tuple[str, object], list[str]] = {}
+    for key, text in zip(keys(table), table["caption"].str.strip(), strict=True):
+        found.setdefault(key, []).append(text)
+    wanted = dict(zip(keys(clips), clips["clip_id"], strict=True))
+    if missing := [clip for key, clip in wanted.items() if key not in found]:
+        raise UserError(path, f"has no caption of {_some(missing)}", "caption every clip")
+    films = {film for film, _ in wanted}
+    strange = [key for key in found if key not in wanted and key[0] in films]
+    if strange:
+        unknown = [str(c) if by_name else f"{film} at {c:g} s" for film, c in strange]
+        todo = "drop their rows, or correct clips.duration"
+        raise UserError(path, f"has captions of what is no clip: {_some(unknown)}", todo)
+    source = f"{path.name} {sha256(path)[:12]}"
+    rows = [(clip, text, source) for key, clip in wanted.items() for text in found[key]]
+    others = sorted({film for film, _ in found} - films)
+    return pd.DataFrame(rows, columns=["clip_id", "caption", "source"]), others
+
+
+def _some(names: list[str], shown: int = 5) -> str:
+    """The first of many names, and how many there are."""
+    more = f" and {len(names) - shown} others" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

@@ -1,0 +1,129 @@
+"""A repository of the hub: one commit of it, its safetensors alone, or one line that says why not.
+
+A branch such as `main` is another model tomorrow. So a source names a commit, or the commit that
+was taken is recorded beside the weights and taken again.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from llm4brain.errors import UserError
+from llm4brain.io import read_json, write_json
+
+FORM = re.compile(r"^(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?$")
+COMMIT = re.compile(r"^[0-9a-f]{40}$")
+RECORD = "hub.json"  # repository, revision and commit of what a folder holds
+# Weights as safetensors, and the text that belongs to them. Pickled weights can run code, and so
+# can a repository's own .py files: neither is fetched, nor copied from a cache that holds them.
+TAKEN = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "README.md", "LICENSE*")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """`org/name@revision`; a revision is a commit, a branch or a tag.
+
+    >>> Repository.parse("org/name"), Repository.parse("org/name@v1").pinned
+    (Repository(name='org/name', revision='main'), False)
+    """
+
+    name: str
+    revision: str
+
+    @classmethod
+    def parse(cls, text: str) -> Repository:
+        """Raises: UserError: it is not of that form."""
+        match = FORM.match(text)
+        if match is None:
+            raise UserError(f"hub:{text}", "is not org/name@revision", "correct the source")
+        return cls(match["name"], match["revision"] or "main")
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the revision is a whole commit, which can never change."""
+        return COMMIT.match(self.revision) is not None
+
+
+def warning(source: str, folder: Path) -> str | None:
+    """What is to be said of a source that names no commit, before the first job.
+
+    Args:
+        source: any source string.
+        folder: where its model lies, or will.
+    """
+    kind, _, rest = source.partition(":")
+    if kind != "hub" or (repository := Repository.parse(rest)).pinned:
+        return None
+    if commit := recorded(repository, folder):
+        todo = f"{commit} was taken before and is taken again; write hub:{repository.name}@{commit}"
+    else:
+        todo = f"the one that is taken will stand in {folder / RECORD}: write it behind the @"
+    return f"{source}: names no commit, so it can change; {todo}"
+
+
+def recorded(repository: Repository, folder: Path) -> str | None:
+    """The commit that a folder was made of, if it was made of this repository and revision."""
+    if not (folder / RECORD).is_file():
+        return None
+    kept = read_json(folder / RECORD)
+    same = (kept["repository"], kept["revision"]) == (repository.name, repository.revision)
+    return kept["commit"] if same else None
+
+
+def fetch(rest: str, whole: Path, before: Path) -> None:
+    """Copy a commit's safetensors and settings into the folder `whole`, by way of the hub's cache.
+
+    Args:
+        rest: `org/name@revision`.
+        whole: folder to make.
+        before: what was made of the source before; its commit is taken again.
+
+    Raises:
+        UserError: no network, nothing in the cache, no such repository or revision, or no right
+            to read it.
+    """
+    repository = Repository.parse(rest)
+    cached = _snapshot(repository, recorded(repository, before) or repository.revision)
+    for file in sorted(path for path in cached.rglob("*") if path.is_file()):
+        if any(fnmatch(file.name, pattern) for pattern in TAKEN):
+            target = whole / file.relative_to(cached)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+    whole.mkdir(parents=True, exist_ok=True)
+    made_of = {"repository": repository.name, "revision": repository.revision}
+    write_json(whole / RECORD, made_of | {"commit": cached.name})
+
+
+def _snapshot(repository: Repository, revision: str) -> Path:
+    """The folder of a commit in the hub's cache, filled from the network where there is one.
+
+    An offline machine reads what is there (HF_HUB_OFFLINE=1, HF_HOME).
+    """
+    from huggingface_hub import constants, errors, snapshot_download
+
+    def failed(why: str, todo: str) -> UserError:
+        source = f"hub:{repository.name}@{revision}"
+        return UserError(source, f"cannot be fetched: {why}", todo)
+
+    once = "fetch it once with a network, or set HF_HOME to a cache that holds it"
+    try:
+        taken = list(TAKEN)
+        return Path(snapshot_download(repository.name, revision=revision, allow_patterns=taken))
+    except errors.GatedRepoError:
+        todo = "accept its terms on its page, then log in (hf auth login) or set HF_TOKEN"
+        raise failed("it is gated", todo) from None
+    except errors.RepositoryNotFoundError:
+        todo = "correct the name, or log in (hf auth login) if it is private"
+        raise failed("the hub has no such repository", todo) from None
+    except errors.RevisionNotFoundError:
+        raise failed("there is no such revision", "correct what stands behind the @") from None
+    except errors.LocalEntryNotFoundError:
+        offline = " (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
+        raise failed(f"no network{offline}, and the cache does not hold all of it", once) from None
+    except (errors.HTTPError, errors.RevisionResolutionError, OSError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise failed(reason, "check name, revision and network") from None
