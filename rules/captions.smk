@@ -11,6 +11,7 @@ if SETTINGS.video_llm.source == "train":
             "logs/fetch_llm.log",
         benchmark:
             "benchmarks/jobs/fetch_llm.tsv"
+        localrule: True  # a compute node mostly reaches no network
         conda:
             "../envs/llm4brain.yaml"
         threads: LIGHT
@@ -80,6 +81,7 @@ else:
             "logs/fetch_video_llm.log",
         benchmark:
             "benchmarks/jobs/fetch_video_llm.tsv"
+        localrule: True  # a compute node mostly reaches no network
         conda:
             "../envs/llm4brain.yaml"
         threads: LIGHT

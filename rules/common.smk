@@ -217,15 +217,6 @@ include: "cells.smk"
 include: "further.smk"
 
 
-# On a cluster these run where snakemake was called: a compute node mostly reaches no network.
-localrules:
-    fetch_llm,
-    fetch_video_llm,
-    fetch_sentence_model,
-    fetch_bertscore,
-    fetch_clip,
-
-
 if workflow.is_main_process:
     for file in ledger.notice():
         print(

@@ -95,6 +95,7 @@ rule fetch_sentence_model:
         "logs/fetch_sentence_model.log",
     benchmark:
         "benchmarks/jobs/fetch_sentence_model.tsv"
+    localrule: True  # a compute node mostly reaches no network
     conda:
         "../envs/llm4brain.yaml"
     threads: LIGHT
@@ -124,6 +125,7 @@ if SETTINGS.evaluate.bertscore:
             "logs/fetch_bertscore.log",
         benchmark:
             "benchmarks/jobs/fetch_bertscore.tsv"
+        localrule: True  # a compute node mostly reaches no network
         conda:
             "../envs/llm4brain.yaml"
         threads: LIGHT
@@ -153,6 +155,7 @@ if SETTINGS.evaluate.clip_model:
             "logs/fetch_clip.log",
         benchmark:
             "benchmarks/jobs/fetch_clip.tsv"
+        localrule: True  # a compute node mostly reaches no network
         conda:
             "../envs/llm4brain.yaml"
         threads: LIGHT

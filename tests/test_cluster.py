@@ -1,5 +1,7 @@
-"""What jobs ask of a cluster, by a stand-in `sbatch` that notes it and refuses the job."""
+"""What jobs ask of a cluster, by stand-ins for Slurm's commands and for kubectl."""
 
+import importlib.util
+import json
 import os
 import shlex
 import subprocess
@@ -91,3 +93,70 @@ def test_profiles_change_nothing_that_decides_what_is_made_again():
         own = yaml.safe_load(path.read_text())
         for key in ("rerun-triggers", "max-checksum-file-size"):
             assert own.get(key, default[key]) == default[key], path
+
+
+# -- Kubernetes, by a stand-in `kubectl` that runs the pod's command here
+
+KUBECTL = """#!{python}
+import json, pathlib, subprocess, sys
+words, here = sys.argv[1:], pathlib.Path("{here}")
+assert words[:2] == ["--namespace", "default"]
+if words[2] == "create":
+    job = json.load(sys.stdin)
+    name, spec = job["metadata"]["name"], job["spec"]["template"]["spec"]
+    (here / (name + ".json")).write_text(json.dumps(job))
+    box = spec["containers"][0]
+    done = subprocess.run(box["command"], cwd=box["workingDir"], capture_output=True)
+    (here / (name + ".rc")).write_text(str(done.returncode))
+elif words[2:4] == ["get", "job"]:
+    rc = int((here / (words[4] + ".rc")).read_text())
+    print(json.dumps({{"status": {{"failed" if rc else "succeeded": 1}}}}))
+"""
+
+
+def test_a_job_is_a_job_of_kubernetes(tmp_path, monkeypatch):
+    here, bin = tmp_path / "cluster", tmp_path / "bin"
+    for folder in (here, bin):
+        folder.mkdir()
+    (bin / "kubectl").write_text(KUBECTL.format(python=sys.executable, here=here))
+    (bin / "kubectl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin}{os.pathsep}{os.environ['PATH']}")
+    run = tmp_path / "run"
+    command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--directory", run]
+    command += ["--profile", ROOT / "profiles" / "kubernetes", "--seconds-between-status-checks", 1]
+    command += ["data/phantom/participants.tsv", "--configfile", ROOT / "configs" / "tiny.yaml"]
+    done = subprocess.run(
+        list(map(str, command)), stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (run / "data/phantom/participants.tsv").is_file()
+    (made,) = here.glob("*.json")
+    job = json.loads(made.read_text())
+    assert job["metadata"]["name"].startswith("llm4brain-phantom-participants-")
+    assert job["spec"]["activeDeadlineSeconds"] == 600
+    (box,) = job["spec"]["template"]["spec"]["containers"]
+    assert box["resources"]["limits"] == {"cpu": "1", "memory": "500M"}
+    assert box["workingDir"] == str(run)
+
+
+def test_a_pod_gets_a_gpu_where_the_rule_asks_for_one_and_a_lost_one_has_failed(
+    tmp_path, monkeypatch
+):
+    spec = importlib.util.spec_from_file_location("pod", ROOT / "profiles/kubernetes/pod.py")
+    pod = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pod)
+    asked = {"rule": "tune", "threads": 8}
+    asked["resources"] = {"mem_mb": 4000, "runtime": 240, "gpu": 1}
+    (tmp_path / "job.sh").write_text(f"#!/bin/sh\n# properties = {json.dumps(asked)}\ntrue\n")
+    job = pod.manifest(tmp_path / "job.sh")
+    limits = job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert limits == {"cpu": "8", "memory": "4000M", "nvidia.com/gpu": "1"}
+    said = {"error": "connection refused"}
+
+    def answer(*words, **_):
+        return subprocess.CompletedProcess(words, 1, "", said["error"])
+
+    monkeypatch.setattr(pod, "kubectl", answer)
+    assert pod.status("x") == "running"
+    said["error"] = 'Error from server (NotFound): jobs.batch "x" not found'
+    assert pod.status("x") == "failed"
