@@ -10,7 +10,7 @@ exist: that trial is left out and counted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -151,19 +151,41 @@ class Run:
         )
 
 
-def read_runs(bold: Arrays) -> list[Run]:
-    """The runs of a `data/bold/sub-XX.safetensors`."""
-    return [
-        Run(
+def read_runs(bold: Arrays) -> Iterator[Run]:
+    """The runs of a `data/bold/sub-XX.safetensors`, BOLD memory-mapped: who lets a run go before
+    the next holds no more than one in memory."""
+    for label, about in sorted(bold.meta["runs"].items()):
+        yield Run(
             label,
-            bold[f"run-{label}"],
+            bold.mapped(f"run-{label}"),
             bold[f"valid-{label}"],
             about["tr"],
             about["start_time"],
             about["events"],
         )
-        for label, about in sorted(bold.meta["runs"].items())
-    ]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which volumes of which run are the window of each trial.
+
+    Attributes:
+        trials: the table of `TRIAL_COLUMNS`, run by run.
+        parts: the volumes of each trial, run by run.
+        span: volumes of a window.
+        left_out: reason -> how many showings of a clip have no window for it.
+    """
+
+    trials: pd.DataFrame
+    parts: list[list[slice]]
+    span: int
+    left_out: dict[str, int]
+
+    def windows(self, runs: Iterable[Run]) -> Iterator[np.ndarray]:
+        """A run's windows, (trials of the run, span, voxels) float16, run by run."""
+        for run, parts in zip(runs, self.parts, strict=True):
+            if parts:
+                yield np.stack([run.bold[part].astype(np.float16) for part in parts])
 
 
 @dataclass(frozen=True)
@@ -181,43 +203,29 @@ class Windows:
     left_out: dict[str, int] = field(default_factory=dict)
 
 
-def cut_windows(
-    runs: Sequence[Run],
-    clips: pd.DataFrame,
-    settings: ClipSettings,
-    *,
-    lag: float | None = None,
-    roll: float = 0.0,
-) -> Windows:
-    """Read the window of every showing of every clip.
+def plan_windows(
+    runs: Iterable[Run], clips: pd.DataFrame, settings: ClipSettings, *, lag: float | None = None
+) -> Plan:
+    """Find the window of every showing of every clip; no BOLD is looked at.
 
     Args:
         clips: the clip table; stimuli that it does not hold give no trial.
         settings: lag and window, s.
         lag: s, in place of `settings.lag`; a lag sweep's, also negative.
-        roll: s by which each run's BOLD is turned first: the rolled-brain floor.
 
     Raises:
         UserError: runs of different TR would give windows of different length, or no window
             exists at all.
     """
     lag = settings.lag if lag is None else lag
-    spans = {window_volumes(settings.window, run.tr) for run in runs}
-    if len(spans) != 1:
-        raise UserError(
-            "runs " + ", ".join(run.label for run in runs),
-            f"differ in TR, and so in volumes a window ({sorted(spans)})",
-            "keep runs of one TR, or set clips.window to the same number of volumes in each",
-        )
-    span = spans.pop()
     by_stimulus = dict(iter(clips.groupby("stim_file", sort=False)))
     left_out = dict.fromkeys(
         ("off the run", "not shown", "stimulus not in the clip table", "shared with another split"),
         0,
     )
-    windows, rows, shown = [], [], {}
+    labels, trs, spans, parts, rows, shown = [], [], [], [], [], {}
     for run in runs:
-        turned = run.rolled(roll) if roll else run
+        span = window_volumes(settings.window, run.tr)
         cut: list[tuple[slice, tuple]] = []
         for event in run.events:
             stim_file, length = event["stim_file"], event["duration"]
@@ -235,18 +243,55 @@ def cut_windows(
                     continue
                 part = slice(first, first + span)
                 trial = (clip.clip_id, stim_file, clip.onset, clip.split, run.label)
-                cut.append((part, (*trial, shown[stim_file], float(turned.valid[part].mean()))))
+                cut.append((part, (*trial, shown[stim_file], float(run.valid[part].mean()))))
         kept = _apart(cut, len(run.bold))
         left_out["shared with another split"] += len(cut) - len(kept)
-        windows += [turned.bold[part].astype(np.float16) for part, _ in kept]
+        labels.append(run.label)
+        trs.append(run.tr)
+        spans.append(span)
+        parts.append([part for part, _ in kept])
         rows += [row for _, row in kept]
-    if not windows:
+    if len(set(spans)) != 1:
+        raise UserError(
+            "runs",
+            f"differ in TR, and so in volumes a window: {_told(labels, trs)}",
+            "keep runs of one TR (tasks names those that are read), or choose another clips.window",
+        )
+    if not rows:
         raise UserError(
             "clip table", f"none of its clips has a window in any run ({left_out})", "check splits"
         )
     trials = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS[1:]))
     trials.insert(0, "trial", np.arange(len(trials)))
-    return Windows(np.stack(windows), trials, {k: n for k, n in left_out.items() if n})
+    return Plan(trials, parts, span, {k: n for k, n in left_out.items() if n})
+
+
+def cut_windows(
+    runs: Iterable[Run],
+    clips: pd.DataFrame,
+    settings: ClipSettings,
+    *,
+    lag: float | None = None,
+    roll: float = 0.0,
+) -> Windows:
+    """All windows at once, as `plan_windows` finds them.
+
+    Args:
+        roll: s by which each run's BOLD is turned first: the rolled-brain floor.
+    """
+    turned = [run.rolled(roll) if roll else run for run in runs]
+    plan = plan_windows(turned, clips, settings, lag=lag)
+    return Windows(np.concatenate(list(plan.windows(turned))), plan.trials, plan.left_out)
+
+
+def _told(labels: Sequence[str], trs: Sequence[float]) -> str:
+    """Which runs have which TR, three of each by name."""
+    said = []
+    for tr in sorted(set(trs)):
+        own = [label for label, other in zip(labels, trs, strict=True) if other == tr]
+        more = ", ..." if len(own) > 3 else ""
+        said.append(f"{tr:g} s in {len(own)} ({', '.join(own[:3])}{more})")
+    return ", ".join(said)
 
 
 def _apart(cut: list[tuple[slice, tuple]], volumes: int) -> list[tuple[slice, tuple]]:

@@ -48,6 +48,11 @@ class Config(Settings):
         None, description="folder of fMRIPrep derivatives that exist already; none are then made"
     )
     subjects: Annotated[list[Label], Field(min_length=1, description="labels, without `sub-`")]
+    tasks: list[str] = Field(
+        [],
+        description="only runs of these tasks are read, names or patterns (`s01e*`); none: all",
+        exclude_if=lambda tasks: not tasks,
+    )
     splits: Splits
     seed: Annotated[int, Field(ge=0)] = Field(
         0, description="of everything; another seed also draws another simulated cohort"
@@ -83,8 +88,6 @@ class Config(Settings):
             raise ValueError("bids_dir: is needed for dataset: bids")
         if self.dataset == "wen2018":
             self._fits_wen2018()
-        if len(self.splits.train) < 2:
-            raise ValueError("splits.train: cross-fitting needs two stimuli or more")
         if self.dataset == "phantom" and self.clips.duration != self.phantom.clip_seconds:
             raise ValueError("clips.duration: is not phantom.clip_seconds, the length of a scene")
         if strangers := sorted(set(self.table2.targets or []) - set(self.subjects)):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from llm4brain.errors import UserError
+
+# NumPy's name of a type -> safetensors', in the order in which that lays arrays down.
+TYPES = {"uint64": "U64", "int64": "I64", "float64": "F64", "float32": "F32", "uint32": "U32"}
+TYPES |= {"int32": "I32", "float16": "F16", "uint16": "U16", "int16": "I16", "int8": "I8"}
+TYPES |= {"uint8": "U8", "bool": "BOOL"}
 
 
 def _umask() -> int:
@@ -61,8 +67,47 @@ def write_arrays(
         save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial, header)
 
 
+def stream_arrays(
+    path: str | Path,
+    shapes: Mapping[str, tuple[str, tuple[int, ...]]],
+    parts: Iterable[tuple[str, np.ndarray]],
+    meta: Mapping[str, Any] | None = None,
+) -> None:
+    """Write what `write_arrays` would, byte for byte, with no more than a part in memory.
+
+    Args:
+        shapes: name -> NumPy's name of the type, and shape, of each array.
+        parts: name and next rows of it, in any order of names.
+
+    Raises:
+        ValueError: the parts are not what `shapes` says.
+    """
+    order = sorted(shapes, key=lambda name: (list(TYPES).index(shapes[name][0]), name))
+    header: dict[str, Any] = {"__metadata__": {"meta": json.dumps(meta or {}, sort_keys=True)}}
+    end, place = 0, {}
+    for name in order:
+        dtype, shape = shapes[name]
+        begin, end = end, end + math.prod(shape) * np.dtype(dtype).itemsize
+        header[name] = {"dtype": TYPES[dtype], "shape": shape, "data_offsets": [begin, end]}
+        place[name] = [begin, end]
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with whole(path) as partial, partial.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        data = file.tell()
+        for name, rows in parts:
+            dtype, shape = shapes[name]
+            if rows.dtype != dtype or rows.shape[1:] != shape[1:]:
+                raise ValueError(f"{name}: {rows.dtype} {rows.shape} is no part of {shapes[name]}")
+            file.seek(data + place[name][0])
+            file.write(np.ascontiguousarray(rows).data)
+            place[name][0] += rows.nbytes
+        if wrong := [name for name, (at, end) in place.items() if at != end]:
+            raise ValueError(f"{', '.join(wrong)}: not written as long as {shapes}")
+
+
 class Arrays:
-    """A safetensors file opened without reading it: `arrays["name"]`, `arrays.part("name", rows)`.
+    """A safetensors file opened without reading it: `arrays["name"]`, `arrays.mapped("name")`.
 
     Attributes:
         meta: what `write_arrays` was given as `meta`.
@@ -91,6 +136,21 @@ class Arrays:
     def part(self, name: str, rows: slice) -> np.ndarray:
         """Read only `rows` of the first axis from disk."""
         return self._file.get_slice(self._known(name))[rows]
+
+    def mapped(self, name: str) -> np.ndarray:
+        """An array that is read from disk only where it is looked at.
+
+        What was read counts as memory until the array is dropped.
+        """
+        with self.path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            about = json.loads(file.read(length))[self._known(name)]
+        dtype = next(numpy for numpy, stored in TYPES.items() if stored == about["dtype"])
+        begin, end = about["data_offsets"]
+        if begin == end:  # nothing cannot be mapped
+            return np.zeros(about["shape"], dtype)
+        shape, offset = tuple(about["shape"]), 8 + length + begin
+        return np.asarray(np.memmap(self.path, dtype, "r", offset, shape))
 
     def _known(self, name: str) -> str:
         if name not in self.names:

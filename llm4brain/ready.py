@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from llm4brain.config import Config
 from llm4brain.errors import UserError
 from llm4brain.phantom.plan import cohort_films, film_name, video_films
+from llm4brain.preprocess.names import Recording
+from llm4brain.splits import resolve
 from llm4brain.wen2018 import disk, facts
 
 
@@ -20,17 +23,18 @@ def require(settings: Config, *, raw: bool = True) -> None:
     Raises:
         UserError: one line that names everything of a kind that is missing.
     """
-    films = [*settings.splits.train, *settings.splits.validation, *settings.splits.test]
     if settings.dataset == "phantom":
+        splits = resolve(settings.splits, Path("data/phantom/stimuli"))
+        films = [*splits.train, *splits.validation, *splits.test]
         known = [film_name(i) for i in range(settings.phantom.films)]
         missing = [film for film in films if film not in known]
         if missing:
             wrong = f"{', '.join(missing)}: the phantom has {known[0]} to {known[-1]}"
             raise UserError("splits", wrong, "correct the name or phantom.films")
         seen = settings.phantom.films - settings.phantom.test_films
-        if set(settings.splits.test) - set(known[seen:]) or set(films) - set(
-            settings.splits.test
-        ) - set(known[:seen]):
+        if set(splits.test) - set(known[seen:]) or set(films) - set(splits.test) - set(
+            known[:seen]
+        ):
             wrong = f"the phantom's test films are {', '.join(known[seen:])}, and no others"
             raise UserError("splits.test", wrong, "correct splits or phantom.test_films")
         # refuses more scenes than the grammar has
@@ -41,15 +45,20 @@ def require(settings: Config, *, raw: bool = True) -> None:
     if not raw:
         return
     if settings.dataset == "wen2018":
-        _require_wen2018(settings, films)
+        _require_wen2018(settings)
         return
     root = Path(settings.bids_dir or "")
     if not (root / "dataset_description.json").is_file():
         wrong = "is no BIDS data set (it has no dataset_description.json)"
         raise UserError(root, wrong, "correct bids_dir")
+    for subject in settings.subjects:
+        recordings(root, subject, settings.tasks)
+    splits = resolve(settings.splits, root / "stimuli")
+    films = [*splits.train, *splits.validation, *splits.test]
     missing = [film for film in films if not (root / "stimuli" / film).is_file()]
     if missing:
-        raise UserError(root / "stimuli", f"lacks {', '.join(missing)}", "correct splits")
+        more = f" and {len(missing) - 5} others" if len(missing) > 5 else ""
+        raise UserError(root / "stimuli", f"lacks {', '.join(missing[:5])}{more}", "correct splits")
     if settings.derivatives is not None:
         found = Path(settings.derivatives)
         ends = f"**/func/*_space-{settings.bold.space}_*desc-preproc_bold.nii.gz"
@@ -59,8 +68,25 @@ def require(settings: Config, *, raw: bool = True) -> None:
             raise UserError(found, wrong, "correct derivatives, bold.space or subjects")
 
 
-def _require_wen2018(settings: Config, films: list[str]) -> None:
+def recordings(bids_dir: Path, subject: str, tasks: Sequence[str]) -> list[Recording]:
+    """The BOLD runs of a subject in a raw data set, by their names alone.
+
+    Raises:
+        UserError: there is none, of any task or of `tasks`.
+    """
+    files = sorted(bids_dir.glob(f"sub-{subject}/**/func/*_bold.nii.gz"))
+    runs = [run for run in map(Recording.parse, files) if run.of(tasks)]
+    if not runs:
+        of = f" of task {' or '.join(tasks)}" if files and tasks else ""
+        todo = f"correct bids_dir or {'tasks' if of else 'subjects'}"
+        raise UserError(bids_dir / f"sub-{subject}", f"holds no BOLD run{of}", todo)
+    return runs
+
+
+def _require_wen2018(settings: Config) -> None:
     own = settings.wen2018
+    splits = resolve(settings.splits, disk.stimuli(own.roots))
+    films = [*splits.train, *splits.validation, *splits.test]
     if strangers := [film for film in films if film not in facts.FILMS]:
         wrong = (
             f"{', '.join(strangers)}: Wen 2018 has seg1.mp4 to seg18.mp4, test1.mp4 to test5.mp4"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -267,22 +268,35 @@ class SNRCurveSettings(Settings):
     subject: Label | None = Field(None, description="who is simulated; null: the first subject")
 
 
-class Splits(Settings):
-    """Whole stimuli, by the stim_file of the events."""
+SPLITS = ("train", "validation", "test")
+Stimuli = Annotated[
+    list[str], Field(description="stim_file of the events, or patterns such as `train/*.mp4`")
+]
 
-    train: list[str]
-    validation: list[str]
-    test: list[str]
+
+class Splits(Settings):
+    """Whole stimuli: lists of names or patterns, or one table of all of them."""
+
+    train: Stimuli = []
+    validation: Stimuli = []
+    test: Stimuli = []
+    table: str | None = Field(
+        None,
+        description="TSV of stim_file and split (train, validation, test), in place of the lists",
+        exclude_if=lambda table: table is None,
+    )
 
     @model_validator(mode="after")
     def _disjoint(self) -> Splits:
-        for name in ("train", "validation", "test"):
+        if self.table is not None:
+            return self
+        for name in SPLITS:
             if not getattr(self, name):
                 raise ValueError(f"{name} names no stimulus")
-        every = [*self.train, *self.validation, *self.test]
-        twice = sorted({s for s in every if every.count(s) > 1})
-        if twice:
-            raise ValueError(f"in more than one place: {', '.join(twice)}")
+        count = Counter([*self.train, *self.validation, *self.test])
+        if twice := sorted(name for name, times in count.items() if times > 1):
+            more = f" and {len(twice) - 5} others" if len(twice) > 5 else ""
+            raise ValueError(f"in more than one place: {', '.join(twice[:5])}{more}")
         return self
 
 

@@ -122,7 +122,7 @@ rule captions_human:
     message:
         "Gather the human captions"
     shell:
-        "python $SCRIPTS/captions_human.py --clips {input.clips} --stimuli {params.stimuli} "
+        "python $SCRIPTS/captions_human.py --clips {input.clips} --stimuli {params.stimuli:q} "
         "--out {output} > {log} 2>&1"
 
 
@@ -154,7 +154,7 @@ rule captions_generated:
     message:
         "Caption every clip with the video-LLM"
     shell:
-        "python $SCRIPTS/captions_generated.py --clips {input.clips} --stimuli {params.stimuli} "
+        "python $SCRIPTS/captions_generated.py --clips {input.clips} --stimuli {params.stimuli:q} "
         "--model {params.model} --out {output} --settings {params.settings:q} "
         "--clip-settings {params.clips:q} --threads $OMP_NUM_THREADS "
         "--precision {params.precision} > {log} 2>&1"

@@ -58,7 +58,7 @@ rule video_features:
     message:
         "Read every clip with the video-LLM"
     shell:
-        "python $SCRIPTS/video_features.py --clips {input.clips} --stimuli {params.stimuli} "
+        "python $SCRIPTS/video_features.py --clips {input.clips} --stimuli {params.stimuli:q} "
         "--model {params.model} --out {output} --clip-settings {params.clips:q} "
         "--seed {params.seed} --threads $OMP_NUM_THREADS --precision {params.precision} "
         "--code {params.code} > {log} 2>&1"

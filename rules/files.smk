@@ -4,9 +4,12 @@ from llm4brain.evaluate.names import CORENLP
 from llm4brain.phantom import plan
 from llm4brain.preprocess import names
 from llm4brain.preprocess.names import Recording
-from llm4brain.ready import require
+from llm4brain import ready
 from llm4brain.sources import MANIFEST
+from llm4brain.splits import resolve
 from llm4brain.wen2018 import disk, facts
+
+CLIPS = Path("data/clips.tsv")
 
 
 def stimuli(*splits):
@@ -15,8 +18,20 @@ def stimuli(*splits):
     return [
         f"{BIDS}/stimuli/{film}"
         for split in chosen
-        for film in getattr(SETTINGS.splits, split)
+        for film in getattr(SPLITS, split)
     ]
+
+
+def stimuli_folder():
+    """Where the films of the splits are looked for; with Wen 2018, as they lie on disk."""
+    if WEN2018 and not NO_RAW:
+        return disk.stimuli(SETTINGS.wen2018.roots)
+    return BIDS / "stimuli"
+
+
+def splits_table():
+    """The table of splits, where there is one."""
+    return [] if NO_RAW else [table for table in (SETTINGS.splits.table,) if table]
 
 
 def stimuli_captions():
@@ -43,18 +58,15 @@ def recordings(subject):
         return [Recording.parse(f"{stem}_bold.nii.gz") for stem in stems]
     if WEN2018:
         return [scan.recording(subject) for scan in wen2018_scans(subject)]
-    files = sorted(BIDS.glob(f"sub-{subject}/**/func/*_bold.nii.gz"))
-    if not files:
-        raise UserError(
-            BIDS / f"sub-{subject}", "holds no BOLD run", "correct bids_dir or subjects"
-        )
-    return [Recording.parse(file) for file in files]
+    return ready.recordings(BIDS, subject, SETTINGS.tasks)
 
 
 def wen2018_scans(subject):
     """The runs of Wen 2018 that are read: those of the films of the splits."""
-    films = [Path(film).stem for film in stimuli()]
-    return facts.scans(int(subject), films, SETTINGS.wen2018.leave_out)
+    splits = resolve(SETTINGS.splits, stimuli_folder())
+    films = [*splits.train, *splits.validation, *splits.test]
+    stems = [Path(film).stem for film in films]
+    return facts.scans(int(subject), stems, SETTINGS.wen2018.leave_out)
 
 
 def wen2018_sources(subject):
@@ -103,7 +115,8 @@ def events(subject):
             f"{BIDS}/{run.folder}/{run.stem}_events.tsv" for run in RECORDINGS[subject]
         ]
     own = BIDS.glob(f"sub-{subject}/**/func/*_events.tsv")
-    return sorted([*map(str, own), *inherited(subject, "*_events.tsv")])
+    read = [str(file) for file in own if Recording.parse(file).of(SETTINGS.tasks)]
+    return sorted([*read, *inherited(subject, "*_events.tsv")])
 
 
 def inherited(subject, names):
@@ -133,7 +146,12 @@ def derivatives(subject):
             f"sub-{subject}/**/func/*_space-{SETTINGS.bold.space}_*"
         )
         other = DERIVATIVES.glob(f"sub-{subject}/**/func/*_desc-confounds_timeseries.*")
-        return sorted(str(file) for part in (here, other) for file in part)
+        return sorted(
+            str(file)
+            for part in (here, other)
+            for file in part
+            if Recording.parse(file).of(SETTINGS.tasks)
+        )
     files = []
     for run in RECORDINGS[subject]:
         if WEN2018 and SETTINGS.wen2018.kind == "cifti":
@@ -208,6 +226,11 @@ def further_options(wildcards, input):
     return options
 
 
+def task_options(wildcards, input):
+    """`--task NAME` for each task that is read, or nothing."""
+    return [word for task in SETTINGS.tasks for word in ("--task", task)]
+
+
 def subject_derivatives(wildcards):
     return derivatives(wildcards.subject)
 
@@ -237,7 +260,8 @@ def checked_options(wildcards, input):
 
 with one_line_errors():
     RECORDINGS = {subject: recordings(subject) for subject in SETTINGS.subjects}
-    require(SETTINGS, raw=not NO_RAW)
+    ready.require(SETTINGS, raw=not NO_RAW)
+    SPLITS = resolve(SETTINGS.splits, stimuli_folder(), CLIPS if NO_RAW else None)
     VIDEO_LLM = model_files("models/video_llm", SETTINGS.video_llm.source)
     FURTHER = further_files()
 

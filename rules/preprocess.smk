@@ -117,13 +117,15 @@ if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
                     subject=SUBJECT,
                     bids=where(BIDS),
                     out=where(DERIVATIVES),
+                    tasks=SETTINGS.tasks,
+                    task_options=task_options,
                     code=code("preprocess_minimal"),
                 message:
                     "Preprocess sub-{params.subject} (minimal, no substitute for fMRIPrep)"
                 shell:
-                    "python $SCRIPTS/preprocess_minimal.py --bids {params.bids} "
-                    "--subject {params.subject} --out {params.out} "
-                    "--threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1"
+                    "python $SCRIPTS/preprocess_minimal.py --bids {params.bids:q} "
+                    "--subject {params.subject} --out {params.out:q} "
+                    "{params.task_options:q} --threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1"
 
         else:
 
@@ -157,8 +159,8 @@ if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
                 message:
                     "Preprocess sub-{params.subject} with fMRIPrep (hours)"
                 shell:
-                    "python $SCRIPTS/preprocess_fmriprep.py --bids {params.bids} "
-                    "--subject {params.subject} --out {params.out} --work {params.work} "
+                    "python $SCRIPTS/preprocess_fmriprep.py --bids {params.bids:q} "
+                    "--subject {params.subject} --out {params.out:q} --work {params.work} "
                     "--mem-mb {resources.mem_mb} --settings {params.settings:q} "
                     "--machine {params.machine:q} --threads $OMP_NUM_THREADS --code {params.code} "
                     "> {log} 2>&1"
@@ -167,6 +169,7 @@ if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
 rule clips:
     input:
         stimuli(),
+        splits_table(),
     output:
         "data/clips.tsv",
     log:
@@ -188,7 +191,7 @@ rule clips:
     message:
         "Cut the films into clips, split by whole films"
     shell:
-        "python $SCRIPTS/clips.py --stimuli {params.stimuli} --splits {params.splits:q} "
+        "python $SCRIPTS/clips.py --stimuli {params.stimuli:q} --splits {params.splits:q} "
         "--out {output} --settings {params.settings:q} --code {params.code} "
         "> {log} 2>&1"
 
@@ -214,11 +217,13 @@ rule bold:
     params:
         bids=where(BIDS),
         derivatives=where(DERIVATIVES),
+        tasks=SETTINGS.tasks,
+        task_options=task_options,
         settings=settings("bold"),
         code=code("bold"),
     message:
         "Clean the BOLD of sub-{wildcards.subject}"
     shell:
-        "python $SCRIPTS/bold.py --bids {params.bids} --derivatives {params.derivatives} "
+        "python $SCRIPTS/bold.py --bids {params.bids:q} --derivatives {params.derivatives:q} "
         "--subject {wildcards.subject} --out {output} --settings {params.settings:q} "
-        "--threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1"
+        "{params.task_options:q} --threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1"

@@ -5,7 +5,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from llm4brain import steps
-from llm4brain.io import write_arrays
+from llm4brain.io import stream_arrays
 from llm4brain.preprocess.bold import subject_bold
 from llm4brain.provenance import record
 from llm4brain.sections import BoldSettings
@@ -17,16 +17,17 @@ def main(
     subject: str,
     out: Path,
     settings: str,
+    task: list[str] = (),
     seed: int = 0,
     threads: int = 1,
     precision: str = "auto",
     code: str = "",
 ) -> None:
     chosen = BoldSettings.given(settings)
-    with threadpool_limits(threads):
-        made = subject_bold(bids, derivatives, subject, chosen)
+    made = subject_bold(bids, derivatives, subject, chosen, task)
     meta = made.meta | {"provenance": record(chosen.model_dump(mode="json"), code, seed)}
-    write_arrays(out, made.arrays, meta)
+    with threadpool_limits(threads):
+        stream_arrays(out, made.shapes, made.arrays(), meta)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from llm4brain import steps
 from llm4brain.clips import clip_table, stimulus_durations
 from llm4brain.io import write_table
 from llm4brain.sections import ClipSettings, Splits
+from llm4brain.splits import resolve
 
 
 def main(
@@ -19,7 +20,7 @@ def main(
     precision: str = "auto",
     code: str = "",
 ) -> None:
-    split = Splits.model_validate_json(splits)
+    split = resolve(Splits.model_validate_json(splits), stimuli)
     names = [*split.train, *split.validation, *split.test]
     duration = ClipSettings.given(settings).duration
     table, rest = clip_table(stimulus_durations(stimuli, names), split, duration)

@@ -36,7 +36,7 @@ def main(
         return reader.query_tokens(found).reshape(len(windows), -1)
 
     table = lag_sweep(
-        read_runs(Arrays(bold)),
+        list(read_runs(Arrays(bold))),
         read_table(clips),
         window,
         read,

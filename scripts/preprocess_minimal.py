@@ -12,13 +12,14 @@ def main(
     bids: Path,
     subject: str,
     out: Path,
+    task: list[str] = (),
     seed: int = 0,
     threads: int = 1,
     precision: str = "auto",
     code: str = "",
 ) -> None:
     with threadpool_limits(threads):
-        preprocess_subject(bids, out, subject)
+        preprocess_subject(bids, out, subject, task)
 
 
 if __name__ == "__main__":

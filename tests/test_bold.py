@@ -1,6 +1,7 @@
 """Derivatives and events -> clean BOLD: planted signals stay, confounds go, bad input is told."""
 
 import json
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from preprocess_data import write_json, write_run
 
 from llm4brain.errors import UserError
-from llm4brain.io import Arrays, write_arrays
+from llm4brain.io import Arrays, stream_arrays
 from llm4brain.preprocess import clean, events
 from llm4brain.preprocess.bold import labels, subject_bold
 from llm4brain.preprocess.grid import mni_grid
@@ -74,8 +75,10 @@ class Set:
         table.to_csv(self.out / run.confounds(), sep="\t", index=False, na_rep="n/a")
         write_json(self.out / run.confounds_json(), {})
 
-    def read(self, settings=SETTINGS):
-        return subject_bold(self.raw, self.out, "01", settings)
+    def read(self, settings=SETTINGS, subject="01"):
+        """All of a subject's arrays, and their description."""
+        made = subject_bold(self.raw, self.out, subject, settings)
+        return SimpleNamespace(arrays=dict(made.arrays()), meta=made.meta, shapes=made.shapes)
 
 
 @pytest.fixture
@@ -86,8 +89,8 @@ def data(tmp_path):
 def test_the_file_is_as_the_architecture_says(data, tmp_path):
     data.add()
     data.add("sub-01_task-film_run-02", events="onset\tduration\tstim_file\n-2\t100\tb.mp4\n")
-    made = data.read()
-    write_arrays(tmp_path / "sub-01.safetensors", made.arrays, made.meta)
+    made = subject_bold(data.raw, data.out, "01", SETTINGS)
+    stream_arrays(tmp_path / "sub-01.safetensors", made.shapes, made.arrays(), made.meta)
     stored = Arrays(tmp_path / "sub-01.safetensors")
     assert stored.names == ["run-01", "run-02", "valid-01", "valid-02", "voxels"]
     voxels = int(data.grid.brain.sum())
@@ -214,8 +217,14 @@ def test_all_subjects_share_one_voxel_list(data):
     data.add(
         "sub-02_task-film_run-01", bold=900 + np.random.default_rng(9).random((20, 20, 20, 80))
     )
-    first, second = (subject_bold(data.raw, data.out, s, SETTINGS) for s in ("01", "02"))
+    first, second = (data.read(subject=s) for s in ("01", "02"))
     np.testing.assert_array_equal(first.arrays["voxels"], second.arrays["voxels"])
+
+
+def test_arrays_are_announced_as_they_are(data):
+    data.add()
+    made = data.read()
+    assert made.shapes == {k: (a.dtype.name, a.shape) for k, a in made.arrays.items()}
 
 
 def test_same_arrays_twice(data):
@@ -252,6 +261,19 @@ def test_runs_without_a_film_are_left_out_and_said(data, capsys):
     data.add("sub-01_task-rest_run-02", events=None)
     assert list(data.read().meta["runs"]) == ["01"]
     assert "task-rest_run-02: no event with a stim_file, left out" in capsys.readouterr().err
+
+
+def test_only_runs_of_the_named_tasks_are_read(data):
+    data.add()
+    data.add("sub-01_task-s01e01_run-02")
+    for tasks, found in (
+        (["film"], ["01"]),
+        (["s01*"], ["02"]),
+        (["film", "s01e01"], ["01", "02"]),
+    ):
+        assert list(subject_bold(data.raw, data.out, "01", SETTINGS, tasks).runs) == found
+    with pytest.raises(UserError, match=r"sub-01: holds no \*_bold.nii.gz of task rest or s02\*"):
+        subject_bold(data.raw, data.out, "01", SETTINGS, ["rest", "s02*"])
 
 
 def test_what_was_made_of_a_run_that_is_no_more_is_left_out_and_said(data, capsys):

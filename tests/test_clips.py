@@ -236,8 +236,11 @@ def test_no_window_of_train_holds_a_volume_that_test_reads():
 
 
 def test_runs_of_different_tr():
-    runs = [run([(0.0, 40.0, "a.mp4")], tr=2.0), run([(0.0, 40.0, "a.mp4")], tr=1.0)]
-    with pytest.raises(UserError, match="differ in TR"):
+    runs = [
+        run([(0.0, 40.0, "a.mp4")], tr=tr, label=f"0{k}") for k, tr in enumerate((2, 1, 2, 2, 2))
+    ]
+    told = r"differ in TR, .*: 1 s in 1 \(01\), 2 s in 4 \(00, 02, 03, \.\.\.\)"
+    with pytest.raises(UserError, match=told):
         cut_windows(runs, table(), SETTINGS)
 
 

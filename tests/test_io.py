@@ -3,6 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
 from llm4brain import io
 from llm4brain.errors import UserError
@@ -64,19 +67,19 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path, write):
 
 
 def test_arrays_come_back(tmp_path):
-    given = {
+    arrays = {
         "b": np.arange(12, dtype=np.float16).reshape(3, 4),
         "a": np.array([True, False]),
         "view": np.arange(12).reshape(3, 4).T,
     }
-    io.write_arrays(tmp_path / "x.safetensors", given, {"k": [1, "ä"]})
+    io.write_arrays(tmp_path / "x.safetensors", arrays, {"k": [1, "ä"]})
     back = io.Arrays(tmp_path / "x.safetensors")
     assert back.names == ["a", "b", "view"]
     assert back.meta == {"k": [1, "ä"]}
-    for name, value in given.items():
+    for name, value in arrays.items():
         assert back[name].dtype == value.dtype
         np.testing.assert_array_equal(back[name], value)
-    np.testing.assert_array_equal(back.part("b", slice(1, 3)), given["b"][1:3])
+    np.testing.assert_array_equal(back.part("b", slice(1, 3)), arrays["b"][1:3])
 
 
 def test_equal_values_are_equal_bytes(tmp_path):
@@ -87,6 +90,45 @@ def test_equal_values_are_equal_bytes(tmp_path):
     io.write_json(tmp_path / "3", {"x": 1, "y": [2]})
     io.write_json(tmp_path / "4", {"y": [2], "x": 1})
     assert (tmp_path / "3").read_bytes() == (tmp_path / "4").read_bytes()
+
+
+def in_parts(arrays):
+    """The names of arrays, each with its first row and then with the others, from last to first."""
+    for part in (slice(1), slice(1, None)):
+        for name in sorted(arrays, reverse=True):
+            yield name, arrays[name][part]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=4).filter(lambda name: name != "__metadata__"),
+        arrays(
+            st.sampled_from(list(io.TYPES)), array_shapes(max_dims=3, min_side=0, max_side=3)
+        ).filter(len),
+        max_size=6,
+    ),
+    st.dictionaries(st.text(), st.text() | st.floats(allow_nan=False)),
+)
+def test_arrays_written_in_parts_are_the_same_bytes(tmp_path_factory, given, meta):
+    folder = tmp_path_factory.mktemp("parts")
+    shapes = {name: (array.dtype.name, array.shape) for name, array in given.items()}
+    io.write_arrays(folder / "whole", given, meta)
+    io.stream_arrays(folder / "parts", shapes, in_parts(given), meta)
+    assert (folder / "parts").read_bytes() == (folder / "whole").read_bytes()
+    back = io.Arrays(folder / "parts")
+    for name, array in given.items():
+        assert back.mapped(name).tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [np.zeros((2, 3), np.float32), np.zeros((4, 3), np.float32), np.zeros((3, 3)), np.zeros(3)],
+)
+def test_parts_that_are_not_what_was_announced_leave_nothing(tmp_path, rows):
+    with pytest.raises(ValueError, match="windows"):
+        io.stream_arrays(tmp_path / "x", {"windows": ("float32", (3, 3))}, [("windows", rows)])
+    assert files(tmp_path) == []
 
 
 @pytest.mark.parametrize("kept", [0, 5, 60, -1])

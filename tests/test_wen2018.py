@@ -50,19 +50,20 @@ def impulses(tmp_path_factory):
         bold[..., authors_drop(stimulus) + k] += 100
         files.append(volume(path, bold.astype(np.float32)))
     convert.write_subject("01", files, root / "bids", root / "out")
-    return root, shown, subject_bold(root / "bids", root / "out", "01", BOLD)
+    made = subject_bold(root / "bids", root / "out", "01", BOLD)
+    return root, shown, made.meta["runs"], dict(made.arrays())
 
 
 @pytest.mark.parametrize("stimulus", ["seg1", "test1", "test2", "test5"])
 def test_an_impulse_is_found_at_the_clip_that_the_authors_pair_it_with(impulses, stimulus):
-    _, shown, made = impulses
+    _, shown, runs, arrays = impulses
     repeat, k = shown[stimulus]
     label = f"task-{stimulus}_run-{repeat:02d}"
-    about = made.meta["runs"][label]
+    about = runs[label]
     assert (about["tr"], about["start_time"]) == (2.0, 0.0)
     assert about["volumes"] == volumes(stimulus)
     run = Run(
-        label, made.arrays[f"run-{label}"], made.arrays[f"valid-{label}"],
+        label, arrays[f"run-{label}"], arrays[f"valid-{label}"],
         about["tr"], about["start_time"], about["events"],
     )  # fmt: skip
     splits = Splits(train=[f"{stimulus}.mp4"], validation=["b.mp4"], test=["c.mp4"])
@@ -84,7 +85,7 @@ def test_an_impulse_is_found_at_the_clip_that_the_authors_pair_it_with(impulses,
 
 
 def test_what_is_made_is_links_events_and_facts(impulses):
-    root, _, _ = impulses
+    root, *_ = impulses
     out = root / "out/sub-01/func/sub-01_task-test1_run-09_space-MNI152NLin6Asym_desc"
     bold = out.with_name(f"{out.name}-preproc_bold.nii.gz")
     assert bold.is_symlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,78 +19,119 @@ from llm4brain.sections import BoldSettings
 
 @dataclass(frozen=True)
 class Bold:
-    """What `data/bold/sub-XX.safetensors` holds: arrays and their description."""
+    """What `data/bold/sub-XX.safetensors` will hold; no run is read before it is asked for.
 
-    arrays: dict[str, np.ndarray]
+    Attributes:
+        runs: label -> the run's derivative.
+        meta: subject, affine, shape and `runs`: label -> tr, start_time (s), volumes, events,
+            source.
+    """
+
+    runs: dict[str, find.Derived]
     meta: dict[str, Any]
+    grid: Grid
+    settings: BoldSettings
+
+    @property
+    def shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Type and shape of each array: `run-NN` (volumes, voxels), `valid-NN` (volumes),
+        `voxels` (voxels, 3)."""
+        voxels = len(self.grid.voxels)
+        shapes: dict[str, tuple[str, tuple[int, ...]]] = {"voxels": ("int16", (voxels, 3))}
+        for label, about in self.meta["runs"].items():
+            shapes[f"run-{label}"] = ("float32", (about["volumes"], voxels))
+            shapes[f"valid-{label}"] = ("bool", (about["volumes"],))
+        return shapes
+
+    def arrays(self) -> Iterator[tuple[str, np.ndarray]]:
+        """The arrays by name, each run read and cleaned when it is its turn.
+
+        Raises:
+            UserError: whatever is wrong with a derivative, naming its file.
+        """
+        yield "voxels", self.grid.voxels
+        for label, run in self.runs.items():
+            bold, valid = clean_derivative(
+                run, self.meta["runs"][label]["tr"], self.grid, self.settings
+            )
+            yield f"run-{label}", bold
+            yield f"valid-{label}", valid
 
 
-def subject_bold(bids_dir: Path, derivatives: Path, subject: str, settings: BoldSettings) -> Bold:
-    """Clean all runs of a subject during which a stimulus was shown.
+def subject_bold(
+    bids_dir: Path,
+    derivatives: Path,
+    subject: str,
+    settings: BoldSettings,
+    tasks: Sequence[str] = (),
+) -> Bold:
+    """All runs of a subject during which a stimulus was shown.
 
-    Returns:
-        arrays `run-NN` float32 (volumes, voxels), `valid-NN` bool (volumes), `voxels` int16
-        (voxels, 3); meta: subject, affine, shape, settings, and `runs`: NN -> tr, start_time (s),
-        volumes, events, source.
+    Args:
+        tasks: names or patterns of the tasks that are read; none: every task.
 
     Raises:
-        UserError: whatever is wrong with a derivative or an event, naming its file.
+        UserError: whatever is wrong with a header, a sidecar or an event, naming its file.
     """
     raw = find.layout(bids_dir, subject)
-    scanned = find.run_stems(raw, subject)
+    scanned = find.run_stems(raw, subject, tasks)
     runs = find.derived_runs(
-        find.layout(derivatives, subject, derivative=True), subject, settings.space
+        find.layout(derivatives, subject, derivative=True), subject, settings.space, tasks
     )
+    shown_when = find.EventFiles.of(raw)
     grid = mni_grid(settings.voxel_mm)
-    arrays: dict[str, np.ndarray] = {"voxels": grid.voxels}
+    shown: dict[str, find.Derived] = {}
     described: dict[str, Any] = {}
     for run, label in zip(runs, labels([r.recording for r in runs]), strict=True):
         if run.recording.stem not in scanned:  # made before the run was taken out of the data set
             print(f"{run.recording.stem}: is no run of {bids_dir}, left out", file=sys.stderr)
             continue
         tr, start = timing(run)
-        path = find.events_file(raw, run.recording)
-        data, affine = images.read(run.bold, 4)
-        end = start + tr * data.shape[3]
-        events = read_events(path, end) if path else []
+        path = shown_when.nearest(run.recording)
+        volumes = images.volumes(run.bold)
+        events = read_events(path, start + tr * volumes) if path else []
         if not events:
             print(f"{run.recording.stem}: no event with a stim_file, left out", file=sys.stderr)
             continue
-        bold, valid = clean_derivative(run, data, affine, tr, grid, settings)
-        arrays |= {f"run-{label}": bold, f"valid-{label}": valid}
+        shown[label] = run
         described[label] = {
             "events": events,
             "source": run.bold.name,
             "start_time": start,
             "tr": tr,
-            "volumes": len(bold),
+            "volumes": volumes,
         }
     if not described:
         raise UserError(
             bids_dir / f"sub-{subject}",
             "has no event with a stim_file in any run",
-            "name the stimulus of each event in its events.tsv",
+            "name the stimulus of each event in its events.tsv (docs/your-data.md says how)",
         )
-    return Bold(
-        arrays,
-        {
-            "affine": grid.affine.tolist(),
-            "shape": list(grid.shape),
-            "runs": described,
-            "subject": subject,
-        },
-    )
+    meta = {
+        "affine": grid.affine.tolist(),
+        "shape": list(grid.shape),
+        "runs": described,
+        "subject": subject,
+    }
+    return Bold(shown, meta, grid, settings)
 
 
 def clean_derivative(
-    run: find.Derived,
-    data: np.ndarray,
-    affine: np.ndarray,
-    tr: float,
-    grid: Grid,
-    settings: BoldSettings,
+    run: find.Derived, tr: float, grid: Grid, settings: BoldSettings
 ) -> tuple[np.ndarray, np.ndarray]:
     """One run: (volumes, voxels) float32 clean BOLD, (volumes,) bool validity."""
+    signals = read_derivative(run, grid)
+    table = clean.read_confounds(run.confounds, len(signals))
+    chosen = clean.regressors(run.confounds, run.bold, table, settings.confounds)
+    return (
+        clean.clean_run(signals, chosen, tr, settings),
+        clean.valid_volumes(table, settings.fd_threshold),
+    )
+
+
+def read_derivative(run: find.Derived, grid: Grid) -> np.ndarray:
+    """One run as preprocessing left it, (volumes, voxels of the shared grid)."""
+    data, affine = images.read(run.bold, 4)
     images.check(run.bold, data)
     mask, mask_affine = images.read(run.mask, 3)
     if mask.shape != data.shape[:3] or not np.allclose(mask_affine, affine, atol=1e-3):
@@ -98,13 +140,7 @@ def clean_derivative(
             f"is not on the grid of its BOLD ({mask.shape} against {data.shape[:3]})",
             "run preprocessing of this run again",
         )
-    table = clean.read_confounds(run.confounds, data.shape[3])
-    chosen = clean.regressors(run.confounds, run.bold, table, settings.confounds)
-    signals = clean.on_grid(run.bold, data, affine, mask > 0, grid)
-    return (
-        clean.clean_run(signals, chosen, tr, settings),
-        clean.valid_volumes(table, settings.fd_threshold),
-    )
+    return clean.on_grid(run.bold, data, affine, mask > 0, grid)
 
 
 def timing(run: find.Derived) -> tuple[float, float]:

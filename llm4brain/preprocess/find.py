@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,20 +66,28 @@ def layout(folder: Path, subject: str, *, derivative: bool = False) -> BIDSLayou
     )
 
 
-def raw_runs(bids: BIDSLayout, subject: str, *, echoes: bool = False) -> list[Found]:
+def raw_runs(
+    bids: BIDSLayout, subject: str, tasks: Sequence[str] = (), *, echoes: bool = False
+) -> list[Found]:
     """The subject's raw BOLD runs, sorted by name.
 
     Args:
+        tasks: names or patterns; none: every task.
         echoes: whether the echoes of a multi-echo run may stand as runs of their own.
 
     Raises:
         UserError: there is none, or they are multi-echo.
     """
     files = bids.get(subject=subject, suffix="bold", extension=[".nii.gz", ".nii"])
-    runs = [Found(Recording.parse(f.path), Path(f.path), f.get_metadata()) for f in files]
+    runs = [
+        Found(recording, Path(file.path), file.get_metadata())
+        for file in files
+        if (recording := Recording.parse(file.path)).of(tasks)
+    ]
     if not runs:
+        of = f" of task {' or '.join(tasks)}" if tasks else ""
         raise UserError(
-            Path(bids.root) / f"sub-{subject}", "holds no *_bold.nii.gz", "add its BOLD runs"
+            Path(bids.root) / f"sub-{subject}", f"holds no *_bold.nii.gz{of}", "add its BOLD runs"
         )
     for run in runs:
         if run.recording["echo"] and not echoes:
@@ -86,7 +95,7 @@ def raw_runs(bids: BIDSLayout, subject: str, *, echoes: bool = False) -> list[Fo
     return sorted(runs, key=lambda run: run.recording.stem)
 
 
-def run_stems(bids: BIDSLayout, subject: str) -> set[str]:
+def run_stems(bids: BIDSLayout, subject: str, tasks: Sequence[str] = ()) -> set[str]:
     """The subject's runs by name: by its raw BOLD, or its own events where there is no raw BOLD.
 
     Of data that are published preprocessed alone (Wen 2018), the raw part holds events and stimuli.
@@ -94,12 +103,19 @@ def run_stems(bids: BIDSLayout, subject: str) -> set[str]:
     scans = bids.get(subject=subject, suffix="bold", extension=[".nii.gz", ".nii"])
     events = bids.get(subject=subject, suffix="events", extension=".tsv")
     if events and not scans:
-        return {Recording.parse(file.path).stem for file in events}
-    return {run.recording.without("echo").stem for run in raw_runs(bids, subject, echoes=True)}
+        runs = [Recording.parse(file.path) for file in events]
+        return {run.stem for run in runs if run.of(tasks)}
+    found = raw_runs(bids, subject, tasks, echoes=True)
+    return {run.recording.without("echo").stem for run in found}
 
 
-def derived_runs(derivatives: BIDSLayout, subject: str, space: str) -> list[Derived]:
+def derived_runs(
+    derivatives: BIDSLayout, subject: str, space: str, tasks: Sequence[str] = ()
+) -> list[Derived]:
     """The subject's preprocessed runs in `space`, sorted by name.
+
+    Args:
+        tasks: names or patterns; none: every task.
 
     Raises:
         UserError: there is none, a run has several resolutions, or a mask or confounds file
@@ -109,11 +125,13 @@ def derived_runs(derivatives: BIDSLayout, subject: str, space: str) -> list[Deri
     files = derivatives.get(
         subject=subject, suffix="bold", extension=".nii.gz", desc="preproc", space=space
     )
+    files = [file for file in files if Recording.parse(file.path).of(tasks)]
     if not files:
+        of = f" of task {' or '.join(tasks)}" if tasks else ""
         raise UserError(
             root / f"sub-{subject}",
-            f"holds no preprocessed BOLD in space {space}",
-            "run preprocessing, or correct bold.space",
+            f"holds no preprocessed BOLD in space {space}{of}",
+            "run preprocessing, or correct bold.space or tasks",
         )
     runs: dict[str, Derived] = {}
     for file in files:
@@ -134,18 +152,30 @@ def derived_runs(derivatives: BIDSLayout, subject: str, space: str) -> list[Deri
     return [runs[stem] for stem in sorted(runs)]
 
 
-def events_file(bids: BIDSLayout, run: Recording) -> Path | None:
-    """The events that hold for a run: the nearest file whose entities are all the run's own.
+@dataclass(frozen=True)
+class EventFiles:
+    """All events of a data set's part, asked for once: a data set has hundreds of runs."""
 
-    One at the root of the data set holds for every run that has none nearer (BIDS'
-    inheritance principle); None where there is none at all, as for a resting run.
-    """
-    own = set(run.entities)
-    candidates = []
-    for file in bids.get(suffix="events", extension=".tsv"):
-        path = Path(file.path)
-        entities = dict(p.split("-", 1) for p in path.name.split("_")[:-1] if "-" in p)
-        above = path.parent in (Path(bids.root) / run.folder / "x").parents
-        if above and set(entities.items()) <= own:
-            candidates.append((len(path.parts), len(entities), path))
-    return max(candidates)[2] if candidates else None
+    root: Path
+    files: list[tuple[Path, frozenset[tuple[str, str]]]]
+
+    @classmethod
+    def of(cls, bids: BIDSLayout) -> EventFiles:
+        paths = [Path(file.path) for file in bids.get(suffix="events", extension=".tsv")]
+        parts = [[p.split("-", 1) for p in path.name.split("_")[:-1] if "-" in p] for path in paths]
+        entities = [frozenset((key, value) for key, value in own) for own in parts]
+        return cls(Path(bids.root), list(zip(paths, entities, strict=True)))
+
+    def nearest(self, run: Recording) -> Path | None:
+        """The events that hold for a run: the nearest file whose entities are all the run's own.
+
+        One at the root of the data set holds for every run that has none nearer (BIDS'
+        inheritance principle); None where there is none at all, as for a resting run.
+        """
+        own, above = set(run.entities), set((self.root / run.folder / "x").parents)
+        fitting = [
+            (len(path.parts), len(entities), path)
+            for path, entities in self.files
+            if path.parent in above and entities <= own
+        ]
+        return max(fitting)[2] if fitting else None

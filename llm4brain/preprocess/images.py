@@ -27,23 +27,42 @@ def read(path: Path, axes: int) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         UserError: missing, truncated or no NIfTI; a wrong number of axes.
     """
+    image = _open(path, axes)
+    try:
+        data = np.asarray(image.dataobj, dtype=np.float32)
+    except BROKEN as error:
+        raise _broken(path, error) from None
+    return data, np.array(image.affine, dtype=float)
+
+
+def volumes(path: Path) -> int:
+    """How many volumes a 4D image has, by its header.
+
+    Raises:
+        UserError: as `read` does.
+    """
+    return _open(path, 4).shape[3]
+
+
+def _open(path: Path, axes: int) -> nib.Nifti1Image:
     if not path.is_file():
         raise UserError(path, "does not exist", "fetch it, or correct the data set")
     try:
         image = nib.load(path)
-        data = np.asarray(image.dataobj, dtype=np.float32)
     except BROKEN as error:
-        raise UserError(
-            path, f"is not a whole NIfTI file ({error})", "fetch or convert it again"
-        ) from None
-    if data.ndim != axes or (axes == 4 and data.shape[3] < 2):
-        shape = " x ".join(map(str, data.shape))
+        raise _broken(path, error) from None
+    if len(image.shape) != axes or (axes == 4 and image.shape[3] < 2):
+        shape = " x ".join(map(str, image.shape))
         raise UserError(
             path,
             f"has shape {shape}, not {axes} axes" + (" with several volumes" if axes == 4 else ""),
             "convert the run as one 4D file" if axes == 4 else "make the mask again",
         )
-    return data, np.array(image.affine, dtype=float)
+    return image
+
+
+def _broken(path: Path, error: Exception) -> UserError:
+    return UserError(path, f"is not a whole NIfTI file ({error})", "fetch or convert it again")
 
 
 def check(path: Path, data: np.ndarray) -> None:

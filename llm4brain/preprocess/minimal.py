@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,8 +121,13 @@ def repetition_time(run: find.Found) -> float:
     return float(tr)
 
 
-def preprocess_subject(bids_dir: Path, out: Path, subject: str) -> list[Path]:
+def preprocess_subject(
+    bids_dir: Path, out: Path, subject: str, tasks: Sequence[str] = ()
+) -> list[Path]:
     """Preprocess all runs of a subject.
+
+    Args:
+        tasks: names or patterns of the tasks whose runs are preprocessed; none: every task.
 
     Returns:
         the preprocessed BOLD files.
@@ -130,7 +136,7 @@ def preprocess_subject(bids_dir: Path, out: Path, subject: str) -> list[Path]:
         UserError: a run that cannot be read or is not in MNI-like space, naming its file.
     """
     print(NO_SUBSTITUTE, file=sys.stderr)
-    runs = find.raw_runs(find.layout(bids_dir, subject), subject)
+    runs = find.raw_runs(find.layout(bids_dir, subject), subject, tasks)
     describe(out)
     reference, size, written = None, None, []
     for run in runs:

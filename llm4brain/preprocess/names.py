@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import PurePath
 
 from llm4brain.errors import UserError
@@ -49,6 +51,14 @@ class Recording:
     def without(self, entity: str) -> Recording:
         """The run less one entity: fMRIPrep combines echoes, and names the result without."""
         return Recording(tuple(pair for pair in self.entities if pair[0] != entity))
+
+    def of(self, tasks: Sequence[str]) -> bool:
+        """Whether the run's task is one of these or is like one; with none, every run's is.
+
+        >>> Recording.parse("sub-01_task-s01e02_bold.nii.gz").of(["rest", "s01*"])
+        True
+        """
+        return not tasks or any(fnmatchcase(self["task"] or "", task) for task in tasks)
 
     @property
     def subject(self) -> str:

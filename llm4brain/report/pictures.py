@@ -45,7 +45,7 @@ def strips(films: Sequence[Path], clips: pd.DataFrame, room: int) -> Strips:
     """Frames of each clip as one small picture, as large as the page has room for.
 
     Args:
-        films: those of the clips, named as the clips' `stim_file`.
+        films: those of the clips; their paths end with the clips' `stim_file`.
         clips: rows of the clip table.
         room: bytes that all data URIs together may have. Where even the smallest pictures have
             more they are taken all the same: no clip is left without.
@@ -53,7 +53,12 @@ def strips(films: Sequence[Path], clips: pd.DataFrame, room: int) -> Strips:
     Raises:
         UserError: a clip's film is not among them, or does not decode.
     """
-    paths = {path.name: path for path in films}
+    paths = {
+        name: path
+        for name in clips["stim_file"].unique()
+        for path in films
+        if f"/{path.as_posix()}".endswith(f"/{name}")
+    }
     # the longest first, so that the others are cut out of what is in memory
     most, largest = LADDER[0][0], LADDER[0][1]
     read = {

@@ -79,6 +79,9 @@ def shuffled(decoded: Decoded, names: Sequence[str], seed: Sequence[int]) -> lis
     """
     rng = np.random.default_rng(list(seed))
     films = np.array([name.rpartition("_")[0] for name in names])
+    # films of one clip lend each other theirs: within itself such a film would keep its own
+    single, number = np.unique(films, return_counts=True)
+    films[np.isin(films, single[number == 1])] = ""
     across, within = rng.permutation(len(names)), np.arange(len(names))
     for film in sorted(set(films)):
         rows = np.flatnonzero(films == film)
