@@ -67,7 +67,7 @@ def write_subject(
         )
         name = f"sub-{subject}_task-{TASK}_run-{run.number:02d}"
         write_nifti(own / "func" / f"{name}_bold.nii.gz", scan, drawn.head.affine, settings.tr)
-        write_json(own / "func" / f"{name}_bold.json", _sidecar(settings.tr))
+        write_json(own / "func" / f"{name}_bold.json", sidecar(settings.tr))
         write_table(own / "func" / f"{name}_events.tsv", _events(settings, run.stim_file))
         arrays[f"motion-{run.number:02d}"] = moved
         written |= {f"{name}_bold.nii.gz", f"{name}_bold.json", f"{name}_events.tsv"}
@@ -96,9 +96,10 @@ def write_nifti(
         partial.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
 
 
-def _sidecar(tr: float) -> dict[str, Any]:
+def sidecar(tr: float, task: str = TASK) -> dict[str, Any]:
+    """A raw run's JSON."""
     return {
-        "TaskName": TASK,
+        "TaskName": task,
         "TaskDescription": "Watching a film of short scenes (simulated)",
         "Instructions": "None: nobody was scanned",
         "RepetitionTime": tr,
