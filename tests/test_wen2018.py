@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 from wen2018_data import AFFINE, EDGE, SHAPE, data_set, film, films, scan_path, volume, volumes
@@ -14,6 +15,7 @@ from wen2018_data import AFFINE, EDGE, SHAPE, data_set, film, films, scan_path, 
 from llm4brain.cli import app
 from llm4brain.clips import Run, clip_table, cut_windows, stimulus_durations
 from llm4brain.errors import UserError
+from llm4brain.preprocess import clean
 from llm4brain.preprocess.bold import subject_bold
 from llm4brain.sections import BoldSettings, ClipSettings, Splits
 from llm4brain.wen2018 import convert, disk, facts
@@ -79,6 +81,18 @@ def test_an_impulse_is_found_at_the_clip_that_the_authors_pair_it_with(impulses,
     wrong = cut_windows([run], clips, ClipSettings(duration=2, lag=8, window=2))
     seen = wrong.windows.mean(axis=(1, 2))
     assert wrong.trials["onset"][seen.argmax()] != 2 * k
+
+
+def test_a_fourth_order_polynomial_goes_as_the_authors_take_it_out():
+    time = np.linspace(-1, 1, 245)
+    drift = 3 * time**4 - 2 * time**3 + time**2 + 5 * time
+    signal = 1000 + 20 * drift + np.random.default_rng(0).standard_normal(245)
+    table = pd.DataFrame({"framewise_displacement": np.full(245, np.nan)})
+    chosen = clean.regressors(Path("none"), Path("none"), table, "polynomial")
+    found = clean.clean_run(signal[:, None], chosen, 2.0, BOLD)[:, 0]
+    rest = signal - np.polyval(np.polyfit(time, signal, 4), time)
+    np.testing.assert_allclose(found, rest / rest.std(ddof=1), atol=1e-4)
+    assert clean.valid_volumes(table, 1.0).all()
 
 
 # -- the one door
