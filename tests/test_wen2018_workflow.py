@@ -50,7 +50,7 @@ def study(tmp_path_factory):
             "samples": 50,
             "permutations": 99,
             "meteor": False,
-            "sentence_model": f"path:{tiny_models.bert(home / 'sentence')}",
+            "sentence_model": f"path:{tiny_models.sentence(home / 'sentence')}",
         },
     }
     (home / "wen.yaml").write_text(yaml.safe_dump(settings))
