@@ -159,6 +159,8 @@ if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
                     machine=where(
                         settings("preprocess", "fs_license", "omp_threads", "engine")
                     ),
+                    tasks=SETTINGS.tasks,
+                    task_options=task_options,
                     code=code("preprocess_fmriprep"),
                 message:
                     "Preprocess sub-{params.subject} with fMRIPrep (hours)"
@@ -166,8 +168,8 @@ if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
                     "python $SCRIPTS/preprocess_fmriprep.py --bids {params.bids:q} "
                     "--subject {params.subject} --out {params.out:q} --work {params.work} "
                     "--mem-mb {resources.mem_mb} --settings {params.settings:q} "
-                    "--machine {params.machine:q} --threads $OMP_NUM_THREADS --code {params.code} "
-                    "> {log} 2>&1"
+                    "--machine {params.machine:q} {params.task_options:q} "
+                    "--threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1"
 
 
 rule clips:

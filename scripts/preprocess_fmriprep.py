@@ -15,13 +15,14 @@ def main(
     out: Path,
     settings: str,
     machine: str,
+    task: list[str] = (),
     seed: int = 0,
     threads: int = 1,
     precision: str = "auto",
     code: str = "",
 ) -> None:
     chosen = PreprocessSettings.given(settings, machine)
-    preprocess_subject(bids, out, work, subject, chosen, threads=threads, mem_mb=mem_mb)
+    preprocess_subject(bids, out, work, subject, chosen, task, threads=threads, mem_mb=mem_mb)
 
 
 if __name__ == "__main__":

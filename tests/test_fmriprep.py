@@ -49,10 +49,10 @@ class Place:
             if c["args"][0] == "run" and "--entrypoint=free" not in c["args"]
         ]
 
-    def go(self, **over):
+    def go(self, tasks=(), **over):
         settings = self.settings.model_copy(update=over)
         return fmriprep.preprocess_subject(
-            self.bids, self.out, self.work, "01", settings, threads=8, mem_mb=32000
+            self.bids, self.out, self.work, "01", settings, tasks, threads=8, mem_mb=32000
         )
 
 
@@ -198,6 +198,23 @@ def test_what_apptainer_lacks_is_one_line(place, monkeypatch):
         place.go(engine="apptainer")
 
 
+# -- which runs
+
+
+def test_fmriprep_is_told_of_the_tasks_that_are_read(place):
+    write_run(place.bids, "sub-01_task-rest_run-01", volumes=2)
+    for engine, inside in (
+        ("docker", "/tmp/bids_filter.json"),
+        ("apptainer", "/work/tasks.json"),
+    ):
+        written = place.go(["fi*"], engine=engine)
+        args = place.runs()[-1]
+        assert args[args.index("--bids-filter-file") + 1] == inside
+        chosen = json.loads((place.work / "tasks.json").read_text())
+        assert chosen == {"bold": {"datatype": "func", "suffix": "bold", "task": ["film"]}}
+        assert not [path for path in written if "task-rest" in path.name]
+
+
 # -- further arguments
 
 
@@ -239,7 +256,9 @@ def test_fmriprep_itself_takes_the_command(place):
     place.out.mkdir()
     settings = place.settings.model_copy(update={"extra": ["--fs-no-reconall", "--ignore", "t2w"]})
     places = containers.Places(*map(str, (place.bids, place.out, place.work, place.licence)))
-    words = fmriprep.arguments(places, "01", settings, threads=8, mem_mb=32000)
+    place.work.mkdir(parents=True)
+    (place.work / "tasks.json").write_text('{"bold": {"task": ["film"]}}')
+    words = fmriprep.arguments(places, "01", settings, ["film"], threads=8, mem_mb=32000)
     code = (
         "import json, sys\n"
         "from fmriprep.cli.parser import _build_parser\n"
@@ -258,5 +277,6 @@ def test_fmriprep_itself_takes_the_command(place):
     assert found["cifti_output"] == "91k"
     assert (found["nprocs"], found["omp_nthreads"], found["memory_gb"]) == ("8", "4", "32.0")
     assert found["ignore"] == "['t2w']"
+    assert found["bids_filters"] == "{'bold': {'task': ['film']}}"
     assert found["run_reconall"] == "False"
     assert (found["skip_bids_validation"], found["notrack"]) == ("True", "True")

@@ -7,14 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llm4brain.errors import UserError
+from llm4brain.io import write_json
 from llm4brain.preprocess import containers, find
 from llm4brain.preprocess.containers import Places
 from llm4brain.preprocess.names import Recording, output_spaces
 from llm4brain.sections import PreprocessSettings
 
+CHOSEN = "tasks.json"  # in the work folder: which runs, as fMRIPrep asks pybids for them
+
 
 def arguments(
-    places: Places, subject: str, settings: PreprocessSettings, *, threads: int, mem_mb: int
+    places: Places,
+    subject: str,
+    settings: PreprocessSettings,
+    tasks: Sequence[str] = (),
+    *,
+    threads: int,
+    mem_mb: int,
 ) -> list[str]:
     """fMRIPrep's own command line, an argument an element.
 
@@ -28,6 +37,7 @@ def arguments(
         *("--fs-license-file", places.license),
         *("--output-spaces", *settings.output_spaces.split()),
         *(("--cifti-output", "91k") if settings.cifti else ()),
+        *(("--bids-filter-file", f"{places.work}/{CHOSEN}") if tasks else ()),
         *settings.extra,
         *("--nthreads", str(threads)),
         *("--omp-nthreads", str(min(settings.omp_threads, threads))),
@@ -44,6 +54,7 @@ def command(
     work: Path,
     subject: str,
     settings: PreprocessSettings,
+    tasks: Sequence[str] = (),
     *,
     threads: int,
     mem_mb: int,
@@ -57,7 +68,7 @@ def command(
     places = Places(*folders, str(containers.license_file(settings)))
 
     def told(places: Places) -> list[str]:
-        return arguments(places, subject, settings, threads=threads, mem_mb=mem_mb)
+        return arguments(places, subject, settings, tasks, threads=threads, mem_mb=mem_mb)
 
     return containers.command(places, settings, told)
 
@@ -83,6 +94,7 @@ def preprocess_subject(
     work: Path,
     subject: str,
     settings: PreprocessSettings,
+    tasks: Sequence[str] = (),
     *,
     threads: int,
     mem_mb: int,
@@ -90,6 +102,7 @@ def preprocess_subject(
     """Run fMRIPrep on one subject.
 
     Args:
+        tasks: names or patterns; none: every task.
         work: folder for this subject's intermediate files, which a rerun takes up again; not
             inside `bids_dir`.
 
@@ -102,12 +115,16 @@ def preprocess_subject(
     """
     if work.resolve().is_relative_to(bids_dir.resolve()):
         raise UserError(work, "lies inside the BIDS data set", "put it elsewhere")
-    line = command(bids_dir, out, work, subject, settings, threads=threads, mem_mb=mem_mb)
+    line = command(bids_dir, out, work, subject, settings, tasks, threads=threads, mem_mb=mem_mb)
     containers.check(settings)
-    found = find.raw_runs(find.layout(bids_dir, subject), subject, echoes=True)
+    found = find.raw_runs(find.layout(bids_dir, subject), subject, tasks, echoes=True)
     runs = dict.fromkeys(run.recording.without("echo") for run in found)
     for folder in (out, work):  # Apptainer binds only what is there
         folder.mkdir(parents=True, exist_ok=True)
+    if tasks:
+        names = sorted({str(run["task"]) for run in runs})
+        of_bold = {"datatype": "func", "suffix": "bold", "task": names}
+        write_json(work / CHOSEN, {"bold": of_bold})
     # No standard input: a question to a person becomes an error instead of a wait.
     done = subprocess.run(line, stdin=subprocess.DEVNULL, check=False)
     if done.returncode != 0:
