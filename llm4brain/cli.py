@@ -112,7 +112,7 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Every key of `config.yaml`, made from `llm4brain/sections.py` by `llm4brain settings`.",
+        "Every key of `config.yaml`, made from `llm4brain/sections/` by `llm4brain settings`.",
         "A file given with `--configfile` is laid over `config.yaml`; a key that is not here is an",
         "error before the first job.",
     ]

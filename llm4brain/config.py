@@ -93,6 +93,8 @@ class Config(Settings):
             raise ValueError("bids_dir: is needed for dataset: bids")
         if self.dataset == "wen2018":
             self._fits_wen2018()
+        if self.gpus > 1 and self.video_llm.device_map is not None:
+            raise ValueError("gpus: a process on each needs a whole LLM; leave device_map out")
         if self.dataset == "phantom" and self.clips.duration != self.phantom.clip_seconds:
             raise ValueError("clips.duration: is not phantom.clip_seconds, the length of a scene")
         if strangers := sorted(set(self.table2.targets or []) - set(self.subjects)):

@@ -146,15 +146,18 @@ class Arrays:
 
         What was read counts as memory until the array is dropped.
         """
+        dtype, shape, offset = self.place(name)
+        if 0 in shape:  # nothing cannot be mapped
+            return np.zeros(shape, dtype)
+        return np.asarray(np.memmap(self.path, dtype, "r", offset, shape))
+
+    def place(self, name: str) -> tuple[str, tuple[int, ...], int]:
+        """NumPy's name of an array's type, its shape, and the byte at which it begins."""
         with self.path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             about = json.loads(file.read(length))[self._known(name)]
         dtype = next(numpy for numpy, stored in TYPES.items() if stored == about["dtype"])
-        begin, end = about["data_offsets"]
-        if begin == end:  # nothing cannot be mapped
-            return np.zeros(about["shape"], dtype)
-        shape, offset = tuple(about["shape"]), 8 + length + begin
-        return np.asarray(np.memmap(self.path, dtype, "r", offset, shape))
+        return dtype, tuple(about["shape"]), 8 + length + about["data_offsets"][0]
 
     def _known(self, name: str) -> str:
         if name not in self.names:

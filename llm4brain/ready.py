@@ -115,8 +115,7 @@ def _grayordinates(settings: Config) -> None:
 def stimuli(settings: Config) -> Path:
     """The folder that stim_file is relative to, as far as patterns of the splits are looked for."""
     if settings.dataset == "wen2018":
-        homes = disk.homes(settings.wen2018.roots)
-        return next((home / "stimuli" for home in homes if (home / "stimuli").is_dir()), homes[0])
+        return disk.stimuli(settings.wen2018.roots)
     root = "data/phantom" if settings.dataset == "phantom" else settings.bids_dir
     return Path(root or "") / "stimuli"
 

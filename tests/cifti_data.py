@@ -46,7 +46,7 @@ def axis(below: bool = True, medial: int = MEDIAL) -> BrainModelAxis:
 
 def area_of(brain: BrainModelAxis) -> np.ndarray:
     """V1 behind, MT before it, the rest has no name; per grayordinate 0, 1 or 2."""
-    y = np.array([sphere(1)[0][max(v, 0), 1] for v in brain.vertex])
+    y = sphere(1)[0][np.maximum(brain.vertex, 0), 1]
     return np.where(~brain.surface_mask, 0, np.where(y < -15, 1, np.where(y < 0, 2, 0)))
 
 

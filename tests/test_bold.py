@@ -1,84 +1,16 @@
-"""Derivatives and events -> clean BOLD: planted signals stay, confounds go, bad input is told."""
+"""Derivatives and events -> clean BOLD: planted signals stay, and confounds go."""
 
-import json
-from types import SimpleNamespace
-
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from preprocess_data import write_json, write_run
+from bold_data import SETTINGS, SPACE, Set
 
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays, stream_arrays
 from llm4brain.preprocess import clean, events
 from llm4brain.preprocess.bold import labels, subject_bold
-from llm4brain.preprocess.grid import mni_grid
 from llm4brain.preprocess.names import Recording
 from llm4brain.sections import BoldSettings
-
-SPACE = "MNI152NLin2009cAsym"
-SETTINGS = BoldSettings(voxel_mm=12)
-STEM = "sub-01_task-film_run-01"
-MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
-
-
-class Set:
-    """A raw data set and fMRIPrep-like derivatives of it, made by hand."""
-
-    def __init__(self, root, volumes=80, tr=1.5, start=0.75):
-        self.raw, self.out = root / "raw", root / "out"
-        self.volumes, self.tr, self.start = volumes, tr, start
-        self.grid = mni_grid(12)
-        write_json(
-            self.out / "dataset_description.json",
-            {"Name": "d", "BIDSVersion": "1.9.0", "DatasetType": "derivative"},
-        )
-
-    def add(self, stem=STEM, *, bold=None, affine=None, mask=None, resolution="2", **raw):
-        """A run; BOLD of noise if none is given. Returns its Recording."""
-        rng = np.random.default_rng(0)
-        affine = self.grid.affine if affine is None else affine
-        if bold is None:
-            bold = 1000 + 10 * rng.standard_normal((*self.grid.shape, self.volumes))
-        mask = np.ones(bold.shape[:3]) if mask is None else mask
-        write_run(self.raw, stem, volumes=2, **({"tr": self.tr} | raw))
-        run = Recording.parse(f"{stem}_bold.nii.gz")
-        (self.out / run.folder).mkdir(parents=True, exist_ok=True)
-        # fMRIPrep names the resolution, the minimal backend has none
-        image = nib.Nifti1Image(np.asarray(bold, np.float32), affine)
-        nib.save(image, self.out / run.bold(SPACE, resolution))
-        nib.save(
-            nib.Nifti1Image(mask.astype(np.uint8), affine), self.out / run.mask(SPACE, resolution)
-        )
-        write_json(
-            self.out / run.bold_json(SPACE, resolution),
-            {"RepetitionTime": self.tr, "StartTime": self.start, "TaskName": "film"},
-        )
-        self.confounds(run, self.table(bold.shape[3]))
-        return run
-
-    def table(self, volumes):
-        """Confounds as fMRIPrep writes them: the first row of derivatives is n/a."""
-        rng = np.random.default_rng(1)
-        columns = {}
-        for name in (*MOTION, "csf", "white_matter"):
-            values = rng.standard_normal(volumes)
-            slope = np.concatenate([[np.nan], np.diff(values)])
-            columns |= {name: values, f"{name}_derivative1": slope}
-            columns |= {f"{name}_power2": values**2, f"{name}_derivative1_power2": slope**2}
-        columns["framewise_displacement"] = np.concatenate([[np.nan], np.full(volumes - 1, 0.1)])
-        columns["cosine00"] = np.cos(np.pi * (np.arange(volumes) + 0.5) / volumes)
-        return pd.DataFrame(columns)
-
-    def confounds(self, run, table):
-        table.to_csv(self.out / run.confounds(), sep="\t", index=False, na_rep="n/a")
-        write_json(self.out / run.confounds_json(), {})
-
-    def read(self, settings=SETTINGS, subject="01"):
-        """All of a subject's arrays, and their description."""
-        made = subject_bold(self.raw, self.out, subject, settings)
-        return SimpleNamespace(arrays=dict(made.arrays()), meta=made.meta, shapes=made.shapes)
 
 
 @pytest.fixture
@@ -294,116 +226,3 @@ def test_sessions_whose_run_numbers_repeat_keep_their_names(data):
         data.add(stem, resolution=None)
     assert list(data.read().meta["runs"]) == ["ses-1_task-film_run-1", "ses-2_task-film_run-1"]
     assert labels([Recording.parse(f"{s}_bold.nii.gz") for s in stems[:1]]) == ["1"]
-
-
-def spoil_confounds_rows(data, run):
-    data.confounds(run, data.table(data.volumes - 3))
-
-
-def spoil_confounds_columns(data, run):
-    data.confounds(run, data.table(data.volumes).drop(columns=["rot_y"]))
-
-
-def spoil_confounds_middle(data, run):
-    table = data.table(data.volumes)
-    table.loc[40, "trans_x"] = np.nan
-    data.confounds(run, table)
-
-
-def spoil_confounds_missing(data, run):
-    (data.out / run.confounds()).unlink()
-
-
-def spoil_mask_missing(data, run):
-    (data.out / run.mask(SPACE, "2")).unlink()
-
-
-def spoil_mask_shape(data, run):
-    nib.save(
-        nib.Nifti1Image(np.ones((5, 5, 5), np.uint8), np.eye(4)), data.out / run.mask(SPACE, "2")
-    )
-
-
-def spoil_bold_nan(data, run):
-    path = data.out / run.bold(SPACE, "2")
-    image = nib.load(path)
-    bold = image.get_fdata()
-    bold[4, 4, 4, 9] = np.nan
-    nib.save(nib.Nifti1Image(bold, image.affine), path)
-
-
-def spoil_bold_cut(data, run):
-    path = data.out / run.bold(SPACE, "2")
-    path.write_bytes(path.read_bytes()[:3000])
-
-
-def spoil_bold_missing(data, run):
-    (data.out / run.bold(SPACE, "2")).unlink()
-
-
-def spoil_space(data, run):
-    data.add(affine=data.grid.affine + np.array([[0, 0, 0, 300]] * 3 + [[0] * 4]))
-
-
-def spoil_tr(data, run):
-    write_json(data.out / run.bold_json(SPACE, "2"), {"TaskName": "film"})
-
-
-def spoil_second_resolution(data, run):
-    data.add(resolution="1")
-
-
-def spoil_events_late(data, run):
-    rows = "onset\tduration\tstim_file\n0\t9\ta.mp4\n500\t9\tb.mp4\n"
-    (data.raw / run.folder / f"{run.stem}_events.tsv").write_text(rows)
-
-
-def spoil_events_onset(data, run):
-    rows = "onset\tduration\tstim_file\nsoon\t9\ta.mp4\n"
-    (data.raw / run.folder / f"{run.stem}_events.tsv").write_text(rows)
-
-
-def spoil_events_columns(data, run):
-    (data.raw / run.folder / f"{run.stem}_events.tsv").write_text("onset\tstim_file\n0\ta.mp4\n")
-
-
-def spoil_events_no_film(data, run):
-    rows = "onset\tduration\tstim_file\n0\t9\tn/a\n"
-    (data.raw / run.folder / f"{run.stem}_events.tsv").write_text(rows)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "said"),
-    [
-        (spoil_confounds_rows, r"timeseries.tsv: has 77 rows for 80 volumes"),
-        (spoil_confounds_columns, r"timeseries.tsv: lacks what bold.confounds: simple needs"),
-        (spoil_confounds_middle, r"timeseries.tsv: holds n/a below the first row of trans_x"),
-        (spoil_confounds_missing, r"timeseries.tsv: is missing"),
-        (spoil_mask_missing, r"brain_mask.nii.gz: is missing"),
-        (spoil_mask_shape, r"brain_mask.nii.gz: is not on the grid of its BOLD"),
-        (spoil_bold_nan, r"preproc_bold.nii.gz: holds NaN .* number 9"),
-        (spoil_bold_cut, r"preproc_bold.nii.gz: is not a whole NIfTI"),
-        (spoil_bold_missing, r"sub-01: holds no preprocessed BOLD in space MNI152"),
-        (spoil_space, r"preproc_bold.nii.gz: covers 0% of the MNI brain"),
-        (spoil_tr, r"preproc_bold.nii.gz: has no RepetitionTime"),
-        (spoil_second_resolution, r"is not the only resolution of sub-01_task-film_run-01"),
-        (spoil_events_late, r"events.tsv: row 3 starts at 500 s, but the run ends at 120.75 s"),
-        (spoil_events_onset, r"events.tsv: row 2 has no onset"),
-        (spoil_events_columns, r"events.tsv: has no column duration"),
-        (spoil_events_no_film, r"sub-01: has no event with a stim_file in any run"),
-    ],
-)
-def test_bad_input_is_one_line_that_names_the_file(data, spoil, said):
-    spoil(data, data.add())
-    with pytest.raises(UserError, match=said) as error:
-        data.read()
-    assert "\n" not in str(error.value)
-
-
-def test_no_derivatives_at_all(data):
-    data.add()
-    with pytest.raises(UserError, match="no BIDS data set"):
-        subject_bold(data.raw, data.out / "nowhere", "01", SETTINGS)
-    with pytest.raises(UserError, match="has no sub-02"):
-        subject_bold(data.raw, data.out, "02", SETTINGS)
-    assert json.loads((data.out / "dataset_description.json").read_text())

@@ -157,7 +157,7 @@ def test_patches_are_neighbours_of_one_hemisphere(study, meshes):
         np.testing.assert_allclose(centre, mm.mean(0), atol=1e-4)
         assert np.linalg.norm(mm - centre, axis=1).max() < 35  # of spheres 70 mm across
     spread = [np.linalg.norm(np.ptp(grid.coordinates[c[c >= 0]], axis=0)) for c in patches.index]
-    assert np.median(spread) < 35
+    assert np.median(spread) < 60  # 120 of a whole sphere
     again = gather(grid.voxels[:, 0], grid.coordinates, 16)
     assert np.array_equal(again.index, patches.index)
 

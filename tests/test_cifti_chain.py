@@ -23,7 +23,7 @@ from llm4brain.sections import AlignSettings, BoldSettings, EncoderSettings, Fit
 K, D = 4, 32  # of the tiny video-LLM at two frames
 FIT = {"epochs": 1, "batch_size": 16, "lr": 1e-3}
 ENCODER = EncoderSettings(**SIZES, mask_ratio=0.5, fit=FIT)
-ALIGN = AlignSettings(rank=6, folds=3, adaptor_width=4, gain=0.0, fit=FIT | {"epochs": 0})
+ALIGN = AlignSettings(rank=4, folds=3, adaptor_width=4, gain=0.0, fit=FIT | {"epochs": 0})
 BOLD = {"space": "fsLR", "confounds": "none", "rois": ["V1", "MT", "thalamus"]}
 MACHINE = {"seed": 0, "threads": 1, "precision": "fp32", "code": ""}
 HERE = np.flatnonzero((area_of(axis()) > 0) | ~axis().surface_mask)
@@ -130,7 +130,7 @@ def test_what_was_planted_in_v1_is_read_there(study, tmp_path):
     about = mapped(study, tmp_path, aligned, surfaces=meshes)
     assert (about["n_voxels"], about["data"]) == (len(HERE), "simulated")
     areas = about["areas"]
-    assert areas["V1"] > 5 * max(abs(areas["MT"]), abs(areas["thalamus"]))
+    assert areas["V1"] > 3 * max(abs(areas["MT"]), abs(areas["thalamus"]))
     image = nib.load(tmp_path / "map.dscalar.nii")
     assert image.header.get_axis(1) == axis()[HERE]  # whatever the order of the areas
     values = image.get_fdata()[0]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_bold import Set
+from bold_data import Set
 
 from llm4brain.clips import clip_table, cut_windows, read_runs
 from llm4brain.io import Arrays, stream_arrays

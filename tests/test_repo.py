@@ -51,7 +51,9 @@ def test_no_path_of_one_machine():
 
 
 def test_no_pickle_is_read_and_no_rule_runs_a_script_directive():
-    unsafe = re.compile(r"pickle\.load|joblib\.load|allow_pickle=True|torch\.load\(")
+    unsafe = re.compile(
+        r"pickle\.load|joblib\.load|allow_pickle=True|torch\.load\((?!.*weights_only=True)"
+    )
     package = [f for f in CODE if "tests" not in f.parts]
     assert not [where for where, line in lines(package) if unsafe.search(line)]
     rules = [f for f in CODE if f.suffix == ".smk"]

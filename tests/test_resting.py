@@ -6,10 +6,10 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from bold_data import Set
 from conftest import ROOT, TINY, counted, snakemake
 from leak_data import FIT, SETTINGS, step
 from safetensors.numpy import load_file
-from test_bold import Set
 
 from llm4brain.brain.resting import resting_windows
 from llm4brain.config import load

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 from wen2018_data import AFFINE, EDGE, SHAPE, data_set, film, films, scan_path, volume, volumes
@@ -14,6 +15,7 @@ from wen2018_data import AFFINE, EDGE, SHAPE, data_set, film, films, scan_path, 
 from llm4brain.cli import app
 from llm4brain.clips import Run, clip_table, cut_windows, stimulus_durations
 from llm4brain.errors import UserError
+from llm4brain.preprocess import clean
 from llm4brain.preprocess.bold import subject_bold
 from llm4brain.sections import BoldSettings, ClipSettings, Splits
 from llm4brain.wen2018 import convert, disk, facts
@@ -50,19 +52,20 @@ def impulses(tmp_path_factory):
         bold[..., authors_drop(stimulus) + k] += 100
         files.append(volume(path, bold.astype(np.float32)))
     convert.write_subject("01", files, root / "bids", root / "out")
-    return root, shown, subject_bold(root / "bids", root / "out", "01", BOLD)
+    made = subject_bold(root / "bids", root / "out", "01", BOLD)
+    return root, shown, made.meta["runs"], dict(made.arrays())
 
 
 @pytest.mark.parametrize("stimulus", ["seg1", "test1", "test2", "test5"])
 def test_an_impulse_is_found_at_the_clip_that_the_authors_pair_it_with(impulses, stimulus):
-    _, shown, made = impulses
+    _, shown, runs, arrays = impulses
     repeat, k = shown[stimulus]
     label = f"task-{stimulus}_run-{repeat:02d}"
-    about = made.meta["runs"][label]
+    about = runs[label]
     assert (about["tr"], about["start_time"]) == (2.0, 0.0)
     assert about["volumes"] == volumes(stimulus)
     run = Run(
-        label, made.arrays[f"run-{label}"], made.arrays[f"valid-{label}"],
+        label, arrays[f"run-{label}"], arrays[f"valid-{label}"],
         about["tr"], about["start_time"], about["events"],
     )  # fmt: skip
     splits = Splits(train=[f"{stimulus}.mp4"], validation=["b.mp4"], test=["c.mp4"])
@@ -80,11 +83,23 @@ def test_an_impulse_is_found_at_the_clip_that_the_authors_pair_it_with(impulses,
     assert wrong.trials["onset"][seen.argmax()] != 2 * k
 
 
+def test_a_fourth_order_polynomial_goes_as_the_authors_take_it_out():
+    time = np.linspace(-1, 1, 245)
+    drift = 3 * time**4 - 2 * time**3 + time**2 + 5 * time
+    signal = 1000 + 20 * drift + np.random.default_rng(0).standard_normal(245)
+    table = pd.DataFrame({"framewise_displacement": np.full(245, np.nan)})
+    chosen = clean.regressors(Path("none"), Path("none"), table, "polynomial")
+    found = clean.clean_run(signal[:, None], chosen, 2.0, BOLD)[:, 0]
+    rest = signal - np.polyval(np.polyfit(time, signal, 4), time)
+    np.testing.assert_allclose(found, rest / rest.std(ddof=1), atol=1e-4)
+    assert clean.valid_volumes(table, 1.0).all()
+
+
 # -- the one door
 
 
 def test_what_is_made_is_links_events_and_facts(impulses):
-    root, _, _ = impulses
+    root, *_ = impulses
     out = root / "out/sub-01/func/sub-01_task-test1_run-09_space-MNI152NLin6Asym_desc"
     bold = out.with_name(f"{out.name}-preproc_bold.nii.gz")
     assert bold.is_symlink()

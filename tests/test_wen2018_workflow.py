@@ -50,7 +50,7 @@ def study(tmp_path_factory):
             "samples": 50,
             "permutations": 99,
             "meteor": False,
-            "sentence_model": f"path:{tiny_models.bert(home / 'sentence')}",
+            "sentence_model": f"path:{tiny_models.sentence(home / 'sentence')}",
         },
     }
     (home / "wen.yaml").write_text(yaml.safe_dump(settings))
@@ -133,4 +133,4 @@ def test_what_was_made_serves_where_the_download_is_no_more(run, study, tmp_path
     shutil.rmtree(tmp_path / "study" / "data" / "wen2018")
     shutil.rmtree(tmp_path / "study" / "data" / "derivatives")
     found = jobs(tmp_path / "study", "results/table1.csv", "--configfile", study / "wen.yaml")
-    assert found == {}
+    assert set(found) <= {"table"}  # it names no participants.tsv any more

@@ -118,6 +118,18 @@ def bert(folder: Path) -> Path:
     return folder
 
 
+def sentence(folder: Path) -> Path:
+    """A sentence-transformers model: that BERT, and the mean over its tokens."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Pooling, Transformer
+
+    words = Transformer(str(bert(folder)))
+    mean = Pooling(words.get_word_embedding_dimension(), "mean")
+    made = SentenceTransformer(modules=[words, mean], device="cpu")
+    made.save(str(folder), create_model_card=False)
+    return folder
+
+
 def clip(folder: Path) -> Path:
     """A `CLIPModel` with its tokenizer and image processor."""
     from tokenizers.processors import TemplateProcessing

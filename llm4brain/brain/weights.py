@@ -190,7 +190,7 @@ def _pickle(path: Path) -> dict[str, Any]:
         raise UserError(
             path,
             what or "is no checkpoint that can be read without running its code",
-            "on a machine where you trust the file, write torch.load(file)['model'] by "
+            "where you trust the file, write what it holds under 'model' with "
             "safetensors.torch.save_file, and name that",
         ) from None
     except (OSError, RuntimeError, EOFError) as error:

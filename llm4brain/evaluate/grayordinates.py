@@ -58,7 +58,7 @@ def sums(values: np.ndarray, areas: Sequence[tuple[str, int]]) -> dict[str, floa
     ends = np.cumsum([0, *(count for _, count in areas)])
     return {
         name: float(values[a:b].sum(dtype=np.float64))
-        for (name, _), a, b in zip(areas, ends, ends[1:], strict=True)
+        for (name, _), a, b in zip(areas, ends[:-1], ends[1:], strict=True)
     }
 
 

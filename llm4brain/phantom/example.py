@@ -78,9 +78,9 @@ def example(like: str) -> Example:
         return Example(settings, films, runs | {f"ses-003_{REST}": []}, splits, root_events=True)
     if like == "had":
         seconds, tr, oddball = 2, 2.0, False
-        folders = ["train"] * 50 + ["validation"] * 10 + ["test"] * 20
+        folders = ["train"] * 40 + ["validation"] * 20 + ["test"] * 20  # 20 a run
         names = [f"{folder}/clip {k:02d}.mp4" for k, folder in enumerate(folders)]
-        train, validation, test = names[:50], names[50:60], names[60:]
+        train, validation, test = names[:40], names[40:60], names[60:]
         runs = {
             f"ses-action01_task-action_run-{k + 1:02d}": names[20 * k : 20 * k + 20]
             for k in range(4)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.parsers.expat import ExpatError
 
 import nibabel as nib
 import numpy as np
@@ -19,10 +20,12 @@ from bids import BIDSLayout
 from nibabel.cifti2 import (
     CIFTI_BRAIN_STRUCTURES,
     BrainModelAxis,
+    Cifti2HeaderError,
     Cifti2Image,
     LabelAxis,
     SeriesAxis,
 )
+from nibabel.spatialimages import HeaderDataError
 
 from llm4brain.errors import UserError
 from llm4brain.preprocess import images
@@ -34,6 +37,7 @@ from llm4brain.sections import BoldSettings
 SPACE = "fsLR"  # the value of bold.space by which CIFTI is read
 PREFIX = "CIFTI_STRUCTURE_"
 SIDES = {"L": f"{PREFIX}CORTEX_LEFT", "R": f"{PREFIX}CORTEX_RIGHT"}
+BROKEN = (*images.BROKEN, HeaderDataError, Cifti2HeaderError, ExpatError)
 LEAST_SIGNAL = 0.5  # share of the grayordinates that must have any
 
 
@@ -103,7 +107,7 @@ class Grayordinates:
             raise UserError(path, wrong, "run preprocessing of all runs by one version")
         try:
             signals = np.asarray(image.dataobj, dtype=np.float32)[:, self.columns]
-        except images.BROKEN as error:
+        except BROKEN as error:
             raise UserError(
                 path, f"is not a whole CIFTI file ({error})", "fetch or make it again"
             ) from None
@@ -137,7 +141,7 @@ def _open(path: Path) -> tuple[Cifti2Image, tuple[Any, BrainModelAxis]]:
         raise UserError(path, "does not exist", "fetch it, or correct the path")
     try:
         image = nib.load(path)
-    except images.BROKEN as error:
+    except BROKEN as error:
         raise UserError(
             path, f"is not a whole CIFTI file ({error})", "fetch or make it again"
         ) from None
@@ -288,7 +292,7 @@ def vertices(path: Path, count: int) -> np.ndarray:
         raise UserError(path, "does not exist", "correct bold.surfaces")
     try:
         points = nib.load(path).agg_data("pointset")
-    except (*images.BROKEN, AttributeError, SyntaxError) as error:
+    except (*BROKEN, AttributeError) as error:
         raise UserError(path, f"is no GIFTI surface ({error})", "correct bold.surfaces") from None
     if not isinstance(points, np.ndarray) or len(points) != count:
         found = len(points) if isinstance(points, np.ndarray) else "no"

@@ -53,6 +53,12 @@ def homes(roots: Iterable[str | Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+def stimuli(roots: Iterable[str | Path]) -> Path:
+    """The folder of the films: the first that holds any."""
+    folders = [home / "stimuli" for home in homes(roots)]
+    return next((folder for folder in folders if any(folder.glob("*.mp4"))), folders[0])
+
+
 def find(where: Sequence[Path], names: Iterable[str]) -> Path | None:
     """The first of the files that is in any of the folders."""
     return next((p for n in names for home in where if (p := home / n).is_file()), None)
@@ -115,11 +121,16 @@ def _bytes(header: nib.Nifti1Header) -> int:
 
 
 def _unpacked(path: Path, expected: int) -> int:
-    """How many bytes a gzip file holds: by its last four, and read through if they disagree."""
+    """How many bytes a gzip file holds: by its last four, or read through if these cannot be.
+
+    They are the length modulo 2^32 of what was packed last, which is the whole of it unless the
+    file is cut off or was packed in pieces.
+    """
     with path.open("rb") as file:
         file.seek(-4, 2)
-        if int.from_bytes(file.read(), "little") == expected % 2**32:
-            return expected
+        more = (int.from_bytes(file.read(), "little") - expected) % 2**32
+    if more < 2**20:  # some programs pad
+        return expected + more
     size = 0
     try:
         with gzip.open(path) as file:

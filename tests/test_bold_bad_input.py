@@ -1,0 +1,130 @@
+"""Derivatives and events that are not as they should be: a line that names the file."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from bold_data import SETTINGS, SPACE, Set
+from preprocess_data import write_json
+
+from llm4brain.errors import UserError
+from llm4brain.preprocess.bold import subject_bold
+
+
+@pytest.fixture
+def data(tmp_path):
+    return Set(tmp_path)
+
+
+def spoil_confounds_rows(data, run):
+    data.confounds(run, data.table(data.volumes - 3))
+
+
+def spoil_confounds_columns(data, run):
+    data.confounds(run, data.table(data.volumes).drop(columns=["rot_y"]))
+
+
+def spoil_confounds_middle(data, run):
+    table = data.table(data.volumes)
+    table.loc[40, "trans_x"] = np.nan
+    data.confounds(run, table)
+
+
+def spoil_confounds_missing(data, run):
+    (data.out / run.confounds()).unlink()
+
+
+def spoil_mask_missing(data, run):
+    (data.out / run.mask(SPACE, "2")).unlink()
+
+
+def spoil_mask_shape(data, run):
+    nib.save(
+        nib.Nifti1Image(np.ones((5, 5, 5), np.uint8), np.eye(4)), data.out / run.mask(SPACE, "2")
+    )
+
+
+def spoil_bold_nan(data, run):
+    path = data.out / run.bold(SPACE, "2")
+    image = nib.load(path)
+    bold = image.get_fdata()
+    bold[4, 4, 4, 9] = np.nan
+    nib.save(nib.Nifti1Image(bold, image.affine), path)
+
+
+def spoil_bold_cut(data, run):
+    path = data.out / run.bold(SPACE, "2")
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+def spoil_bold_missing(data, run):
+    (data.out / run.bold(SPACE, "2")).unlink()
+
+
+def spoil_space(data, run):
+    data.add(affine=data.grid.affine + np.array([[0, 0, 0, 300]] * 3 + [[0] * 4]))
+
+
+def spoil_tr(data, run):
+    write_json(data.out / run.bold_json(SPACE, "2"), {"TaskName": "film"})
+
+
+def spoil_second_resolution(data, run):
+    data.add(resolution="1")
+
+
+def spoil_events_late(data, run):
+    rows = "onset\tduration\tstim_file\n0\t9\ta.mp4\n500\t9\tb.mp4\n"
+    (data.raw / run.folder / f"{run.stem}_events.tsv").write_text(rows)
+
+
+def spoil_events_onset(data, run):
+    rows = "onset\tduration\tstim_file\nsoon\t9\ta.mp4\n"
+    (data.raw / run.folder / f"{run.stem}_events.tsv").write_text(rows)
+
+
+def spoil_events_columns(data, run):
+    (data.raw / run.folder / f"{run.stem}_events.tsv").write_text("onset\tstim_file\n0\ta.mp4\n")
+
+
+def spoil_events_no_film(data, run):
+    rows = "onset\tduration\tstim_file\n0\t9\tn/a\n"
+    (data.raw / run.folder / f"{run.stem}_events.tsv").write_text(rows)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (spoil_confounds_rows, r"timeseries.tsv: has 77 rows for 80 volumes"),
+        (spoil_confounds_columns, r"timeseries.tsv: lacks what bold.confounds: simple needs"),
+        (spoil_confounds_middle, r"timeseries.tsv: holds n/a below the first row of trans_x"),
+        (spoil_confounds_missing, r"timeseries.tsv: is missing"),
+        (spoil_mask_missing, r"brain_mask.nii.gz: is missing"),
+        (spoil_mask_shape, r"brain_mask.nii.gz: is not on the grid of its BOLD"),
+        (spoil_bold_nan, r"preproc_bold.nii.gz: holds NaN .* number 9"),
+        (spoil_bold_cut, r"preproc_bold.nii.gz: is not a whole NIfTI"),
+        (spoil_bold_missing, r"sub-01: holds no preprocessed BOLD in space MNI152"),
+        (spoil_space, r"preproc_bold.nii.gz: covers 0% of the MNI brain"),
+        (spoil_tr, r"preproc_bold.nii.gz: has no RepetitionTime"),
+        (spoil_second_resolution, r"is not the only resolution of sub-01_task-film_run-01"),
+        (spoil_events_late, r"events.tsv: row 3 starts at 500 s, but the run ends at 120.75 s"),
+        (spoil_events_onset, r"events.tsv: row 2 has no onset"),
+        (spoil_events_columns, r"events.tsv: has no column duration"),
+        (spoil_events_no_film, r"sub-01: has no event with a stim_file in any run"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_the_file(data, spoil, said):
+    spoil(data, data.add())
+    with pytest.raises(UserError, match=said) as error:
+        data.read()
+    assert "\n" not in str(error.value)
+
+
+def test_no_derivatives_at_all(data):
+    data.add()
+    with pytest.raises(UserError, match="no BIDS data set"):
+        subject_bold(data.raw, data.out / "nowhere", "01", SETTINGS)
+    with pytest.raises(UserError, match="has no sub-02"):
+        subject_bold(data.raw, data.out, "02", SETTINGS)
+    assert json.loads((data.out / "dataset_description.json").read_text())
