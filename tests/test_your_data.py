@@ -34,12 +34,11 @@ def command(line, home):
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """Settings that name models of two layers, in place of those that would be trained."""
+    """Settings that name a video-LLM of two layers, in place of the one that would be trained."""
 
     def make(folder):
         source = f"path:{tiny_models.blip2(folder / 'blip2', 'llama')}"
-        sentence = f"path:{tiny_models.bert(folder / 'bert')}"
-        own = {"video_llm": {"source": source}, "evaluate": {"sentence_model": sentence}}
+        own = {"video_llm": {"source": source}}
         (folder / "models.yaml").write_text(yaml.safe_dump(own))
 
     return shared(tmp_path_factory, "your-data-models", make) / "models.yaml"
