@@ -8,6 +8,7 @@ small encoder, each in a process of its own. The status is 1 where the many take
 than the few, or more.
 """
 
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -15,12 +16,36 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import typer
-from memory import peak
 
 from llm4brain.io import stream_arrays, write_table
 from llm4brain.sections import EncoderSettings, FitSettings
 
+SCRIPTS = Path(__file__).parent.parent / "scripts"
 WINDOW = 2  # volumes
+# What a step holds itself, looked at every 5 ms. Beside it a process counts the pages of torch's
+# libraries that happen to be mapped, and those say nothing of a cohort.
+PEAK = """import atexit, re, runpy, sys, threading, time
+most = 0
+def look():
+    global most
+    while True:
+        now = re.search(r"RssAnon:\\s+(\\d+)", open("/proc/self/status").read())
+        most = max(most, int(now[1]))
+        time.sleep(0.005)
+threading.Thread(target=look, daemon=True).start()
+atexit.register(lambda: print(most))
+sys.argv[:] = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def peak(script: str, *options: str | Path) -> float:
+    """Peak of a step's own memory, MB."""
+    command = [sys.executable, "-c", PEAK, SCRIPTS / f"{script}.py", *options]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return int(done.stdout.split()[-1]) / 1024
 
 
 def write_data(root: Path, runs: int, volumes: int, edge: int) -> None:
