@@ -36,6 +36,11 @@ def require(settings: Config, *, raw: bool = True) -> None:
         if not (further / "dataset_description.json").is_file():
             wrong = "is no BIDS data set (it has no dataset_description.json)"
             raise UserError(further, wrong, "correct pretraining.derivatives")
+        backend = "wen2018" if settings.dataset == "wen2018" else settings.preprocess.backend
+        own = Path(settings.derivatives or f"data/derivatives/{backend}")
+        if further.resolve() == own.resolve():  # masked pretraining would see the test runs
+            wrong = "is what the decoder is tested on, and all runs of it would be trained on"
+            raise UserError(further, wrong, "name another cohort in pretraining.derivatives")
         named = settings.pretraining.subjects or []
         if without := [s for s in named if not (further / f"sub-{s}").is_dir()]:
             raise UserError(further, f"has no sub-{', sub-'.join(without)}", "correct pretraining")
@@ -156,8 +161,11 @@ def require_captions(settings: Config) -> None:
     if settings.dataset == "phantom":  # its films are not made yet
         length = settings.phantom.clips_per_film * settings.phantom.clip_seconds
         seconds = dict.fromkeys(names, length)
-    elif settings.dataset == "wen2018":  # `require` has seen that none is shorter
-        seconds = dict.fromkeys(names, facts.FILM_SECONDS)
+    elif settings.dataset == "wen2018":
+        where = disk.homes(settings.wen2018.roots)
+        paths = [disk.find(where, [f"stimuli/{name}"]) for name in names]
+        found = [stimulus_durations(path.parent, [path.name]) for path in paths if path]
+        seconds = {name: length for each in found for name, length in each.items()}
     else:
         seconds = stimulus_durations(stimuli(settings), names)
     file_captions(clip_table(seconds, films, settings.clips.duration)[0], Path(chosen.file))

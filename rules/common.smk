@@ -9,6 +9,7 @@ import joblib
 
 from llm4brain import arms, ledger
 from llm4brain.errors import UserError
+from llm4brain.phantom.dataset import is_simulated
 from llm4brain.provenance import fingerprint
 
 # Jobs call `python $SCRIPTS/name.py`, which is the interpreter that runs snakemake, and the scripts
@@ -57,6 +58,7 @@ LAUNCH = (
 )
 
 PHANTOM = SETTINGS.dataset == "phantom"
+SIMULATED = is_simulated(SETTINGS)
 CIFTI = SETTINGS.bold.space == "fsLR"  # grayordinates in place of voxels
 MAP = "dscalar.nii" if CIFTI else "nii.gz"  # what a brain map is written as
 WEN2018 = SETTINGS.dataset == "wen2018"
@@ -184,6 +186,7 @@ def other_options(wildcards, input):
 
 def plot_title(wildcards):
     what = "simulated phantom" if PHANTOM else "measured data"
+    what = "simulated data" if SIMULATED and not PHANTOM else what
     return f"sub-{wildcards.subject}, {wildcards.arm}, trained on {wildcards.cohort}: {what}"
 
 

@@ -187,7 +187,7 @@ def grayordinate_files():
 def map_flags(wildcards, input):
     """`--simulated`, `--surfaces L --surfaces R`, or nothing."""
     meshes = [word for file in input.surfaces for word in ("--surfaces", file)]
-    return (["--simulated"] if PHANTOM else []) + meshes
+    return (["--simulated"] if SIMULATED else []) + meshes
 
 
 def encoder_weights(wildcards):

@@ -38,8 +38,11 @@ def main(
         identity.append(weights.about["sha256"])
         meta["weights"] = weights.about
     if start:
-        weights = Trained(Arrays(start))
+        further = Arrays(start)
+        weights = Trained(further)
         identity.append(sha256(start))
+        kept = {key: further.meta[key] for key in ("subjects", "weights") if key in further.meta}
+        meta["pretraining"] = {"sha256": identity[-1]} | kept
     folder = out.with_suffix(".checkpoint")
     model, table = pretrain(train, validation, chosen, seed, folder, accelerator, identity, weights)
     if accelerator.is_main_process:

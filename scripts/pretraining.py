@@ -35,9 +35,13 @@ def main(
     identity = [made_by, accelerator.mixed_precision, volumes, [Arrays(f).meta for f in files]]
     folder = out.with_suffix(".checkpoint")
     weights = Published.read(chosen.weights) if chosen.weights else None
+    meta = {"provenance": made_by, "subjects": subject}
+    if weights:
+        identity.append(weights.about["sha256"])
+        meta["weights"] = weights.about
     model, table = pretrain(train, validation, chosen, seed, folder, accelerator, identity, weights)
     if accelerator.is_main_process:
-        save_encoder(out, model, train, {"provenance": made_by, "subjects": subject})
+        save_encoder(out, model, train, meta)
         save_log(table, log, plot, f"Masked pretraining on {len(subject)} further subjects")
     accelerator.end_training()
 

@@ -10,7 +10,7 @@ from llm4brain.sections import TuneSettings, VideoLLMSettings
 from llm4brain.training import machine, save_log
 from llm4brain.tune.lora import save_lora, tune
 from llm4brain.tune.samples import tuning_samples
-from llm4brain.video.videollm import VideoLLM
+from llm4brain.video.videollm import VideoLLM, model_hash
 
 
 def main(
@@ -28,7 +28,7 @@ def main(
     precision: str,
     code: str,
 ) -> None:
-    chosen = TuneSettings.given(settings)
+    chosen, loaded = TuneSettings.given(settings), VideoLLMSettings.given(video_settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
     arrays = Arrays(adapted)
@@ -36,13 +36,17 @@ def main(
     whose = sorted(set(table["source"]))  # people's, a model's or a file's, these with their hash
     train = tuning_samples(arrays, reader, Arrays(video), table, "train", "out_of_fold")
     validation = tuning_samples(arrays, reader, Arrays(video), table, "validation", "read")
-    llm = VideoLLM.on(accelerator, video_llm, VideoLLMSettings.given(video_settings))
-    identity = [made_by, accelerator.mixed_precision, *map(sha256, [adapted, video, captions])]
+    llm = VideoLLM.on(accelerator, video_llm, loaded)
+    reads = {"video_llm": model_hash(video_llm)} | loaded.model_dump(
+        include={"quantize", "device_map"}
+    )
+    identity = [made_by, reads, accelerator.mixed_precision]
+    identity += map(sha256, [adapted, video, captions])
     folder = out.parent.with_suffix(".checkpoint")
     table = tune(llm, train, validation, chosen, seed, folder, accelerator, identity)
     if accelerator.is_main_process:
         save_lora(llm.model.language_model, out.parent, "models/video_llm")
-        write_json(out.with_name("provenance.json"), made_by | {"captions": whose})
+        write_json(out.with_name("provenance.json"), made_by | reads | {"captions": whose})
         save_log(table, log, plot, "LLM tuning")
     accelerator.end_training()
 

@@ -46,7 +46,12 @@ def asked(tmp_path, monkeypatch):
     def run(*arguments):
         calls.write_text("")
         command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--directory", tmp_path / "run"]
-        command += ["--profile", ROOT / "profiles" / "slurm", "--keep-going", "--slurm-no-account"]
+        command += [
+            "--workflow-profile",
+            ROOT / "profiles" / "slurm",
+            "--keep-going",
+            "--slurm-no-account",
+        ]
         command += ["data/clips.tsv", "data/bold/sub-01.safetensors"]
         command += ["--configfile", tmp_path / "study.yaml", *arguments]
         done = subprocess.run(
@@ -123,7 +128,12 @@ def test_a_job_is_a_job_of_kubernetes(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{bin}{os.pathsep}{os.environ['PATH']}")
     run = tmp_path / "run"
     command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--directory", run]
-    command += ["--profile", ROOT / "profiles" / "kubernetes", "--seconds-between-status-checks", 1]
+    command += [
+        "--workflow-profile",
+        ROOT / "profiles" / "kubernetes",
+        "--seconds-between-status-checks",
+        1,
+    ]
     command += ["data/phantom/participants.tsv", "--configfile", ROOT / "configs" / "tiny.yaml"]
     done = subprocess.run(
         list(map(str, command)), stdin=subprocess.DEVNULL, capture_output=True, text=True

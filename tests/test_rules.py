@@ -4,6 +4,7 @@ import ast
 import re
 
 import pytest
+import yaml
 from conftest import ROOT
 
 
@@ -35,6 +36,20 @@ EXPANDED = {  # what a param of helpers becomes
     "films:q": "--films",
     "checked": "--subject --maps --z --about --lags --truth",
 }
+
+
+@pytest.mark.parametrize("cluster", ["slurm", "kubernetes"])
+def test_profiles_of_clusters_are_the_default_one_but_for_what_bounds_a_run(cluster):
+    default, other = (
+        yaml.safe_load((ROOT / "profiles" / name / "profile.yaml").read_text())
+        for name in ("default", cluster)
+    )
+    # `jobs` beside `--cores` on one machine would run all that is ready at once
+    assert default.pop("cores") == 8
+    assert "jobs" not in default
+    assert "cores" not in other
+    assert other["jobs"] == 100
+    assert default.items() <= other.items()
 
 
 @pytest.mark.parametrize(

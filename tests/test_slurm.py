@@ -1,4 +1,4 @@
-"""Jobs of the workflow on a real Slurm of one node, through `--profile profiles/slurm`.
+"""Jobs of the workflow on a real Slurm of one node, through `--workflow-profile profiles/slurm`.
 
 Opt-in, for it wants root and Debian's slurm-wlm and munge: LLM4BRAIN_SLURM=1 (`.ci/run` sets it).
 """
@@ -49,7 +49,13 @@ def test_rules_run_as_jobs_of_slurm_with_what_they_ask_for(
         shutil.copytree(tiny_run / part, run / part)  # with its dates: nothing else is made again
     shutil.rmtree(run / "data" / "features")
     command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--directory", run]
-    command += ["--profile", ROOT / "profiles" / "slurm", *MODELS, "--configfile", tiny_settings]
+    command += [
+        "--workflow-profile",
+        ROOT / "profiles" / "slurm",
+        *MODELS,
+        "--configfile",
+        tiny_settings,
+    ]
     # this Slurm keeps no accounts; its node of four cores has no room for the profile's eight
     command += ["--slurm-no-account", "--slurm-status-command", "squeue"]
     command += ["--slurm-init-seconds-before-status-checks", 2, "--max-threads", 2]

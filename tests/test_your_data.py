@@ -80,4 +80,4 @@ def test_the_page_s_commands_make_table_1(study, models):
     test = clips[clips["split"] == "test"]
     assert set(table["n_clips"]) == {len(test)}
     assert {"model", "ridge", "video", "shuffled_within"} <= set(table["system"])
-    assert set(table["data"]) == {"measured"}
+    assert set(table["data"]) == {"simulated"}  # as its description says

@@ -85,6 +85,7 @@ def load(
         if repeats != "every":
             data, table = average_repeats(data, table)
         first = grid_of(arrays, first)
+        _as_many_volumes(arrays, features[0])
         windows.append(np.asarray(data, dtype=np.float32))
         tables.append(table.assign(subject=subject)[["subject", "clip_id", "stim_file", "split"]])
     return Cohort(np.concatenate(windows), pd.concat(tables, ignore_index=True), *first)
@@ -109,6 +110,7 @@ def stored(
             raise UserError(table_path, f"holds no trial of {', '.join(splits)}", "check splits")
         _row_for_row(arrays, table)
         first = grid_of(arrays, first)
+        _as_many_volumes(arrays, features[0])
         places.append(np.stack([np.full_like(rows, number), rows], axis=1))
     sources = [(path, "windows") for path in features]
     return Stored(sources, np.concatenate(places), arrays.shape("windows")[1], *first)
@@ -119,6 +121,14 @@ def _row_for_row(arrays: Arrays, table: pd.DataFrame) -> None:
     if windows != len(table):
         wrong = f"has {windows} windows for {len(table)} trials"
         raise UserError(arrays.path, wrong, "remake both")
+
+
+def _as_many_volumes(arrays: Arrays, first: Path) -> None:
+    """A window has as many volumes in each subject, or they could not be read alike."""
+    own, other = arrays.shape("windows")[1], Arrays(first).shape("windows")[1]
+    if own != other:
+        wrong = f"has windows of {own} volumes, and {first} of {other}: their TRs differ"
+        raise UserError(arrays.path, wrong, "set clips.window to as many volumes in both")
 
 
 def grid_of(

@@ -93,6 +93,14 @@ class Published:
         self._check(model, whole)
         taken = {k: v for k, v in self.state.items() if k.startswith("blocks.")}
         said = f"{model.settings.blocks} blocks"
+        if self.heads[0] is None:  # shapes do not tell: they are the same for any number
+            heads = model.settings.heads
+            self.about["heads"] = f"not told by the file, {heads} by the settings"
+            print(
+                f"{self.path}: does not say how many heads it has; encoder.heads: {heads} is taken "
+                "(MinD-Vis was published with 16; a config.json beside it with num_heads tells)",
+                file=sys.stderr,
+            )
         if whole:
             taken |= {k: self.state[k] for k in ("norm.weight", "norm.bias")}
             for name in ("weight", "bias"):

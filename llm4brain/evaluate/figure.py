@@ -16,7 +16,7 @@ PANELS = {
     "similarity": "sentence similarity",
     "top1": "retrieval top-1 (%)",
 }
-WRITTEN = {"human": "written", "generated": "generated", "file": "another captioner's"}
+WRITTEN = {"human": "written", "generated": "generated", "file": "by file"}
 COLOURS = {
     "model": "#c0392b",
     "baseline": "#2471a3",

@@ -8,13 +8,15 @@ from typing import Any
 import pandas as pd
 
 import llm4brain
-from llm4brain.io import keep_only, whole, write_json, write_table
+from llm4brain.config import Config
+from llm4brain.io import keep_only, read_json, whole, write_json, write_table
 from llm4brain.phantom.films import caption_table, scene_film
 from llm4brain.phantom.grammar import Scene
 from llm4brain.phantom.plan import cohort_films, video_films
 from llm4brain.sections import PhantomSettings
 
 RECORD = "films.json"  # beside the films that train the video-LLM: what made them
+SIMULATED = "(SIMULATED)"  # in the name of a data set of which nobody was scanned
 VIDEO_FPS = 2.0  # frames a second of the films that train the video-LLM, which reads few of them
 
 _README = """\
@@ -32,6 +34,18 @@ stimuli/film-NN_captions.tsv  what people would say of each clip (onset and dura
 
 In events.tsv one row is one film; `stim_file` is relative to stimuli/.
 """
+
+
+def is_simulated(settings: Config, project: Path = Path()) -> bool:
+    """Whether nobody was scanned: the phantom, or a data set whose description says so.
+
+    Args:
+        project: the folder that relative paths of the settings start from.
+    """
+    if settings.dataset == "phantom":
+        return True
+    about = project / (settings.bids_dir or "") / "dataset_description.json"
+    return about.is_file() and SIMULATED in str(read_json(about).get("Name"))
 
 
 def write_participants(folder: str | Path, subjects: list[str]) -> None:
@@ -56,7 +70,7 @@ def write_description(folder: str | Path, record: Any) -> None:
     write_json(
         folder / "dataset_description.json",
         {
-            "Name": "LLM4Brain phantom (SIMULATED)",
+            "Name": f"LLM4Brain phantom {SIMULATED}",
             "BIDSVersion": "1.10.0",
             "DatasetType": "raw",
             "License": "CC0",

@@ -21,7 +21,7 @@ import pandas as pd
 
 from llm4brain.errors import UserError
 from llm4brain.io import whole, write_json, write_table
-from llm4brain.phantom.dataset import write_participants
+from llm4brain.phantom.dataset import SIMULATED, write_participants
 from llm4brain.phantom.films import caption_table, read_luminance, scene_film
 from llm4brain.phantom.grammar import Scene, every_scene
 from llm4brain.phantom.scans import sidecar, write_nifti
@@ -112,7 +112,7 @@ def write_example(folder: Path, like: str, seed: int = 0) -> None:
     rows = [(film, split) for split, own in made.splits.items() for film in own]
     write_table(folder / "code" / "splits.tsv", pd.DataFrame(rows, columns=["stim_file", "split"]))
     write_participants(folder, [SUBJECT])
-    about = {"Name": f"LLM4Brain example like {like} (SIMULATED)", "BIDSVersion": "1.10.0"}
+    about = {"Name": f"LLM4Brain example like {like} {SIMULATED}", "BIDSVersion": "1.10.0"}
     write_json(
         folder / "dataset_description.json",
         about | {"DatasetType": "raw", "License": "CC0", "Authors": ["LLM4Brain developers"]},

@@ -15,6 +15,7 @@ from llm4brain.arms import home
 from llm4brain.config import Config
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays, read_json, write_arrays, write_json
+from llm4brain.phantom.dataset import is_simulated
 from llm4brain.sources import whole_folder
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
@@ -49,7 +50,7 @@ def export(project: Path, settings: Config, arm: str, cohort: str, out: Path) ->
         "arm": arm,
         "cohort": cohort,
         "subjects": list(trained_on(cohort, settings.subjects).trained_on),
-        "data": "simulated" if settings.dataset == "phantom" else "measured",
+        "data": "simulated" if is_simulated(settings, project) else "measured",
         "bold": settings.bold.model_dump(mode="json"),
         "clips": settings.clips.model_dump(mode="json"),
         "video_llm": settings.video_llm.source,
