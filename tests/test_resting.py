@@ -11,6 +11,7 @@ from conftest import ROOT, TINY, counted, snakemake
 from leak_data import FIT, SETTINGS, step
 from safetensors.numpy import load_file
 
+from llm4brain.brain import cohort
 from llm4brain.brain.resting import resting_windows
 from llm4brain.config import load
 from llm4brain.errors import UserError
@@ -130,6 +131,30 @@ def test_a_further_cohort_that_is_not_there_is_told_at_once(tmp_path):
     over.write_text("pretraining: {derivatives: nowhere}\n")
     with pytest.raises(UserError, match="nowhere: is no BIDS data set"):
         require(load(ROOT / "config.yaml", over))
+
+
+def test_the_runs_that_the_decoder_is_tested_on_are_no_further_cohort(tmp_path):
+    tested = Set(tmp_path / "tested").out
+    over = tmp_path / "over.yaml"
+    over.write_text(f"derivatives: {tested}\npretraining: {{derivatives: {tested}/../out}}\n")
+    with pytest.raises(UserError, match="is what the decoder is tested on"):
+        require(load(ROOT / "config.yaml", over))
+
+
+def test_windows_of_another_length_are_refused_and_not_read_into_the_next_trial(tmp_path):
+    files, tables = [], []
+    for subject, volumes in (("01", 3), ("02", 4)):
+        files.append(tmp_path / f"sub-{subject}.safetensors")
+        windows = np.zeros((4, volumes, len(VOXELS)), np.float16)
+        write_arrays(
+            files[-1], {"windows": windows, "voxels": VOXELS}, {"affine": np.eye(4).tolist()}
+        )
+        tables.append(tmp_path / f"sub-{subject}_trials.tsv")
+        rows = {"trial": range(4), "clip_id": list("abcd"), "stim_file": "f", "split": "train"}
+        write_table(tables[-1], pd.DataFrame(rows | {"onset": 0.0, "valid": 1.0, "repeat": 1}))
+    for read in (cohort.stored, cohort.load):
+        with pytest.raises(UserError, match=r"windows of 4 volumes, and .* of 3"):
+            read(["01", "02"], files, tables, ("train",))
 
 
 def test_the_workflow_begins_at_the_further_cohort_on_several_gpus(tmp_path):
