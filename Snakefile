@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)  # a clone runs its own code, whatever is installed
 
-from llm4brain.config import check
+from llm4brain.config import check, read
 from llm4brain.errors import UserError, one_line_errors
 
 
@@ -17,6 +17,7 @@ with one_line_errors():
     for file in files:
         if file.suffix not in (".yaml", ".yml"):
             raise UserError(file, "is no YAML file", "put targets before --configfile")
+        read(file)  # Snakemake does not see a key that is written twice
     SETTINGS = check(config, ", ".join(file.name for file in files))
 
 

@@ -114,7 +114,7 @@ def settings_page() -> str:
         "",
         "Every key of `config.yaml`, made from `llm4brain/sections/` by `llm4brain settings`.",
         "A file given with `--configfile` is laid over `config.yaml`; a key that is not here is an",
-        "error before the first job.",
+        "error before the first job. Relative paths count from `--directory`.",
     ]
     waiting: list[tuple[str, dict[str, Any], dict[str, Any]]] = [("", schema, {})]
     while waiting:

@@ -14,6 +14,8 @@ from llm4brain.errors import UserError
 from llm4brain.sections import (
     ARM,
     LABEL,
+    SOURCE,
+    WEN2018_RUN,
     AdaptSettings,
     AlignSettings,
     ArmName,
@@ -130,7 +132,9 @@ class Config(Settings):
             raise ValueError("bold.space: the phantom has volumes alone")
         made = self.dataset == "bids" and self.derivatives is None
         if made and not (self.preprocess.backend == "fmriprep" and self.preprocess.cifti):
-            raise ValueError("bold.space: fsLR needs preprocess.backend: fmriprep and cifti: true")
+            raise ValueError(
+                "bold.space: fsLR needs derivatives, or preprocess: backend: fmriprep, cifti: true"
+            )
 
     def _fits_wen2018(self) -> None:
         own = self.wen2018
@@ -178,6 +182,9 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+# what pydantic adds to a key that may be one of several things
+ALTERNATIVE = re.compile(r"^(literal\[|constrained-str$)")
+FORMS = "hub:org/name@commit, path:folder or pypi:package==version"
 PLAIN = {  # in place of pydantic's words
     "extra_forbidden": "there is no such key",
     "string_type": "write it in quotation marks",
@@ -187,16 +194,21 @@ PLAIN = {  # in place of pydantic's words
 
 def _wrong(error: ValidationError, section: str = "") -> str:
     """What a validation error says, key by key, on one line."""
-    said = []
+    said: dict[str, str] = {}
     for e in error.errors():
-        key = ".".join(filter(None, (section, *(str(p) for p in e["loc"] if p != "[key]"))))
+        parts = (str(p) for p in e["loc"] if p != "[key]" and not ALTERNATIVE.match(str(p)))
+        key = ".".join(filter(None, (section, *parts)))
         message = PLAIN.get(e["type"], e["msg"]).replace("Value error, ", "")
         if e["type"] == "string_pattern_mismatch" and e["ctx"]["pattern"] == LABEL:
             message = f"'{e['input']}' may hold letters and digits alone (01, not sub-01)"
         if e["type"] == "string_pattern_mismatch" and e["ctx"]["pattern"] == ARM:
             message = f"'{e['input']}' may hold letters, digits and single hyphens between them"
-        said.append(": ".join(filter(None, (key, message))))
-    return "; ".join(said)
+        if e["type"] == "string_pattern_mismatch" and e["ctx"]["pattern"] == SOURCE:
+            message = f"'{e['input']}' is no {FORMS}"
+        if e["type"] == "string_pattern_mismatch" and e["ctx"]["pattern"] == WEN2018_RUN:
+            message = f"'{e['input']}' is no run (write subject1/seg1_1)"
+        said[key] = message  # of alternatives, what the last one says
+    return "; ".join(": ".join(filter(None, pair)) for pair in said.items())
 
 
 def check(raw: dict[str, Any], where: str = "config.yaml") -> Config:
@@ -212,17 +224,44 @@ def check(raw: dict[str, Any], where: str = "config.yaml") -> Config:
         raise UserError(where, _wrong(error), todo) from None
 
 
+class _Once(yaml.SafeLoader):
+    """Refuses a key that is written twice, of which YAML would keep the last and say nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
+            if key in lines:
+                wrong = f"{key} is written twice, in lines {lines[key]} and {line}"
+                raise yaml.constructor.ConstructorError(problem=wrong)
+            lines[key] = line
+        return super().construct_mapping(node, deep)
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The settings of one YAML file, as they stand.
+
+    Raises:
+        UserError: no file, no YAML, or a key that is written twice.
+    """
+    try:
+        found = yaml.load(Path(path).read_text(), Loader=_Once) or {}
+    except FileNotFoundError:
+        raise UserError(path, "does not exist", "correct --configfile") from None
+    except yaml.constructor.ConstructorError as error:
+        raise UserError(path, str(error.problem), "make them one") from None
+    except yaml.YAMLError as error:
+        raise UserError(path, f"is not YAML ({error})", "correct it") from None
+    if not isinstance(found, dict):
+        raise UserError(path, "holds no settings", "write it as key: value")
+    return found
+
+
 def load(*paths: str | Path) -> Config:
     """Read YAML files, later ones laid over earlier ones, and check the whole."""
     merged: dict[str, Any] = {}
     for path in paths:
-        try:
-            read = yaml.safe_load(Path(path).read_text()) or {}
-        except FileNotFoundError:
-            raise UserError(path, "does not exist", "correct --configfile") from None
-        except yaml.YAMLError as error:
-            raise UserError(path, f"is not YAML ({error})", "correct it") from None
-        if not isinstance(read, dict):
-            raise UserError(path, "holds no settings", "write it as key: value")
-        merged = _merge(merged, read)
+        merged = _merge(merged, read(path))
     return check(merged, ", ".join(str(p) for p in paths))

@@ -191,7 +191,7 @@ def map_flags(wildcards, input):
 
 
 def encoder_weights(wildcards):
-    """The checkpoint that pretraining begins at, or nothing."""
+    """The weights that pretraining begins at, or nothing."""
     source = SETTINGS.arm(wildcards.arm).encoder.weights
     return [source.removeprefix("path:")] if source else []
 

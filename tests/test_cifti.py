@@ -208,7 +208,7 @@ def test_settings_that_do_not_go_together():
         check(own | {"bold": {"rois": ["V1"]}})
     with pytest.raises(UserError, match="the phantom has volumes alone"):
         check(own | {"dataset": "phantom", "bold": {"space": "fsLR"}})
-    with pytest.raises(UserError, match=r"fsLR needs preprocess\.backend: fmriprep and"):
+    with pytest.raises(UserError, match=r"fsLR needs derivatives, or preprocess: backend"):
         check(own | {"derivatives": None, "bold": {"space": "fsLR"}})
     with pytest.raises(UserError, match=r"encoder\.temporal: is for encoder\.tokenizer: patch1d"):
         check(own | {"encoder": {"temporal": True}})

@@ -127,3 +127,18 @@ def test_every_section_is_frozen_and_knows_its_keys():
     for section in sections(config.Config):
         assert section.model_config["frozen"], section
         assert section.model_config["extra"] == "forbid", section
+
+
+def test_a_key_that_is_written_twice_is_told_and_not_the_last_one_taken(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text("clips: {lag: 4}\nseed: 1\nclips: {frames: 2}\n")
+    with pytest.raises(UserError, match=r"my.yaml: clips is written twice, in lines 1 and 3"):
+        config.load(ROOT / "config.yaml", path)
+    path.write_text("phantom:\n  snr: 1\n  snr: 2\n")
+    with pytest.raises(UserError, match="snr is written twice"):
+        config.load(ROOT / "config.yaml", path)
+
+
+def test_a_source_without_its_kind_is_told_which_kinds_there_are():
+    over = {"video_llm": {"source": "Salesforce/blip2-opt-2.7b"}}
+    assert "'Salesforce/blip2-opt-2.7b' is no hub:org/name@commit" in said(default() | over)

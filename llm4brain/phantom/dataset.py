@@ -9,14 +9,14 @@ import pandas as pd
 
 import llm4brain
 from llm4brain.config import Config
-from llm4brain.io import keep_only, read_json, whole, write_json, write_table
+from llm4brain.io import keep_only, whole, write_json, write_table
 from llm4brain.phantom.films import caption_table, scene_film
 from llm4brain.phantom.grammar import Scene
 from llm4brain.phantom.plan import cohort_films, video_films
 from llm4brain.sections import PhantomSettings
 
 RECORD = "films.json"  # beside the films that train the video-LLM: what made them
-SIMULATED = "(SIMULATED)"  # in the name of a data set of which nobody was scanned
+SIMULATED = "(SIMULATED)"  # in the description of a data set of which nobody was scanned
 VIDEO_FPS = 2.0  # frames a second of the films that train the video-LLM, which reads few of them
 
 _README = """\
@@ -45,7 +45,7 @@ def is_simulated(settings: Config, project: Path = Path()) -> bool:
     if settings.dataset == "phantom":
         return True
     about = project / (settings.bids_dir or "") / "dataset_description.json"
-    return about.is_file() and SIMULATED in str(read_json(about).get("Name"))
+    return about.is_file() and SIMULATED in about.read_text()
 
 
 def write_participants(folder: str | Path, subjects: list[str]) -> None:

@@ -3,6 +3,7 @@
 from llm4brain.sections.base import (
     ARM,
     LABEL,
+    SOURCE,
     ArmName,
     Count,
     FitSettings,
@@ -46,6 +47,7 @@ __all__ = [
     "ARM",
     "LABEL",
     "OWN_OPTIONS",
+    "SOURCE",
     "SPLITS",
     "WEN2018_RUN",
     "AdaptSettings",

@@ -13,7 +13,8 @@ LABEL = r"^[0-9A-Za-z]+$"
 Label = Annotated[str, Field(pattern=LABEL)]
 ARM = r"^[0-9A-Za-z]+(-[0-9A-Za-z]+)*$"
 ArmName = Annotated[str, Field(pattern=ARM)]
-Source = Annotated[str, Field(pattern=r"^(hub:.+|path:.+|pypi:.+==.+)$")]
+SOURCE = r"^(hub:.+|path:.+|pypi:.+==.+)$"
+Source = Annotated[str, Field(pattern=SOURCE)]
 
 
 class Settings(BaseModel):
