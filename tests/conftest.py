@@ -31,6 +31,12 @@ if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first; pytest-xdist gives files to workers in this order, each file to one."""
+    if os.environ.get("LLM4BRAIN_QUICK"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(
+                    pytest.mark.skip(reason="takes minutes, and LLM4BRAIN_QUICK is set")
+                )
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 

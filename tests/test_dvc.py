@@ -174,6 +174,7 @@ def test_a_changed_setting_after_a_pull_and_the_way_back(clone, base, scratch):
     assert reproduced(clone) == {}
 
 
+@pytest.mark.long
 def test_a_commit_that_was_never_reproduced_by_snakemake_then_repro(clone, scratch, tmp_path):
     set_block(clone)
     commit(clone, "Shorter blocks, not run")
@@ -188,6 +189,7 @@ def test_a_commit_that_was_never_reproduced_by_snakemake_then_repro(clone, scrat
     assert planned(other) == {}
 
 
+@pytest.mark.long
 def test_an_experiment_in_a_temporary_directory(clone, base, scratch):
     said = call(clone, "dvc", "exp", "run", "--temp", "-S", f"config.yaml:evaluate.block={BLOCK}")
     assert told(said) == AGAIN
@@ -223,6 +225,7 @@ def test_killed_in_the_middle_and_repeated(clone, scratch):
 # -- code
 
 
+@pytest.mark.long
 def test_code_reruns_what_uses_it_and_a_comment_or_a_touch_nothing(clone):
     package = clone / "llm4brain" / "evaluate"
     text = {name: (package / f"{name}.py").read_text() for name in ("bootstrap", "table")}
@@ -249,6 +252,7 @@ def test_code_reruns_what_uses_it_and_a_comment_or_a_touch_nothing(clone):
 # -- data
 
 
+@pytest.mark.long
 def test_one_subjects_bold_reruns_that_subject_and_what_is_trained_on_it(clone, base):
     scan = next((clone / "data/phantom/sub-02/func").glob("*_run-01_bold.nii.gz"))
     kept = scan.read_bytes()

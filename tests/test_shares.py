@@ -144,6 +144,7 @@ def together(*arguments):
     return subprocess.run(list(map(str, command)), capture_output=True, text=True)
 
 
+@pytest.mark.long
 def test_two_processes_are_one_with_twice_the_batch(study, models, tmp_path):
     """gloo on the CPU. One of the two writes; after a kill both go on from its checkpoint."""
     done = together(study, models, tmp_path / "two", "whole")

@@ -40,6 +40,7 @@ def test_one_job_a_gpu(slurm):
     assert {job.communicate(timeout=60)[0].strip() for job in both} == {"0", "1"}
 
 
+@pytest.mark.long
 def test_rules_run_as_jobs_of_slurm_with_what_they_ask_for(
     slurm, tiny_run, tiny_settings, tmp_path
 ):

@@ -57,7 +57,12 @@ def study(tmp_path, request):
     return home, like
 
 
-@pytest.mark.parametrize("study", LIKE, indirect=True)
+EACH = [
+    pytest.param(like, marks=[] if like == "bold-moments" else pytest.mark.long) for like in LIKE
+]
+
+
+@pytest.mark.parametrize("study", EACH, indirect=True)
 def test_the_page_s_commands_make_table_1(study, models):
     home, like = study
     validator = Path(sys.executable).with_name("bids-validator-deno")
