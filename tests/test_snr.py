@@ -92,7 +92,8 @@ def test_a_chain_that_fails_ends_in_a_line_that_says_where_to_look(tmp_path):
     options = {
         "snr": 0, "subject": "01", "snakefile": tmp_path / "Snakefile", "video-llm": tmp_path,
         "sentence-model": tmp_path, "work": tmp_path / "snr" / "0", "out": tmp_path / "0.csv",
-        "settings": '{"phantom": {}, "video_llm": {}, "evaluate": {}}', "threads": 1,
+        "settings": '{"phantom": {}, "video_llm": {}, "evaluate": {}, "captions": {"file": null}}',
+        "threads": 1,
     }  # fmt: skip
     words = [str(w) for name, value in options.items() for w in (f"--{name}", value)]
     script = [sys.executable, str(ROOT / "scripts" / "at_snr.py")]

@@ -16,7 +16,7 @@ from llm4brain.phantom.example import write_example
 
 PAGE = (ROOT / "docs" / "your-data.md").read_text()
 MAKE, CHECK, RUN = re.search(
-    r"```bash\n(.*)\n```.*```bash\n(.*)\n(.*)\n```", PAGE, re.DOTALL
+    r"```bash\n([^`\n]*)\n```.*?```bash\n([^`\n]*)\n([^`\n]*)\n```", PAGE, re.DOTALL
 ).groups()  # fmt: skip
 SETTINGS = re.findall(r"```yaml\n# [^\n]*\n(.*?)```", PAGE, re.DOTALL)
 LIKE = dict(zip(("bold-moments", "had", "cneuromod"), SETTINGS, strict=True))
