@@ -158,6 +158,43 @@ def stage(name, *files):
     return of
 
 
+def twin_tuning(wildcards):
+    """Where the arm that may read alike was adapted and tuned; nothing if there is none."""
+    arm, home = arms.twin(SETTINGS, wildcards.arm), arms.home
+    if not arm:
+        return []
+    adapt = f"{home(SETTINGS, 'adapt', arm, wildcards.cohort)}/adapt.safetensors"
+    tune = home(SETTINGS, "tune", arm, wildcards.cohort)
+    names = ("adapter_model.safetensors", "adapter_config.json", "provenance.json")
+    return [
+        adapt,
+        *(f"{tune}/tune/{name}" for name in names),
+        f"{tune}/tune.csv",
+        f"{tune}/tune.png",
+    ]
+
+
+def twin_tuning_options(wildcards, input):
+    names = ("--twin-adapted", "--twin-tuned")
+    return [w for pair in zip(names, input.get("twin", [])) for w in pair]
+
+
+def twin_words(wildcards):
+    """What that arm's LLM says to this subject's scans."""
+    arm = arms.twin(SETTINGS, wildcards.arm)
+    if not arm:
+        return []
+    tune = arms.home(SETTINGS, "tune", arm, wildcards.cohort)
+    folder = f"results/{arm}/{wildcards.cohort}/sub-{wildcards.subject}"
+    made = (f"{folder}/decoded.tsv", f"{folder}/readings.safetensors")
+    return [f"{tune}/tune/adapter_model.safetensors", *made]
+
+
+def twin_words_options(wildcards, input):
+    names = ("--twin-tuned", "--twin-decoded", "--twin-readings")
+    return [w for pair in zip(names, input.get("twin", [])) for w in pair]
+
+
 def other(wildcards):
     """The next subject of a cohort, whose BOLD is a control; none if it is this subject's own."""
     if wildcards.cohort == f"sub-{wildcards.subject}":

@@ -47,20 +47,26 @@ rule lag_sweep:
 if PHANTOM:
     SNR_SUBJECT = SETTINGS.snr_curve.subject or SETTINGS.subjects[0]
     LEVELS = [f"{level:g}" for level in sorted(set(SETTINGS.snr_curve.levels))]
-    # What a run at another SNR depends on: its steps, and all settings but those that it replaces
-    # or that are of other tables.
-    SNR_STEPS = (
-        "phantom_films phantom_subject preprocess_minimal clips bold bold_features "
-    )
-    SNR_STEPS += (
-        "captions_human captions_generated video_features pretrain align adapt tune "
-    )
-    SNR_STEPS += "decode reference score"
+    # What a run at another SNR makes anew, and what it takes as it stands: all that is of films
+    # alone. Its settings are all but those that it replaces or that are of other tables.
+    SNR_STEPS = "phantom_subject bold bold_features pretrain align adapt tune decode "
+    SNR_STEPS += "reference score"
+    SNR_RULES = f"{SNR_STEPS} score_reference fetch_video_llm fetch_sentence_model "
+    SNR_RULES += f"phantom_description preprocess_{BACKEND}_{SNR_SUBJECT}"
+    SNR_STEPS += f" preprocess_{BACKEND}"
+    OF_FILMS = [*stimuli(), *stimuli_captions(), "data/clips.tsv"]
+    OF_FILMS += ["data/features/video.safetensors", "data/captions/generated.tsv"]
+    OF_FILMS += [
+        f"data/captions/{source}.tsv"
+        for source in sorted({SETTINGS.captions.train, SETTINGS.captions.score})
+        if source != "generated"
+    ]
 
     rule at_snr:
         input:
             VIDEO_LLM,
             rules.fetch_sentence_model.output,
+            shared=OF_FILMS,
         output:
             "results/snr/{snr}.csv",
         log:
@@ -82,6 +88,10 @@ if PHANTOM:
             sentence=where("models/sentence"),
             work=snr_folder,
             subject=SNR_SUBJECT,
+            shared=lambda wildcards, input: [
+                w for f in input.shared for w in ("--shared", f)
+            ],
+            rules=[word for rule in SNR_RULES.split() for word in ("--rules", rule)],
             settings=SETTINGS.of_one_arm(),
             steps="-".join(code(step) for step in SNR_STEPS.split()),
             code=code("at_snr"),
@@ -91,7 +101,7 @@ if PHANTOM:
             "python $SCRIPTS/at_snr.py --snr {wildcards.snr} --subject {params.subject} "
             "--snakefile {params.snakefile} --video-llm {params.video_llm} "
             "--sentence-model {params.sentence} --work {params.work} --out {output} "
-            "--settings {params.settings:q} --threads $OMP_NUM_THREADS --code {params.code} "
+            "{params.shared:q} {params.rules} --settings {params.settings:q} --threads $OMP_NUM_THREADS --code {params.code} "
             "> {log} 2>&1"
 
     rule snr_curve:

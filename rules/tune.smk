@@ -7,6 +7,7 @@ rule tune:
         adapted=stage("adapt"),
         captions=f"data/captions/{SETTINGS.captions.train}.tsv",
         model=VIDEO_LLM,
+        twin=twin_tuning,
     output:
         "models/{arm}/{cohort}/tune/adapter_config.json",
         "models/{arm}/{cohort}/tune/provenance.json",
@@ -37,6 +38,7 @@ rule tune:
         precision=SETTINGS.precision,
         code=code("tune"),
         python=where(LAUNCH),
+        twin=twin_tuning_options,
     message:
         "Tune the LLM on fMRI tokens ({wildcards.arm}, {wildcards.cohort})"
     shell:
@@ -44,4 +46,4 @@ rule tune:
         "--captions {input.captions} --video-llm {params.video_llm} "
         "--out {output.out} --log {output.log} --plot {output.plot} "
         "--settings {params.settings:q} --video-settings {params.video:q} --seed {params.seed} --threads $OMP_NUM_THREADS "
-        "--precision {params.precision} --code {params.code} > {log} 2>&1"
+        "--precision {params.precision} --code {params.code} {params.twin} > {log} 2>&1"

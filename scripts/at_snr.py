@@ -18,6 +18,8 @@ def main(
     snakefile: Path,
     video_llm: Path,
     sentence_model: Path,
+    shared: list[Path],
+    rules: list[str],
     work: Path,
     out: Path,
     settings: str,
@@ -27,9 +29,15 @@ def main(
     chosen = json.loads(settings)
     chosen["subjects"] = [subject]
     chosen["phantom"]["snr"] = snr
-    chosen["video_llm"]["source"] = f"path:{video_llm.resolve()}"  # films do not depend on the SNR
-    if chosen["captions"]["file"]:
-        chosen["captions"]["file"] = str(Path(chosen["captions"]["file"]).resolve())
+    chosen["video_llm"]["source"] = f"path:{video_llm.resolve()}"
+    for section, key in (("captions", "file"), ("splits", "table")):
+        if chosen[section].get(key):
+            chosen[section][key] = str(Path(chosen[section][key]).resolve())
+    # Films, and what is read of them, do not depend on the SNR: they are taken as they are, by
+    # their dates too, so that a level that was cut off goes on.
+    for file in shared:
+        (work / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, work / file)
     unused = dict.fromkeys(("bertscore", "clip_model", "corenlp"))
     chosen["evaluate"] |= {"sentence_model": f"path:{sentence_model.resolve()}", "meteor": False}
     chosen["evaluate"] |= unused
@@ -39,8 +47,10 @@ def main(
     reference = f"results/reference/sub-{subject}/sub-{subject}/metrics.json"
     # The folder is this job's alone, so a lock in it is one that a killed run left behind.
     command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", work]
-    command += ["--cores", threads, "--nolock", "--rerun-incomplete", model, reference]
-    done = subprocess.run([*map(str, command), "--configfile", str(work / "snr.yaml")])
+    command += ["--configfile", work / "snr.yaml", "--cores", threads]
+    command += ["--nolock", "--rerun-incomplete"]
+    command += ["--allowed-rules", *rules, "--", model, reference]
+    done = subprocess.run(list(map(str, command)))
     if done.returncode:
         raise UserError(work, "did not run to its end", f"see {work}/logs, mend it and run again")
     gain = Arrays(work / "models/full/all/adapt.safetensors").meta["gain"]

@@ -1,5 +1,6 @@
 """The SNR curve: the same workflow on phantoms of other SNRs."""
 
+import re
 import subprocess
 import sys
 
@@ -85,19 +86,29 @@ def test_a_level_is_the_whole_chain_in_a_folder_that_is_gone_afterwards(tiny_run
     assert np.isfinite(table[list(COMPARED)].to_numpy(float)).all()
     assert not (tiny_run / "snr/3").exists()
     assert not jobs(tiny_run, "results/snr/3.csv", "--configfile", settings)
+    # what films alone decide is taken as it stands
+    log = (tiny_run / "logs/at_snr/3.log").read_text()
+    made = {line.split()[1] for line in log.splitlines() if line.startswith("rule ")}
+    made |= {line.split()[0] for line in log.splitlines() if re.match(r"[a-z_]+ +\d+$", line)}
+    assert "tune" in made
+    assert not made & {"phantom_films", "clips", "captions_generated", "video_features"}
 
 
 def test_a_chain_that_fails_ends_in_a_line_that_says_where_to_look(tmp_path):
     (tmp_path / "Snakefile").write_text('rule all:\n    output: "results/x"\n    shell: "false"\n')
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/clips.tsv").touch()
     options = {
         "snr": 0, "subject": "01", "snakefile": tmp_path / "Snakefile", "video-llm": tmp_path,
         "sentence-model": tmp_path, "work": tmp_path / "snr" / "0", "out": tmp_path / "0.csv",
-        "settings": '{"phantom": {}, "video_llm": {}, "evaluate": {}, "captions": {"file": null}}',
+        "settings": '{"phantom": {}, "video_llm": {}, "evaluate": {}, "captions": {"file": null}, '
+        '"splits": {"table": null}}',
+        "shared": "data/clips.tsv", "rules": "all",
         "threads": 1,
     }  # fmt: skip
     words = [str(w) for name, value in options.items() for w in (f"--{name}", value)]
     script = [sys.executable, str(ROOT / "scripts" / "at_snr.py")]
-    done = subprocess.run([*script, *words], capture_output=True, text=True)
+    done = subprocess.run([*script, *words], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1
     said = done.stderr.strip().splitlines()[-1]
     assert f"{tmp_path}/snr/0: did not run to its end; see" in said

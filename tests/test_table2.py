@@ -144,6 +144,35 @@ def test_an_arm_without_adaptors_trains_and_decodes(tiny_run, tiny_settings):
     assert not (tiny_run / "models/full-gain-no-adaptors/all/pretrain.safetensors").exists()
 
 
+def test_an_arm_that_reads_as_the_full_one_is_tuned_and_put_into_words_as_it(
+    tiny_run, tiny_settings
+):
+    gain = float(read_table(tiny_run / "models/full/all/align.csv")["gain"].iloc[0])
+    settings = yaml.safe_load(tiny_settings.read_text())
+    # what validation chose, and something else, by name
+    settings["arms"] = {"full": {}, "told": {"align": {"gain": gain}}}
+    settings["arms"]["other"] = {"align": {"gain": 0.0 if gain else 1.0}}
+    (tiny_run / "twin.yaml").write_text(yaml.safe_dump(settings))
+    cells = [f"results/{arm}/all/sub-01/metrics.json" for arm in ("told", "other")]
+    done = snakemake(tiny_run, *cells, "--configfile", tiny_run / "twin.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    def made(arm):
+        folders = (f"models/{arm}/all", f"results/{arm}/all/sub-01")
+        files = ("tune.csv", "tune/adapter_model.safetensors"), ("decoded.tsv",)
+        found = [tiny_run / a / b for a, names in zip(folders, files, strict=True) for b in names]
+        return [file.read_bytes() for file in found]
+
+    def said(arm):
+        logs = (f"tune/{arm}/all", f"decode/{arm}/all/sub-01")
+        return ["is read as in" in (tiny_run / f"logs/{log}.log").read_text() for log in logs]
+
+    assert made("told") == made("full")
+    assert said("told") == [True, True]
+    assert made("other") != made("full")
+    assert said("other") == [False, False]
+
+
 def test_table_2_of_the_default_settings_has_every_arm_and_every_amount_of_data(tmp_path):
     planned = jobs(tmp_path, "results/table2.csv")
     settings = load(ROOT / "config.yaml")

@@ -15,7 +15,7 @@ from llm4brain.errors import UserError
 from llm4brain.sections import ClipSettings, FitSettings, TuneSettings
 from llm4brain.training import machine
 from llm4brain.tune.broken import flat, noise_like, windows_of
-from llm4brain.tune.decode import Decoded, decode, prompt_alone, shuffled
+from llm4brain.tune.decode import Decoded, prompt_alone, put_into_words, read, shuffled
 from llm4brain.tune.gap import understanding_gap
 from llm4brain.tune.lora import add_lora, load_lora, save_lora, tune
 from llm4brain.tune.samples import Samples, tuning_samples
@@ -189,7 +189,7 @@ def test_what_is_read_alike_is_put_into_words_once():
     assert (same["zeros"] == 0).all()
     assert np.allclose(same["train_mean"], windows.mean(0))
     inputs = {("model", "model"): windows, ("zeros", "floor"): same["zeros"]}
-    found = decode(inputs, "01", _Plain(), llm, 5)
+    found = put_into_words(read(inputs, "01", _Plain()), llm, 5)
     assert llm.rows == [5]  # four clips, and zeros once
     assert found[0].texts == [f"{w.sum():.1f}" for w in windows]
     assert found[1].texts == ["0.0"] * 4

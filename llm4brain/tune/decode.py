@@ -31,25 +31,25 @@ class Decoded:
     reading: np.ndarray
 
 
-def decode(
-    inputs: Mapping[tuple[str, str], np.ndarray],
-    subject: str,
-    reader: BrainReader,
-    llm: VideoLLM,
-    max_new_tokens: int,
-) -> list[Decoded]:
-    """Read one subject's windows as text.
+def read(
+    inputs: Mapping[tuple[str, str], np.ndarray], subject: str, reader: BrainReader
+) -> dict[tuple[str, str], np.ndarray]:
+    """Read one subject's windows: (system, kind) -> windows (clips, T, voxels), to z_f of each."""
+    return {
+        who: reader.query_tokens(reader.components(windows, np.full(len(windows), subject)))
+        for who, windows in inputs.items()
+    }
 
-    Args:
-        inputs: (system, kind) -> windows (clips, T, voxels). All are generated together: a batch
-            costs little more than one row, since the weights are read once for all. What is read
-            alike is put into words once.
+
+def put_into_words(
+    tokens: Mapping[tuple[str, str], np.ndarray], llm: VideoLLM, max_new_tokens: int
+) -> list[Decoded]:
+    """What the LLM says to the readings of `read`.
+
+    All are generated together: a batch costs little more than one row, since the weights are read
+    once for all. What is read alike is put into words once.
     """
-    z_f = [
-        reader.query_tokens(reader.components(windows, np.full(len(windows), subject)))
-        for windows in inputs.values()
-    ]
-    every = np.concatenate(z_f)
+    every = np.concatenate(list(tokens.values()))
     # in order of appearance, so that the true brain's rows come first
     _, first, which = np.unique(
         every.reshape(len(every), -1), axis=0, return_index=True, return_inverse=True
@@ -59,8 +59,8 @@ def decode(
     place = np.argsort(order)
     texts = iter(said[place[w]] for w in which.ravel())
     return [
-        Decoded(system, kind, [next(texts) for _ in tokens], tokens.reshape(len(tokens), -1))
-        for (system, kind), tokens in zip(inputs, z_f, strict=True)
+        Decoded(system, kind, [next(texts) for _ in z_f], z_f.reshape(len(z_f), -1))
+        for (system, kind), z_f in tokens.items()
     ]
 
 
