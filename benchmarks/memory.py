@@ -8,7 +8,6 @@ take 10% more memory than the few, or more.
 """
 
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import typer
+from peak import compare, peak
 
 from llm4brain.io import write_json, write_table
 from llm4brain.preprocess import images
@@ -23,14 +23,7 @@ from llm4brain.preprocess.grid import mni_grid
 from llm4brain.preprocess.names import Recording
 from llm4brain.sections import BoldSettings
 
-SCRIPTS = Path(__file__).parent.parent / "scripts"
 SPACE, TR, CLIP = BoldSettings().space, 2.0, 4.0
-# The kernel's own peak of this program: getrusage would count that of the process that began it.
-PEAK = """import atexit, re, runpy, sys
-atexit.register(lambda: print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]))
-sys.argv[:] = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 
 
 def write_data(root: Path, runs: int, voxel_mm: int, volumes: int) -> None:
@@ -69,17 +62,8 @@ def write_data(root: Path, runs: int, voxel_mm: int, volumes: int) -> None:
     write_table(root / "clips.tsv", clips.assign(onset=onsets, duration=CLIP, split="train"))
 
 
-def peak(script: str, *options: str | Path) -> float:
-    """Peak memory, MB, of one step."""
-    command = [sys.executable, "-c", PEAK, SCRIPTS / f"{script}.py", *options]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stderr)
-    return int(done.stdout.split()[-1]) / 1024
-
-
 def main(few: int = 4, many: int = 40, voxel_mm: int = 8, volumes: int = 300) -> None:
-    found: dict[str, list[float]] = {"bold": [], "bold_features": []}
+    found: dict[str, list[tuple[float, float]]] = {"bold": [], "bold_features": []}
     for runs in (few, many):
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
@@ -94,10 +78,7 @@ def main(few: int = 4, many: int = 40, voxel_mm: int = 8, volumes: int = 300) ->
             found["bold_features"].append(peak("bold_features", *windows, "--settings", settings))
             size = bold.stat().st_size / 1e6
             print(f"{runs} runs of {volumes} volumes, {size:.0f} MB of clean BOLD")
-    more = {step: after / before - 1 for step, (before, after) in found.items()}
-    for step, (before, after) in found.items():
-        print(f"{step}: {before:.0f} MB at {few} runs, {after:.0f} at {many}: {more[step]:+.1%}")
-    sys.exit(max(more.values()) >= 0.1)
+    sys.exit(compare(found, few, many))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ small encoder, each in a process of its own. The status is 1 where the many take
 than the few, or more.
 """
 
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -16,36 +15,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import typer
+from peak import compare, peak
 
 from llm4brain.io import stream_arrays, write_table
 from llm4brain.sections import EncoderSettings, FitSettings
 
-SCRIPTS = Path(__file__).parent.parent / "scripts"
 WINDOW = 2  # volumes
-# What a step holds itself, looked at every 5 ms. Beside it a process counts the pages of torch's
-# libraries that happen to be mapped, and those say nothing of a cohort.
-PEAK = """import atexit, re, runpy, sys, threading, time
-most = 0
-def look():
-    global most
-    while True:
-        now = re.search(r"RssAnon:\\s+(\\d+)", open("/proc/self/status").read())
-        most = max(most, int(now[1]))
-        time.sleep(0.005)
-threading.Thread(target=look, daemon=True).start()
-atexit.register(lambda: print(most))
-sys.argv[:] = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-def peak(script: str, *options: str | Path) -> float:
-    """Peak of a step's own memory, MB."""
-    command = [sys.executable, "-c", PEAK, SCRIPTS / f"{script}.py", *options]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stderr)
-    return int(done.stdout.split()[-1]) / 1024
 
 
 def write_data(root: Path, runs: int, volumes: int, edge: int) -> None:
@@ -84,7 +59,7 @@ def main(few: int = 4, many: int = 40, volumes: int = 250, edge: int = 20) -> No
     fit = FitSettings(epochs=1, batch_size=64, lr=1e-3)
     sizes = {"width": 128, "blocks": 1, "heads": 2, "decoder_width": 32, "patch": 5}
     settings = EncoderSettings(**sizes, fit=fit).model_dump_json()
-    found: dict[str, list[float]] = {"pretrain": [], "pretraining": []}
+    found: dict[str, list[tuple[float, float]]] = {"pretrain": [], "pretraining": []}
     for runs in (few, many):
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
@@ -101,10 +76,7 @@ def main(few: int = 4, many: int = 40, volumes: int = 250, edge: int = 20) -> No
             size = features.stat().st_size / 1e6
             runs_size = sum(f.stat().st_size for f in further.iterdir()) / 1e6
             print(f"{runs} runs: {size:.0f} MB of windows, {runs_size:.0f} MB of further BOLD")
-    more = {step: after / before - 1 for step, (before, after) in found.items()}
-    for step, (before, after) in found.items():
-        print(f"{step}: {before:.0f} MB at {few} runs, {after:.0f} at {many}: {more[step]:+.1%}")
-    sys.exit(max(more.values()) >= 0.1)
+    sys.exit(compare(found, few, many))
 
 
 if __name__ == "__main__":
