@@ -32,10 +32,16 @@ def check(
     configfile: Annotated[
         list[Path], typer.Option(help="settings; later files lie over earlier ones")
     ] = DEFAULT,
+    directory: Annotated[
+        Path, typer.Option(help="where relative paths of the settings begin, as snakemake has it")
+    ] = Path(),
 ) -> None:
     """Check settings and environment; the status is 1 if something that is needed is missing."""
     with one_line_errors():
         settings = load(*configfile)
+        if not directory.is_dir():
+            raise UserError(directory, "is no folder", "correct --directory")
+        os.chdir(directory)
         print(f"settings: {', '.join(map(str, configfile))} are valid")
         for line in unpinned(settings):
             print(f"warning: {line}", file=sys.stderr)

@@ -87,6 +87,16 @@ class Config(Settings):
         description="name of an arm -> settings of encoder, align, adapt, tune that differ",
     )
 
+    @property
+    def backend(self) -> str:
+        """What preprocesses: Wen 2018 is published preprocessed."""
+        return "wen2018" if self.dataset == "wen2018" else self.preprocess.backend
+
+    @property
+    def derivatives_dir(self) -> Path:
+        """Where preprocessed runs lie, or will: the user's own, or a folder in data/."""
+        return Path(self.derivatives or f"data/derivatives/{self.backend}")
+
     @model_validator(mode="after")
     def _fits_together(self) -> Config:
         if len(set(self.subjects)) < len(self.subjects):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -31,19 +32,9 @@ def require(settings: Config, *, raw: bool = True) -> None:
         weights = (settings.arm(arm).encoder.weights or "").removeprefix("path:")
         if weights and not Path(weights).is_file():
             raise UserError(weights, "does not exist", f"correct encoder.weights (arm {arm})")
+    _models(settings)
     if settings.pretraining.derivatives is not None:
-        further = Path(settings.pretraining.derivatives)
-        if not (further / "dataset_description.json").is_file():
-            wrong = "is no BIDS data set (it has no dataset_description.json)"
-            raise UserError(further, wrong, "correct pretraining.derivatives")
-        backend = "wen2018" if settings.dataset == "wen2018" else settings.preprocess.backend
-        own = Path(settings.derivatives or f"data/derivatives/{backend}")
-        if further.resolve() == own.resolve():  # masked pretraining would see the test runs
-            wrong = "is what the decoder is tested on, and all runs of it would be trained on"
-            raise UserError(further, wrong, "name another cohort in pretraining.derivatives")
-        named = settings.pretraining.subjects or []
-        if without := [s for s in named if not (further / f"sub-{s}").is_dir()]:
-            raise UserError(further, f"has no sub-{', sub-'.join(without)}", "correct pretraining")
+        _further(settings, Path(settings.pretraining.derivatives))
     if settings.dataset == "phantom":
         splits = resolve(settings.splits, stimuli(settings))
         films = [*splits.train, *splits.validation, *splits.test]
@@ -79,7 +70,8 @@ def require(settings: Config, *, raw: bool = True) -> None:
     missing = [film for film in films if not (root / "stimuli" / film).is_file()]
     if missing:
         more = f" and {len(missing) - 5} others" if len(missing) > 5 else ""
-        raise UserError(root / "stimuli", f"lacks {', '.join(missing[:5])}{more}", "correct splits")
+        todo = "correct splits (one that your file leaves out stays as in config.yaml)"
+        raise UserError(root / "stimuli", f"lacks {', '.join(missing[:5])}{more}", todo)
     if settings.derivatives is not None:
         found = Path(settings.derivatives)
         kind = "bold.dtseries" if settings.bold.space == "fsLR" else "desc-preproc_bold"
@@ -103,6 +95,37 @@ def recordings(bids_dir: Path, subject: str, tasks: Sequence[str]) -> list[Recor
         todo = f"correct bids_dir or {'tasks' if of else 'subjects'}"
         raise UserError(bids_dir / f"sub-{subject}", f"holds no BOLD run{of}", todo)
     return runs
+
+
+def _models(settings: Config) -> None:
+    """Models that the settings take from a folder lie there."""
+    for key, _, source in sources(settings):
+        kind, _, folder = source.partition(":")
+        if kind == "path" and not Path(folder, "config.json").is_file():
+            raise UserError(source, "holds no config.json", f"name a Hugging Face folder in {key}")
+
+
+def _further(settings: Config, further: Path) -> None:
+    """The pretraining cohort is there, and is not the one that the decoder is tested on."""
+    if not (further / "dataset_description.json").is_file():
+        wrong = "is no BIDS data set (it has no dataset_description.json)"
+        raise UserError(further, wrong, "correct pretraining.derivatives")
+    own, todo = settings.derivatives_dir, "name another cohort in pretraining.derivatives"
+    if further.resolve() == own.resolve():  # masked pretraining would see the test runs
+        wrong = "is what the decoder is tested on, and all runs of it would be trained on"
+        raise UserError(further, wrong, todo)
+    chosen = settings.pretraining
+    if without := [s for s in chosen.subjects or [] if not (further / f"sub-{s}").is_dir()]:
+        raise UserError(further, f"has no sub-{', sub-'.join(without)}", "correct pretraining")
+    # the same scans under other labels
+    scans = "sub-*/**/func/*_bold.*nii*"
+    sizes: dict[int, list[Path]] = {}
+    for file in own.glob(scans):
+        sizes.setdefault(file.stat().st_size, []).append(file)
+    for file in further.glob(scans):
+        for tested in sizes.get(file.stat().st_size, []):
+            if filecmp.cmp(file, tested, shallow=False):
+                raise UserError(file, f"is a copy of {tested}, of the decoder's cohort", todo)
 
 
 def _grayordinates(settings: Config) -> None:
@@ -177,14 +200,20 @@ def unpinned(settings: Config) -> Iterator[str]:
     Raises:
         UserError: a source that is not of the hub's form.
     """
+    for _, folder, source in sources(settings):
+        if line := hub.warning(source, Path("models") / folder):
+            yield line
+
+
+def sources(settings: Config) -> list[tuple[str, str, str]]:
+    """Of each model that is not trained: key of the settings, folder in models/, source."""
     video, scored = settings.video_llm, settings.evaluate
     small = video.source == "train"
     named = [
-        ("llm", video.llm) if small else ("video_llm", video.source),
-        ("sentence", scored.sentence_model),
-        ("bertscore", scored.bertscore),
-        ("clip", scored.clip_model),
+        ("video_llm.llm", "llm", video.llm if small else None),
+        ("video_llm.source", "video_llm", None if small else video.source),
+        ("evaluate.sentence_model", "sentence", scored.sentence_model),
+        ("evaluate.bertscore", "bertscore", scored.bertscore),
+        ("evaluate.clip_model", "clip", scored.clip_model),
     ]
-    for folder, source in named:
-        if source and (line := hub.warning(source, Path("models") / folder)):
-            yield line
+    return [(key, folder, source) for key, folder, source in named if source]

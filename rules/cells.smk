@@ -121,6 +121,10 @@ def snr_folder(wildcards):
     return f"snr/{wildcards.snr}"
 
 
+def shared_options(wildcards, input):
+    return [word for file in input.shared for word in ("--shared", file)]
+
+
 def each_point(wildcards, input):
     return [f"--points {path}" for path in input]
 

@@ -66,8 +66,7 @@ WEN2018 = SETTINGS.dataset == "wen2018"
 BIDS = Path(
     SETTINGS.bids_dir if SETTINGS.dataset == "bids" else f"data/{SETTINGS.dataset}"
 )
-BACKEND = "wen2018" if WEN2018 else SETTINGS.preprocess.backend
-DERIVATIVES = Path(SETTINGS.derivatives or f"data/derivatives/{BACKEND}")
+BACKEND, DERIVATIVES = SETTINGS.backend, SETTINGS.derivatives_dir
 # A colleague who pulled features and models from DVC, and has no raw data: what is there serves.
 SOURCES = [BIDS, *map(Path, SETTINGS.wen2018.roots if WEN2018 else [])]
 NO_RAW = not PHANTOM and Path("data/clips.tsv").exists()

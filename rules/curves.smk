@@ -88,9 +88,7 @@ if PHANTOM:
             sentence=where("models/sentence"),
             work=snr_folder,
             subject=SNR_SUBJECT,
-            shared=lambda wildcards, input: [
-                w for f in input.shared for w in ("--shared", f)
-            ],
+            shared=shared_options,
             rules=[word for rule in SNR_RULES.split() for word in ("--rules", rule)],
             settings=SETTINGS.of_one_arm(),
             steps="-".join(code(step) for step in SNR_STEPS.split()),

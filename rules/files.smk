@@ -173,8 +173,6 @@ def source_files(source):
     kind, _, rest = source.partition(":")
     if kind != "path":
         return []
-    if not Path(rest, "config.json").is_file():
-        raise UserError(source, "holds no config.json", "name a Hugging Face folder")
     return [str(file) for file in sorted(Path(rest).rglob("*")) if file.is_file()]
 
 

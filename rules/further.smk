@@ -20,7 +20,18 @@ def person_derivatives(wildcards):
     folder = Path(SETTINGS.pretraining.derivatives or "", f"sub-{wildcards.person}")
     own = folder.glob(f"**/func/*_space-{SETTINGS.bold.space}_*")
     more = folder.glob("**/func/*_desc-confounds_timeseries.*")
-    return sorted(str(file) for part in (own, more) for file in part)
+    tasks = SETTINGS.pretraining.tasks
+    return sorted(
+        str(file)
+        for part in (own, more)
+        for file in part
+        if Recording.parse(file).of(tasks)
+    )
+
+
+def further_task_options(wildcards, input):
+    """`--task NAME` for each task of it that is read, or nothing."""
+    return [word for task in SETTINGS.pretraining.tasks for word in ("--task", task)]
 
 
 def further_settings(arm):

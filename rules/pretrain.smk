@@ -25,13 +25,15 @@ rule pretraining_bold:
     params:
         derivatives=where(SETTINGS.pretraining.derivatives),
         settings=settings("bold"),
+        tasks=SETTINGS.pretraining.tasks,
+        task_options=further_task_options,
         code=code("pretraining_bold"),
     message:
         "Clean the BOLD of sub-{wildcards.person} of the pretraining cohort"
     shell:
         "python $SCRIPTS/pretraining_bold.py --derivatives {params.derivatives:q} "
         "--subject {wildcards.person} --out {output} --settings {params.settings:q} "
-        "--threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1"
+        "{params.task_options:q} --threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1"
 
 
 rule pretraining:

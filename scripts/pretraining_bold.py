@@ -16,13 +16,14 @@ def main(
     subject: str,
     out: Path,
     settings: str,
+    task: list[str] | None = None,
     seed: int = 0,
     threads: int = 1,
     precision: str = "auto",
     code: str = "",
 ) -> None:
     chosen = BoldSettings.given(settings)
-    made = resting_bold(derivatives, subject, chosen)
+    made = resting_bold(derivatives, subject, chosen, task or [])
     meta = made.meta | {"provenance": record(chosen.model_dump(mode="json"), code, seed)}
     with threadpool_limits(threads):
         stream_arrays(out, made.shapes, made.arrays(), meta)

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from llm4brain import config
+from llm4brain.cli import app
 from llm4brain.errors import UserError
 from llm4brain.ready import recordings, require
 
@@ -49,6 +51,14 @@ def test_a_data_set_that_is_whole_is_ready(data):
             {"splits": {"train": list("0123456"), "validation": ["val/*"], "test": ["test/*"]}},
             "stimuli: lacks 0, 1, 2, 3, 4 and 2 others; correct splits",
         ),
+        (
+            {"video_llm": {"source": "path:nowhere"}},
+            "path:nowhere: holds no config.json; name a Hugging Face folder in video_llm.source",
+        ),
+        (
+            {"evaluate": {"clip_model": "path:nowhere"}},
+            "path:nowhere: holds no config.json; name a Hugging Face folder in evaluate.clip_model",
+        ),
         ({"splits": {"table": "nowhere.tsv"}}, r"nowhere.tsv: does not exist"),
     ],
 )
@@ -56,3 +66,17 @@ def test_what_is_missing_is_one_line(data, more, said):
     with pytest.raises(UserError, match=said) as error:
         require(settings(data, **more))
     assert "\n" not in str(error.value)
+
+
+def test_check_reads_relative_paths_from_where_the_run_will(data, monkeypatch):
+    monkeypatch.chdir(data.parent)  # `check` goes to the folder that it is given
+    own = {"dataset": "bids", "bids_dir": "../data set", "subjects": ["01"], "tasks": ["s01*"]}
+    own["splits"] = {"train": ["train/*"], "validation": ["val/*"], "test": ["test/*"]}
+    (data.parent / "my.yaml").write_text(yaml.safe_dump(own))
+    (data.parent / "study").mkdir()
+    asked = ["check", "--configfile", str(ROOT / "config.yaml"), "--configfile", "my.yaml"]
+    for where, said in (("study", "data: ok"), ("elsewhere", "elsewhere: is no folder")):
+        monkeypatch.chdir(data.parent)
+        assert said in CliRunner().invoke(app, [*asked, "--directory", where]).output
+    monkeypatch.chdir(data.parent)
+    assert "is no BIDS data set" in CliRunner().invoke(app, asked).output

@@ -17,6 +17,7 @@ from llm4brain.config import load
 from llm4brain.errors import UserError
 from llm4brain.io import write_arrays, write_table
 from llm4brain.preprocess.grid import mni_grid
+from llm4brain.preprocess.resting import resting_bold
 from llm4brain.ready import require
 from llm4brain.sections import BoldSettings
 
@@ -141,6 +142,36 @@ def test_the_runs_that_the_decoder_is_tested_on_are_no_further_cohort(tmp_path):
         require(load(ROOT / "config.yaml", over))
 
 
+def test_a_copy_of_a_tested_run_is_no_further_cohort_either(tmp_path):
+    tested, further = Set(tmp_path / "tested"), Set(tmp_path / "further")
+    noise = np.random.default_rng(5).normal(1000, 10, (*further.grid.shape, 20))
+    tested.add("sub-01_task-film_run-01")
+    further.add("sub-A1_task-rest_run-01", bold=noise)
+    over = tmp_path / "over.yaml"
+    over.write_text(f"derivatives: {tested.out}\npretraining: {{derivatives: {further.out}}}\n")
+    require(load(ROOT / "config.yaml", over))
+    further.add("sub-A2_task-rest_run-01")  # other people by name, the same noise
+    with pytest.raises(UserError, match=r"sub-A2.*is a copy of .*sub-01_task-film_run-01"):
+        require(load(ROOT / "config.yaml", over))
+
+
+def test_of_a_further_cohort_only_the_tasks_that_are_named_are_read(tmp_path):
+    further = Set(tmp_path, volumes=40)
+    for task in ("rest", "rest2", "motor"):
+        further.add(f"sub-A1_task-{task}_run-01", events=None)
+    chosen = BoldSettings(voxel_mm=12, confounds="none")
+
+    def read(*tasks):
+        found = resting_bold(further.out, "A1", chosen, tasks).meta["runs"]
+        return sorted(run["source"].split("_")[1] for run in found.values())
+
+    assert read("rest*") == ["task-rest", "task-rest2"]
+    assert read("rest") == ["task-rest"]
+    assert len(read()) == 3
+    with pytest.raises(UserError, match="of task nap"):
+        read("nap")
+
+
 def test_windows_of_another_length_are_refused_and_not_read_into_the_next_trial(tmp_path):
     files, tables = [], []
     for subject, volumes in (("01", 3), ("02", 4)):
@@ -162,7 +193,9 @@ def test_the_workflow_begins_at_the_further_cohort_on_several_gpus(tmp_path):
     for subject in ("A1", "A2"):
         further.add(f"sub-{subject}_task-rest_run-01", events=None)
     over = tmp_path / "over.yaml"
-    over.write_text(f"gpus: 2\npretraining: {{derivatives: {further.out}}}\n")
+    further.add("sub-A1_task-motor_run-01", events=None)
+    chosen = f"pretraining: {{derivatives: {further.out}, tasks: [rest]}}"
+    over.write_text(f"gpus: 2\n{chosen}\n")
     target = "models/full/all/pretrain.safetensors"
     asked = ("--dry-run", "--printshellcmds", target, "--configfile", TINY, over)
     done = snakemake(tmp_path / "run", *asked)
@@ -172,5 +205,7 @@ def test_the_workflow_begins_at_the_further_cohort_on_several_gpus(tmp_path):
     assert (found["pretraining_bold"], found["pretraining"], found["pretrain"]) == (2, 1, 1)
     launch = "torchrun --standalone --nproc-per-node 2 $SCRIPTS/"
     assert f"{launch}pretraining.py --bold data/pretraining --subject A1 --subject A2" in said
+    assert said.count(" --task rest --threads") == 2
+    assert "task-motor" not in said
     start = "--start models/full/pretraining.safetensors"
     assert re.search(rf"{re.escape(launch)}pretrain\.py .*{re.escape(start)}", said)

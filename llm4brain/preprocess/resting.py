@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from llm4brain.preprocess import cifti, find, images
@@ -10,18 +11,23 @@ from llm4brain.preprocess.grid import mni_grid
 from llm4brain.sections import BoldSettings
 
 
-def resting_bold(derivatives: Path, subject: str, settings: BoldSettings) -> Bold:
-    """All preprocessed runs of a subject, whatever was shown in them; events are not looked for.
+def resting_bold(
+    derivatives: Path, subject: str, settings: BoldSettings, tasks: Sequence[str] = ()
+) -> Bold:
+    """Preprocessed runs of a subject, whatever was shown in them; events are not looked for.
+
+    Args:
+        tasks: names or patterns; none: every task.
 
     Raises:
         UserError: whatever is wrong with a header or a sidecar, naming its file.
     """
     made = find.layout(derivatives, subject, derivative=True)
     if settings.space == cifti.SPACE:
-        runs = cifti.runs(made, subject)
+        runs = cifti.runs(made, subject, tasks)
         grid, count = cifti.grayordinates(runs[0].bold, settings), cifti.volumes
     else:
-        runs = find.derived_runs(made, subject, settings.space)
+        runs = find.derived_runs(made, subject, settings.space, tasks)
         grid, count = mni_grid(settings.voxel_mm), images.volumes
     named = dict(zip(labels([r.recording for r in runs]), runs, strict=True))
     described = {}

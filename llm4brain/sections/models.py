@@ -113,6 +113,9 @@ class PretrainingSettings(Settings):
     subjects: Annotated[list[Label], Field(min_length=1)] | None = Field(
         None, description="labels, without `sub-`; null: all there are"
     )
+    tasks: list[str] = Field(
+        [], description="only runs of these tasks are read, names or patterns (`rest*`); none: all"
+    )
     fit: FitSettings = FitSettings(epochs=20, batch_size=64, lr=1e-3)
 
 
