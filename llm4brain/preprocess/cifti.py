@@ -30,8 +30,7 @@ from nibabel.spatialimages import HeaderDataError
 from llm4brain.errors import UserError
 from llm4brain.preprocess import images
 from llm4brain.preprocess.areas import Area, choose
-from llm4brain.preprocess.find import Derived
-from llm4brain.preprocess.names import Recording
+from llm4brain.preprocess.find import Derived, one_a_run
 from llm4brain.sections import BoldSettings
 
 SPACE = "fsLR"  # the value of bold.space by which CIFTI is read
@@ -162,28 +161,19 @@ def runs(derivatives: BIDSLayout, subject: str, tasks: Sequence[str] = ()) -> li
     Raises:
         UserError: there is none, a run has several densities, or confounds are missing.
     """
-    root = Path(derivatives.root)
-    files = sorted((root / f"sub-{subject}").rglob(f"func/*_space-{SPACE}_*bold.dtseries.nii"))
-    files = [file for file in files if Recording.parse(file).of(tasks)]
-    if not files:
-        of = f" of task {' or '.join(tasks)}" if tasks else ""
-        raise UserError(
-            root / f"sub-{subject}",
-            f"holds no *_space-fsLR_den-91k_bold.dtseries.nii{of}",
-            "run preprocessing with preprocess.cifti: true, or correct bold.space or tasks",
-        )
-    found: dict[str, Derived] = {}
-    for path in files:
-        run = Recording.parse(path)
-        confounds = root / run.confounds()
-        if not confounds.is_file():
-            raise UserError(confounds, "is missing", "run preprocessing of this subject again")
-        if run.stem in found:
-            wrong = f"is not the only density of {run.stem}"
-            raise UserError(path, wrong, "keep one density of bold.space")
-        metadata = derivatives.get_metadata(str(path))
-        found[run.stem] = Derived(run, path, None, confounds, metadata)
-    return [found[stem] for stem in sorted(found)]
+    where = Path(derivatives.root) / f"sub-{subject}"
+    files = sorted(where.rglob(f"func/*_space-{SPACE}_*bold.dtseries.nii"))
+    return one_a_run(
+        derivatives,
+        [(file, None) for file in files],
+        tasks,
+        missing=(
+            where,
+            f"*_space-{SPACE}_den-91k_bold.dtseries.nii",
+            "preprocessing with preprocess.cifti: true",
+        ),
+        extent="density",
+    )
 
 
 def grayordinates(first: Path, settings: BoldSettings) -> Grayordinates:

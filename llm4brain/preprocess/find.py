@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,34 +126,59 @@ def derived_runs(
         UserError: there is none, a run has several resolutions, or a mask or confounds file
             is missing.
     """
-    root = Path(derivatives.root)
     files = derivatives.get(
         subject=subject, suffix="bold", extension=".nii.gz", desc="preproc", space=space
     )
-    files = [file for file in files if Recording.parse(file.path).of(tasks)]
-    if not files:
+    root = Path(derivatives.root)
+
+    def mask(path: Path) -> Path:
+        match = re.search(r"_res-([0-9a-zA-Z]+)_", path.name)
+        return root / Recording.parse(path).mask(space, match[1] if match else None)
+
+    found = [(Path(file.path), mask(Path(file.path))) for file in files]
+    return one_a_run(
+        derivatives,
+        found,
+        tasks,
+        missing=(root / f"sub-{subject}", f"preprocessed BOLD in space {space}", "preprocessing"),
+        extent="resolution",
+    )
+
+
+def one_a_run(
+    derivatives: BIDSLayout,
+    files: Iterable[tuple[Path, Path | None]],
+    tasks: Sequence[str],
+    *,
+    missing: tuple[Path, str, str],
+    extent: str,
+) -> list[Derived]:
+    """Preprocessed BOLD and its mask, if it has one, as runs with confounds, sorted by name.
+
+    Args:
+        tasks: names or patterns; none: every task.
+        missing: if there is none: where it was looked for, for what, and what makes it.
+        extent: what a run may have in one form alone, a resolution or a density.
+    """
+    where, what, makes = missing
+    runs: dict[str, Derived] = {}
+    for path, mask in files:
+        run = Recording.parse(path)
+        if not run.of(tasks):
+            continue
+        confounds = Path(derivatives.root) / run.confounds()
+        for needed in filter(None, (mask, confounds)):
+            if not needed.is_file():
+                raise UserError(needed, "is missing", "run preprocessing of this subject again")
+        if run.stem in runs:
+            wrong, todo = f"is not the only {extent} of {run.stem}", f"keep one {extent}"
+            raise UserError(path, wrong, f"{todo} of bold.space")
+        runs[run.stem] = Derived(run, path, mask, confounds, derivatives.get_metadata(str(path)))
+    if not runs:
         of = f" of task {' or '.join(tasks)}" if tasks else ""
         raise UserError(
-            root / f"sub-{subject}",
-            f"holds no preprocessed BOLD in space {space}{of}",
-            "run preprocessing, or correct bold.space or tasks",
+            where, f"holds no {what}{of}", f"run {makes}, or correct bold.space or tasks"
         )
-    runs: dict[str, Derived] = {}
-    for file in files:
-        run = Recording.parse(file.path)
-        match = re.search(r"_res-([0-9a-zA-Z]+)_", Path(file.path).name)
-        resolution = match[1] if match else None
-        mask, confounds = root / run.mask(space, resolution), root / run.confounds()
-        for path in (mask, confounds):
-            if not path.is_file():
-                raise UserError(path, "is missing", "run preprocessing of this subject again")
-        if run.stem in runs:
-            raise UserError(
-                file.path,
-                f"is not the only resolution of {run.stem}",
-                "keep one resolution of bold.space",
-            )
-        runs[run.stem] = Derived(run, Path(file.path), mask, confounds, file.get_metadata())
     return [runs[stem] for stem in sorted(runs)]
 
 
