@@ -4,8 +4,9 @@ import container_stand_in
 import numpy as np
 import pandas as pd
 import pytest
+import tiny_models
 import yaml
-from conftest import jobs, snakemake
+from conftest import TINY, jobs, snakemake
 from preprocess_data import write_run
 from test_clips import film
 
@@ -98,3 +99,29 @@ def test_one_subject_that_fails_takes_nothing_from_the_others(study):
         assert np.isfinite(windows).all()
         assert windows.std() > 0
     assert jobs(run, *FEATURES, "--configfile", study / "study.yaml") == {}
+
+
+@pytest.mark.long
+def test_what_fmriprep_wrote_goes_on_to_table_1(study):
+    settings = yaml.safe_load((study / "study.yaml").read_text())
+    tiny = yaml.safe_load(TINY.read_text())
+    settings |= {name: tiny[name] for name in ("encoder", "align", "adapt", "tune")}
+    settings["video_llm"] = {"max_new_tokens": 6}
+    settings["video_llm"]["source"] = f"path:{tiny_models.blip2(study / 'video_llm', 'llama')}"
+    sentence = tiny_models.sentence(study / "sentence")
+    settings["evaluate"] = {"samples": 20, "permutations": 19, "meteor": False}
+    settings["evaluate"]["sentence_model"] = f"path:{sentence}"
+    (study / "study.yaml").write_text(yaml.safe_dump(settings))
+    for k in (1, 2, 3, 4):
+        rows = [f"{4 * i}\t4\t{' '.join(tiny_models.WORDS[k + i : k + i + 4])}" for i in range(4)]
+        text = "\n".join(["onset\tduration\tcaption", *rows])
+        (study / "raw" / "stimuli" / f"film-{k}_captions.tsv").write_text(f"{text}\n")
+    (study / "bin" / "mode").write_text("real")
+    target = ("results/table1.csv", "--configfile", study / "study.yaml")
+    done = snakemake(study / "run", *target)
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = pd.read_csv(study / "run" / "results" / "table1.csv", dtype={"subject": str})
+    assert {"model", "ridge", "constant", "video"} <= set(table["system"])
+    assert set(table["subject"]) == {"01", "02", "mean"}
+    # fMRIPrep's own work is not done again for what came after it
+    assert "preprocess_fmriprep_01" not in jobs(study / "run", *target)
