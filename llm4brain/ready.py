@@ -16,6 +16,8 @@ from llm4brain.splits import resolve
 from llm4brain.video.written import file_captions
 from llm4brain.wen2018 import disk, facts
 
+OTHERS = "name another cohort in pretraining.derivatives"
+
 
 def require(settings: Config, *, raw: bool = True) -> None:
     """Films of the splits, the data set and derivatives that exist already.
@@ -110,22 +112,34 @@ def _further(settings: Config, further: Path) -> None:
     if not (further / "dataset_description.json").is_file():
         wrong = "is no BIDS data set (it has no dataset_description.json)"
         raise UserError(further, wrong, "correct pretraining.derivatives")
-    own, todo = settings.derivatives_dir, "name another cohort in pretraining.derivatives"
-    if further.resolve() == own.resolve():  # masked pretraining would see the test runs
+    # masked pretraining would see the test runs
+    if further.resolve() == settings.derivatives_dir.resolve():
         wrong = "is what the decoder is tested on, and all runs of it would be trained on"
-        raise UserError(further, wrong, todo)
+        raise UserError(further, wrong, OTHERS)
     chosen = settings.pretraining
     if without := [s for s in chosen.subjects or [] if not (further / f"sub-{s}").is_dir()]:
         raise UserError(further, f"has no sub-{', sub-'.join(without)}", "correct pretraining")
-    # the same scans under other labels
+
+
+def require_apart(settings: Config) -> None:
+    """No run of the pretraining cohort is one of the decoder's own, under another label.
+
+    Files of one size are read until they differ.
+
+    Raises:
+        UserError: one line that names the two.
+    """
+    chosen, own = settings.pretraining, settings.derivatives_dir
+    if chosen.derivatives is None:
+        return
     scans = "sub-*/**/func/*_bold.*nii*"
     sizes: dict[int, list[Path]] = {}
     for file in own.glob(scans):
         sizes.setdefault(file.stat().st_size, []).append(file)
-    for file in further.glob(scans):
+    for file in Path(chosen.derivatives).glob(scans):
         for tested in sizes.get(file.stat().st_size, []):
             if filecmp.cmp(file, tested, shallow=False):
-                raise UserError(file, f"is a copy of {tested}, of the decoder's cohort", todo)
+                raise UserError(file, f"is a copy of {tested}, of the decoder's cohort", OTHERS)
 
 
 def _grayordinates(settings: Config) -> None:

@@ -61,7 +61,7 @@ def adapted(cells):
 
 def report_parts():
     """The page's inputs beside table 1: option of its script -> files."""
-    cells = [cell(*each) for each in table_cells()]
+    cells = [cell(*key) for key in table_cells()]
     learnt = [s for s in STAGES if s != "video_llm"]
     further = [
         Path("results", stem + end) for stem in PARTS for end in (".csv", ".png")
@@ -122,7 +122,7 @@ def snr_folder(wildcards):
 
 
 def shared_options(wildcards, input):
-    return [word for file in input.shared for word in ("--shared", file)]
+    return each("shared", input.shared)
 
 
 def each_point(wildcards, input):
@@ -131,11 +131,11 @@ def each_point(wildcards, input):
 
 def table2_options(wildcards, input):
     """`--metrics` and `--adapted` a cell, `--subject`, `--trials` and `--reference` a subject."""
-    each = (
+    given = (
         ("metrics", input.metrics),
         ("adapted", input.adapted),
         ("subject", SETTINGS.subjects),
         ("trials", input.trials),
         ("reference", input.reference),
     )
-    return [word for name, values in each for v in values for word in (f"--{name}", v)]
+    return [word for name, values in given for word in each(name, values)]

@@ -4,6 +4,7 @@ import json
 import math
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import joblib
 
@@ -157,41 +158,38 @@ def stage(name, *files):
     return of
 
 
-def twin_tuning(wildcards):
-    """Where the arm that may read alike was adapted and tuned; nothing if there is none."""
-    arm, home = arms.twin(SETTINGS, wildcards.arm), arms.home
-    if not arm:
-        return []
-    adapt = f"{home(SETTINGS, 'adapt', arm, wildcards.cohort)}/adapt.safetensors"
-    tune = home(SETTINGS, "tune", arm, wildcards.cohort)
-    names = ("adapter_model.safetensors", "adapter_config.json", "provenance.json")
-    return [
-        adapt,
-        *(f"{tune}/tune/{name}" for name in names),
-        f"{tune}/tune.csv",
-        f"{tune}/tune.png",
-    ]
+def of_twin(*finds):
+    """A function of the wildcards: what these find for the arm that may read alike, if any."""
+
+    def of(wildcards):
+        arm = arms.twin(SETTINGS, wildcards.arm)
+        its = SimpleNamespace(**dict(wildcards.items()) | {"arm": arm})
+        found = [find(its) for find in finds] if arm else []
+        return [
+            f for part in found for f in ([part] if isinstance(part, str) else part)
+        ]
+
+    return of
 
 
-def twin_tuning_options(wildcards, input):
-    names = ("--twin-adapted", "--twin-tuned")
-    return [w for pair in zip(names, input.get("twin", [])) for w in pair]
+def said(wildcards):
+    """What an arm's LLM says to a subject's scans, and what it read."""
+    folder = f"results/{wildcards.arm}/{wildcards.cohort}/sub-{wildcards.subject}"
+    return [f"{folder}/decoded.tsv", f"{folder}/readings.safetensors"]
 
 
-def twin_words(wildcards):
-    """What that arm's LLM says to this subject's scans."""
-    arm = arms.twin(SETTINGS, wildcards.arm)
-    if not arm:
-        return []
-    tune = arms.home(SETTINGS, "tune", arm, wildcards.cohort)
-    folder = f"results/{arm}/{wildcards.cohort}/sub-{wildcards.subject}"
-    made = (f"{folder}/decoded.tsv", f"{folder}/readings.safetensors")
-    return [f"{tune}/tune/adapter_model.safetensors", *made]
+def twin_options(*names):
+    """A function of wildcards and input: the first of `input.twin` by these names, or nothing."""
+
+    def of(wildcards, input):
+        return [word for pair in zip(names, input.twin) for word in pair]
+
+    return of
 
 
-def twin_words_options(wildcards, input):
-    names = ("--twin-tuned", "--twin-decoded", "--twin-readings")
-    return [w for pair in zip(names, input.get("twin", [])) for w in pair]
+def each(option, values):
+    """`--option VALUE` for each value, as words."""
+    return [word for value in values for word in (f"--{option}", value)]
 
 
 def other(wildcards):
@@ -214,10 +212,8 @@ def other_trials(wildcards):
 
 def other_options(wildcards, input):
     """`--other-features F --other-trials T`, or nothing."""
-    names = ("other_features", "other_trials")
-    return [
-        w for n in names for f in input.get(n) for w in (f"--{n}".replace("_", "-"), f)
-    ]
+    given = (("features", input.other_features), ("trials", input.other_trials))
+    return [word for name, files in given for word in each(f"other-{name}", files)]
 
 
 def plot_title(wildcards):
@@ -263,6 +259,7 @@ if workflow.is_main_process:
             file=sys.stderr,
         )
     with one_line_errors():
+        ready.require_apart(SETTINGS)
         if not NO_RAW:
             ready.require_captions(SETTINGS)
         for line in ready.unpinned(SETTINGS):

@@ -49,11 +49,10 @@ if PHANTOM:
     LEVELS = [f"{level:g}" for level in sorted(set(SETTINGS.snr_curve.levels))]
     # What a run at another SNR makes anew, and what it takes as it stands: all that is of films
     # alone. Its settings are all but those that it replaces or that are of other tables.
-    SNR_STEPS = "phantom_subject bold bold_features pretrain align adapt tune decode "
-    SNR_STEPS += "reference score"
+    SNR_STEPS = "phantom_subject bold bold_features pretrain align adapt tune decode reference score"
     SNR_RULES = f"{SNR_STEPS} score_reference fetch_video_llm fetch_sentence_model "
     SNR_RULES += f"phantom_description preprocess_{BACKEND}_{SNR_SUBJECT}"
-    SNR_STEPS += f" preprocess_{BACKEND}"
+    SNR_SCRIPTS = f"{SNR_STEPS} preprocess_{BACKEND}"
     OF_FILMS = [*stimuli(), *stimuli_captions(), "data/clips.tsv"]
     OF_FILMS += ["data/features/video.safetensors", "data/captions/generated.tsv"]
     OF_FILMS += [
@@ -89,9 +88,9 @@ if PHANTOM:
             work=snr_folder,
             subject=SNR_SUBJECT,
             shared=shared_options,
-            rules=[word for rule in SNR_RULES.split() for word in ("--rules", rule)],
+            rules=each("rules", SNR_RULES.split()),
             settings=SETTINGS.of_one_arm(),
-            steps="-".join(code(step) for step in SNR_STEPS.split()),
+            steps="-".join(code(script) for script in SNR_SCRIPTS.split()),
             code=code("at_snr"),
         message:
             "The whole chain at an SNR of {wildcards.snr}, in {params.work}"

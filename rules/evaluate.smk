@@ -15,7 +15,7 @@ rule decode:
         model=VIDEO_LLM,
         other_features=other_features,
         other_trials=other_trials,
-        twin=twin_words,
+        twin=of_twin(stage("tune", "tune/adapter_model.safetensors"), said),
     output:
         decoded="results/{arm}/{cohort}/sub-{subject}/decoded.tsv",
         readings="results/{arm}/{cohort}/sub-{subject}/readings.safetensors",
@@ -36,7 +36,7 @@ rule decode:
         clips=settings("clips", "lag", "window"),
         video=settings("video_llm", "max_new_tokens", *LOADED),
         other=other_options,
-        twin=twin_words_options,
+        twin=twin_options("--twin-tuned", "--twin-decoded", "--twin-readings"),
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
         code=code("decode"),
@@ -306,8 +306,8 @@ use rule score as score_reference with:
 
 rule table:
     input:
-        metrics=[cell(*each)[0] for each in table_cells()],
-        predictions=[file for each in table_cells() for file in cell(*each)[1:]],
+        metrics=[cell(*key)[0] for key in table_cells()],
+        predictions=[file for key in table_cells() for file in cell(*key)[1:]],
         # not read: with it the data set that the table is about stands whole
         about=f"{BIDS}/participants.tsv" if PHANTOM or (WEN2018 and not NO_RAW) else [],
     output:

@@ -74,11 +74,11 @@ def wen2018_films():
 
 
 def scan_options(wildcards, input):
-    return [word for file in input for word in ("--scans", file)]
+    return each("scans", input)
 
 
 def film_options(wildcards, input):
-    return [word for file in input for word in ("--films", file)]
+    return each("films", input)
 
 
 def raw(subject):
@@ -184,7 +184,7 @@ def grayordinate_files():
 
 def map_flags(wildcards, input):
     """`--simulated`, `--surfaces L --surfaces R`, or nothing."""
-    meshes = [word for file in input.surfaces for word in ("--surfaces", file)]
+    meshes = each("surfaces", input.surfaces)
     return (["--simulated"] if SIMULATED else []) + meshes
 
 
@@ -235,7 +235,7 @@ def further_options(wildcards, input):
 
 def task_options(wildcards, input):
     """`--task NAME` for each task that is read, or nothing."""
-    return [word for task in SETTINGS.tasks for word in ("--task", task)]
+    return each("task", SETTINGS.tasks)
 
 
 def subject_derivatives(wildcards):

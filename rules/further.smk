@@ -31,7 +31,7 @@ def person_derivatives(wildcards):
 
 def further_task_options(wildcards, input):
     """`--task NAME` for each task of it that is read, or nothing."""
-    return [word for task in SETTINGS.pretraining.tasks for word in ("--task", task)]
+    return each("task", SETTINGS.pretraining.tasks)
 
 
 def further_settings(arm):
@@ -57,6 +57,6 @@ def start_option(wildcards, input):
     return f"--start {input.start}" if input.start else ""
 
 
-def further_options(wildcards):
+def people_options(wildcards):
     """`--subject 100307` for each of them."""
-    return [word for name in FURTHER_SUBJECTS for word in ("--subject", name)]
+    return each("subject", FURTHER_SUBJECTS)

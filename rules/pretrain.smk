@@ -63,7 +63,7 @@ rule pretraining:
         runtime=2880,
         gpu=SETTINGS.gpus,
     params:
-        people=further_options,
+        people=people_options,
         settings=of_further_pretraining,
         window=settings("clips", "window"),
         seed=SETTINGS.seed,

@@ -3,7 +3,7 @@
 
 rule table2:
     input:
-        metrics=[cell(*each)[0] for each in table2_cells()],
+        metrics=[cell(*key)[0] for key in table2_cells()],
         adapted=adapted(table2_cells()),
         reference=[cell("reference", f"sub-{s}", s)[0] for s in SETTINGS.subjects],
         trials=expand("data/features/sub-{s}_trials.tsv", s=SETTINGS.subjects),
@@ -37,7 +37,7 @@ rule table2:
 
 use rule table2 as calibration with:
     input:
-        metrics=[cell(*each)[0] for each in cohort_cells()],
+        metrics=[cell(*key)[0] for key in cohort_cells()],
         adapted=adapted(cohort_cells()),
         reference=[cell("reference", f"sub-{s}", s)[0] for s in SETTINGS.subjects],
         trials=expand("data/features/sub-{s}_trials.tsv", s=SETTINGS.subjects),

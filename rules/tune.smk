@@ -7,7 +7,17 @@ rule tune:
         adapted=stage("adapt"),
         captions=f"data/captions/{SETTINGS.captions.train}.tsv",
         model=VIDEO_LLM,
-        twin=twin_tuning,
+        twin=of_twin(
+            stage("adapt"),
+            stage(
+                "tune",
+                "tune/adapter_model.safetensors",
+                "tune/adapter_config.json",
+                "tune/provenance.json",
+                "tune.csv",
+                "tune.png",
+            ),
+        ),
     output:
         "models/{arm}/{cohort}/tune/adapter_config.json",
         "models/{arm}/{cohort}/tune/provenance.json",
@@ -38,7 +48,7 @@ rule tune:
         precision=SETTINGS.precision,
         code=code("tune"),
         python=where(LAUNCH),
-        twin=twin_tuning_options,
+        twin=twin_options("--twin-adapted", "--twin-tuned"),
     message:
         "Tune the LLM on fMRI tokens ({wildcards.arm}, {wildcards.cohort})"
     shell:

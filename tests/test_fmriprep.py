@@ -204,7 +204,7 @@ def test_what_apptainer_lacks_is_one_line(place, monkeypatch):
 def test_fmriprep_is_told_of_the_tasks_that_are_read(place):
     write_run(place.bids, "sub-01_task-rest_run-01", volumes=2)
     for engine, inside in (
-        ("docker", "/tmp/bids_filter.json"),
+        ("docker", str(Path("/", "tmp", "bids_filter.json"))),  # where the wrapper mounts it
         ("apptainer", "/work" + "/tasks.json"),
     ):
         written = place.go(["fi*"], engine=engine)

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,13 @@ def test_no_pickle_is_read_and_no_rule_runs_a_script_directive():
     rules = [f for f in CODE if f.suffix == ".smk"]
     forbidden = re.compile(r"^\s*script:|lambda|directory\(|checkpoint ")
     assert not [where for where, line in lines(rules) if forbidden.search(line)]
+
+
+def test_no_function_of_the_rules_takes_the_place_of_another():
+    """All files of rules share one namespace, in which the later of two names wins silently."""
+    text = "\n".join(f.read_text() for f in CODE if f.suffix == ".smk")
+    named = Counter(re.findall(r"^def (\w+)", text, re.M))
+    assert not [name for name, times in named.items() if times > 1]
 
 
 def pinned():

@@ -18,7 +18,7 @@ from llm4brain.errors import UserError
 from llm4brain.io import write_arrays, write_table
 from llm4brain.preprocess.grid import mni_grid
 from llm4brain.preprocess.resting import resting_bold
-from llm4brain.ready import require
+from llm4brain.ready import require, require_apart
 from llm4brain.sections import BoldSettings
 
 VOXELS = np.argwhere(np.ones((2, 2, 2))).astype(np.int16)
@@ -149,10 +149,10 @@ def test_a_copy_of_a_tested_run_is_no_further_cohort_either(tmp_path):
     further.add("sub-A1_task-rest_run-01", bold=noise)
     over = tmp_path / "over.yaml"
     over.write_text(f"derivatives: {tested.out}\npretraining: {{derivatives: {further.out}}}\n")
-    require(load(ROOT / "config.yaml", over))
+    require_apart(load(ROOT / "config.yaml", over))
     further.add("sub-A2_task-rest_run-01")  # other people by name, the same noise
     with pytest.raises(UserError, match=r"sub-A2.*is a copy of .*sub-01_task-film_run-01"):
-        require(load(ROOT / "config.yaml", over))
+        require_apart(load(ROOT / "config.yaml", over))
 
 
 def test_of_a_further_cohort_only_the_tasks_that_are_named_are_read(tmp_path):

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, snakemake
 
 
 def rules():
@@ -33,6 +33,8 @@ EXPANDED = {  # what a param of helpers becomes
     "task_options:q": "--task",
     "options": "--metrics --adapted --reference --trials --subject",
     "scans:q": "--scans",
+    "shared:q": "--shared",
+    "rules": "--rules",
     "films:q": "--films",
     "checked": "--subject --maps --z --about --lags --truth",
 }
@@ -120,3 +122,11 @@ def test_the_snakefile_is_a_table_of_contents():
     order = ["common", "phantom", "preprocess", "captions", "features", "pretrain"]
     order += ["align", "adapt", "tune", "evaluate", "table2", "curves", "maps", "report"]
     assert re.findall(r"rules/(\w+)\.smk", text) == order
+
+
+def test_scoring_is_told_of_the_paraphrases_that_were_kept_for_it(tmp_path):
+    done = snakemake(tmp_path, "--dry-run", "--printshellcmds", "results/table1.csv")
+    assert done.returncode == 0, done.stderr
+    score = [line for line in done.stdout.splitlines() if "$SCRIPTS/score.py" in line]
+    assert len(score) == 6
+    assert all("--paraphrases data/captions/paraphrases_human.gz" in line for line in score)
