@@ -7,6 +7,7 @@ import torch
 from llm4brain.brain.adaptor import Adaptor, freeze, insert, remove, unchanged
 from llm4brain.brain.positions import cut, sincos
 from llm4brain.brain.sc_mbm import SCMBM
+from llm4brain.brain.tokenizer import Tokenizer3D
 from llm4brain.sections import EncoderSettings
 
 SETTINGS = EncoderSettings(patch=2, width=48, blocks=2, heads=4, decoder_width=32, decoder_blocks=1)
@@ -129,3 +130,19 @@ def test_adaptor_of_a_tuple_layer_keeps_the_rest():
     adaptors = insert(layers, 6, 2)
     assert layers[0](torch.zeros(1, 6))[1] == "attention"
     assert isinstance(adaptors[0], Adaptor)
+
+
+@pytest.mark.parametrize("edge", [2, 3])
+def test_the_cnn_learns_in_bf16_what_it_learns_in_fp32(edge):
+    """On CPUs that multiply bf16 a small patch's gradients were garbage, and often not finite."""
+    voxels = np.stack(np.meshgrid(*[np.arange(12)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    torch.manual_seed(0)
+    tokenizer = Tokenizer3D(cut(voxels, AFFINE, edge), volumes=2, width=48)
+    torch.nn.init.normal_(tokenizer.out.weight)  # at zero nothing reaches the convolutions
+    patches = torch.randn(4, len(tokenizer.index), 2 * edge**3)
+    weights = (tokenizer.conv1.weight, tokenizer.conv2.weight)
+    exact = torch.autograd.grad(tokenizer(patches).square().mean(), weights)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = tokenizer(patches).float().square().mean()
+    for found, right in zip(torch.autograd.grad(loss, weights), exact, strict=True):
+        assert (found - right).norm() < 0.05 * right.norm()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +83,12 @@ class Tokenizer3D(Tokenizer):
 
     def forward(self, patches: Tensor) -> Tensor:
         """(batch, patches, T * edge**3) -> (batch, patches, width)."""
-        h = F.gelu(self.conv2(F.gelu(self.conv1(self._cubes(patches)))))
+        cubes = self._cubes(patches)
+        # In bf16 on CPUs that multiply it, the weights' gradient is garbage where the kernel of 3
+        # is larger than its input (PyTorch 2.13's oneDNN; right from an edge of 3 on).
+        exact = torch.autocast(cubes.device.type, enabled=False)
+        with exact if self.edge < self.conv1.kernel_size[0] else nullcontext():
+            h = F.gelu(self.conv2(F.gelu(self.conv1(cubes))))
         return self.code(patches) + _whole(self.out, h).view(*patches.shape[:2], -1)
 
 
