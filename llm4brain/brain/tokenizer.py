@@ -86,8 +86,8 @@ class Tokenizer3D(Tokenizer):
         cubes = self._cubes(patches)
         # In bf16 on CPUs that multiply it, the weights' gradient is garbage where the kernel of 3
         # is larger than its input (PyTorch 2.13's oneDNN; right from an edge of 3 on).
-        exact = torch.autocast(cubes.device.type, enabled=False)
-        with exact if self.edge < self.conv1.kernel_size[0] else nullcontext():
+        garbled = cubes.device.type == "cpu" and self.edge < self.conv1.kernel_size[0]
+        with torch.autocast("cpu", enabled=False) if garbled else nullcontext():
             h = F.gelu(self.conv2(F.gelu(self.conv1(cubes))))
         return self.code(patches) + _whole(self.out, h).view(*patches.shape[:2], -1)
 
