@@ -7,6 +7,8 @@ Where the settings name a further cohort, it learns on that one first.
 rule pretraining_bold:
     input:
         person_derivatives,
+        # How long a volume of the decoded cohort is; the rest of it makes no difference.
+        like=ancient(f"data/bold/sub-{SETTINGS.subjects[0]}.safetensors"),
     output:
         "data/pretraining/sub-{person}.safetensors",
     log:
@@ -32,7 +34,7 @@ rule pretraining_bold:
         "Clean the BOLD of sub-{wildcards.person} of the pretraining cohort"
     shell:
         "python $SCRIPTS/pretraining_bold.py --derivatives {params.derivatives:q} "
-        "--subject {wildcards.person} --out {output} --settings {params.settings:q} "
+        "--subject {wildcards.person} --like {input.like} --out {output} --settings {params.settings:q} "
         "{params.task_options:q} --threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1"
 
 

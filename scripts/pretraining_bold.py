@@ -6,7 +6,7 @@ from threadpoolctl import threadpool_limits
 
 from llm4brain import steps
 from llm4brain.io import stream_arrays
-from llm4brain.preprocess.resting import resting_bold
+from llm4brain.preprocess.resting import resting_bold, usual_tr
 from llm4brain.provenance import record
 from llm4brain.sections import BoldSettings
 
@@ -16,6 +16,7 @@ def main(
     subject: str,
     out: Path,
     settings: str,
+    like: Path | None = None,
     task: list[str] | None = None,
     seed: int = 0,
     threads: int = 1,
@@ -23,7 +24,7 @@ def main(
     code: str = "",
 ) -> None:
     chosen = BoldSettings.given(settings)
-    made = resting_bold(derivatives, subject, chosen, task or [])
+    made = resting_bold(derivatives, subject, chosen, task or [], usual_tr(like) if like else None)
     meta = made.meta | {"provenance": record(chosen.model_dump(mode="json"), code, seed)}
     with threadpool_limits(threads):
         stream_arrays(out, made.shapes, made.arrays(), meta)

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from bold_data import Set
+from cifti_data import axis
+from cifti_data import write_run as write_cifti
 from conftest import ROOT, TINY, counted, snakemake
 from leak_data import FIT, SETTINGS, step
 from safetensors.numpy import load_file
@@ -17,7 +19,7 @@ from llm4brain.config import load
 from llm4brain.errors import UserError
 from llm4brain.io import write_arrays, write_table
 from llm4brain.preprocess.grid import mni_grid
-from llm4brain.preprocess.resting import resting_bold
+from llm4brain.preprocess.resting import averaged, resting_bold, usual_tr
 from llm4brain.ready import require, require_apart
 from llm4brain.sections import BoldSettings
 
@@ -125,6 +127,56 @@ def test_from_derivatives_without_events_to_where_the_cohorts_own_pretraining_be
             subject=["01"], features=[features], trials=[trials], settings=json.dumps(smaller),
             start=tmp_path / "further.safetensors", **made("no"), **shared,
         )  # fmt: skip
+
+
+def test_volumes_of_a_faster_scan_are_averaged_until_they_last_as_long(tmp_path, capsys):
+    decoded, further = Set(tmp_path / "own", tr=2.0), Set(tmp_path / "hcp", volumes=40, tr=0.72)
+    decoded.add()
+    further.add("sub-A1_task-rest_run-01", events=None)
+    own = decoded.read()
+    write_arrays(tmp_path / "own.safetensors", own.arrays, own.meta)
+    chosen = BoldSettings(voxel_mm=12)
+    tr = usual_tr(tmp_path / "own.safetensors")
+    assert tr == 2.0
+    made, fast = (resting_bold(further.out, "A1", chosen, own_tr=t) for t in (tr, None))
+    arrays, scanned = dict(made.arrays()), dict(fast.arrays())
+    assert made.meta["runs"]["01"]["tr"] == pytest.approx(2.16)
+    assert {name: (array.dtype.name, array.shape) for name, array in arrays.items()} == made.shapes
+    assert (len(arrays["run-01"]), len(scanned["run-01"])) == (13, 40)
+    means = scanned["run-01"][:39].reshape(13, 3, -1).mean(axis=1)
+    matches = [np.corrcoef(means[:, v], arrays["run-01"][:, v])[0, 1] for v in (0, 50)]
+    assert matches == pytest.approx([1, 1])
+    np.testing.assert_allclose(arrays["run-01"].std(axis=0, ddof=1), 1, rtol=1e-4)
+    assert capsys.readouterr().err == ""
+    resting_bold(further.out, "A1", chosen, own_tr=1.2)
+    assert "a volume spans 1.44 s, and 1.2 s in the decoded cohort" in capsys.readouterr().err
+    slower = resting_bold(further.out, "A1", chosen, own_tr=0.3).meta["runs"]["01"]
+    assert (slower["averaged"], slower["volumes"]) == (1, 40)
+
+
+def test_a_mean_over_an_invalid_volume_is_invalid():
+    bold = np.array([[0.0, 5], [2, 5], [3, 5], [5, 5], [9, 5]])
+    means, valid = averaged(bold, np.array([True, True, True, False, True]), 2)
+    assert valid.tolist() == [True, False]
+    assert means.tolist() == [[pytest.approx(-(0.5**0.5)), 0], [pytest.approx(0.5**0.5), 0]]
+
+
+def test_grayordinates_of_people_at_rest_are_read_the_same_way(tmp_path):
+    rng = np.random.default_rng(0)
+    for subject in ("A1", "A2"):
+        bold = 1000 + rng.normal(size=(20, len(axis())))
+        write_cifti(tmp_path / "raw", tmp_path / "out", f"sub-{subject}_task-rest_run-01", bold)
+        step("pretraining_bold")(
+            derivatives=tmp_path / "out",
+            subject=subject,
+            out=tmp_path / f"sub-{subject}.safetensors",
+            settings=BoldSettings(space="fsLR", confounds="none").model_dump_json(),
+        )
+    files = [tmp_path / f"sub-{subject}.safetensors" for subject in ("A1", "A2")]
+    train, validation = resting_windows(files, volumes=3)
+    cortex = int(axis().surface_mask.sum())
+    assert train.read(train.draw(np.arange(len(train)))).shape == (6, 3, cortex)
+    assert len(validation) == 6
 
 
 def test_a_further_cohort_that_is_not_there_is_told_at_once(tmp_path):

@@ -3,12 +3,14 @@
 import os
 import shutil
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 import tiny_models
 import wen2018_data as wen
 import yaml
+from cifti_data import axis, write_atlas, write_mesh
 from conftest import ROOT, TINY, jobs, snakemake
 
 STIMULI = ("seg1", "seg2", "seg3", "test1", "test2")
@@ -23,17 +25,8 @@ def study(tmp_path_factory):
     wen.data_set(one, [1], STIMULI, bold=wen.noise)
     wen.data_set(other / "video_fmri_dataset", [3], STIMULI, bold=wen.noise)
     wen.films(one, STIMULI)
-    for k, name in enumerate(STIMULI):  # captions of one's own, in a root of their own
-        words = np.random.default_rng(k).choice(tiny_models.WORDS, (30, 5))
-        rows = [(16 * i, 16, " ".join(row)) for i, row in enumerate(words)]
-        path = home / "captions" / "stimuli" / f"{name}_captions.tsv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table = pd.DataFrame(rows, columns=["onset", "duration", "caption"])
-        table.to_csv(path, sep="\t", index=False)
-    shipped = yaml.safe_load((ROOT / "configs" / "wen2018.yaml").read_text())
-    tiny = yaml.safe_load(TINY.read_text())
-    video_llm = tiny_models.blip2(home / "video_llm", "llama")
-    settings = shipped | {name: tiny[name] for name in LEARNT}
+    captioned(home, STIMULI)
+    settings = walking(home)
     settings |= {
         "wen2018": {"roots": ["../one", "../other", "../captions"]},
         "subjects": ["01", "03"],
@@ -42,19 +35,43 @@ def study(tmp_path_factory):
             "validation": ["seg3.mp4"],
             "test": ["test1.mp4", "test2.mp4"],
         },
-        "bold": shipped["bold"] | {"voxel_mm": wen.EDGE},
-        "clips": shipped["clips"] | {"duration": 16.0},
-        "captions": {"train": "generated", "score": "human"},
-        "video_llm": {"source": f"path:{video_llm}", "max_new_tokens": 6},
-        "evaluate": {
-            "samples": 50,
-            "permutations": 99,
-            "meteor": False,
-            "sentence_model": f"path:{tiny_models.sentence(home / 'sentence')}",
-        },
     }
+    settings["bold"] |= {"voxel_mm": wen.EDGE}
     (home / "wen.yaml").write_text(yaml.safe_dump(settings))
     return home
+
+
+def captioned(home, stimuli):
+    """Captions of one's own, in a root of their own."""
+    for k, name in enumerate(stimuli):
+        words = np.random.default_rng(k).choice(tiny_models.WORDS, (30, 5))
+        rows = [(16 * i, 16, " ".join(row)) for i, row in enumerate(words)]
+        path = home / "captions" / "stimuli" / f"{name}_captions.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table = pd.DataFrame(rows, columns=["onset", "duration", "caption"])
+        table.to_csv(path, sep="\t", index=False)
+
+
+def walking(home):
+    """The shipped settings with models so small that they walk."""
+    shipped = yaml.safe_load((ROOT / "configs" / "wen2018.yaml").read_text())
+    tiny = yaml.safe_load(TINY.read_text())
+    video_llm = tiny_models.blip2(home / "video_llm", "llama")
+    return (
+        shipped
+        | {name: tiny[name] for name in LEARNT}
+        | {
+            "clips": shipped["clips"] | {"duration": 16.0},
+            "captions": {"train": "generated", "score": "human"},
+            "video_llm": {"source": f"path:{video_llm}", "max_new_tokens": 6},
+            "evaluate": {
+                "samples": 50,
+                "permutations": 99,
+                "meteor": False,
+                "sentence_model": f"path:{tiny_models.sentence(home / 'sentence')}",
+            },
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +151,43 @@ def test_what_was_made_serves_where_the_download_is_no_more(run, study, tmp_path
     shutil.rmtree(tmp_path / "study" / "data" / "derivatives")
     found = jobs(tmp_path / "study", "results/table1.csv", "--configfile", study / "wen.yaml")
     assert set(found) <= {"table"}  # it names no participants.tsv any more
+
+
+@pytest.mark.long
+def test_grayordinates_from_disk_to_table1_and_map(tmp_path):
+    stimuli = STIMULI[:-1]
+    root = tmp_path / "wen2018" / "video_fmri_dataset"
+    wen.data_set(root, [1], stimuli, "cifti", wen.noise, axis())
+    wen.films(root, stimuli)
+    captioned(tmp_path, stimuli)
+    settings = walking(tmp_path)
+    settings |= {
+        "wen2018": {"roots": ["../wen2018", "../captions"], "kind": "cifti"},
+        "subjects": ["01"],
+        "splits": {
+            "train": ["seg1.mp4", "seg2.mp4"],
+            "validation": ["seg3.mp4"],
+            "test": ["test1.mp4"],
+        },
+    }
+    settings["bold"] |= {
+        "space": "fsLR",
+        "rois": ["MT", "V1"],
+        "atlas": write_atlas(tmp_path / "areas.dlabel.nii"),
+        "surfaces": [write_mesh(tmp_path / f"{k}.surf.gii", k) for k in (-1, 1)],
+    }
+    (tmp_path / "wen.yaml").write_text(yaml.safe_dump(settings))
+    brain_map = "results/full/all/sub-01/map.dscalar.nii"
+    asked = ("results/table1.csv", brain_map, "--configfile", tmp_path / "wen.yaml")
+    done = snakemake(tmp_path / "study", *asked)
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = pd.read_csv(tmp_path / "study" / "results" / "table1.csv", dtype={"subject": str})
+    one = table[table["subject"] == "01"].set_index("system")
+    assert one.loc["model", "n_clips"] == 30
+    assert set(table["data"]) == {"measured"}
+    linked = list((tmp_path / "study" / "data").rglob("*_space-fsLR_den-91k_bold.dtseries.nii"))
+    assert len(linked) == 16
+    assert all(path.is_symlink() for path in linked)
+    assert set(nib.load(tmp_path / "study" / brain_map).header.get_axis(1).name) == {
+        "CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT"
+    }  # fmt: skip

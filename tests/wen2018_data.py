@@ -67,11 +67,14 @@ def volume(path: Path, data: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
     return path
 
 
-def grayordinates(path: Path, data: np.ndarray) -> Path:
-    """Write a dtseries of (time, grayordinates), all of them voxels of one structure."""
+def grayordinates(
+    path: Path, data: np.ndarray, brain: nib.cifti2.BrainModelAxis | None = None
+) -> Path:
+    """Write a dtseries of (time, grayordinates), if not told else voxels of one structure."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    mask = np.ones((data.shape[1], 1, 1), bool)
-    brain = nib.cifti2.BrainModelAxis.from_mask(mask, affine=np.eye(4), name="brain_stem")
+    if brain is None:
+        mask = np.ones((data.shape[1], 1, 1), bool)
+        brain = nib.cifti2.BrainModelAxis.from_mask(mask, affine=np.eye(4), name="brain_stem")
     image = nib.Cifti2Image(data, header=(nib.cifti2.SeriesAxis(0, 1, len(data)), brain))
     image.to_filename(path)
     return path
@@ -96,15 +99,21 @@ def data_set(
     stimuli: Sequence[str] = STIMULI,
     kind: str = "mni",
     bold: Callable[[tuple[int, str, int], tuple[int, ...]], np.ndarray] = nothing,
+    brain: nib.cifti2.BrainModelAxis | None = None,
 ) -> Path:
-    """Every run of some subjects, also the one that is out of step; films are made apart."""
+    """Every run of some subjects, also the one that is out of step; films are made apart.
+
+    `brain` is the axis of grayordinates, where it is to be another than that of one structure.
+    """
+    shape = SHAPE if brain is None else (len(brain), 1, 1)
     for subject in subjects:
         for stimulus in stimuli:
             for repeat in range(1, 11 if stimulus in TESTS else 3):
                 path = scan_path(root, subject, stimulus, repeat, kind)
-                data = bold((subject, stimulus, repeat), (*SHAPE, volumes(stimulus)))
+                data = bold((subject, stimulus, repeat), (*shape, volumes(stimulus)))
                 if kind == "mni":
                     volume(path, data)
                 else:
-                    grayordinates(path, data.reshape(-1, data.shape[3]).T.astype(np.float32))
+                    series = data.reshape(-1, data.shape[3]).T.astype(np.float32)
+                    grayordinates(path, series, brain)
     return root

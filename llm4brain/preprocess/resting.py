@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from llm4brain.io import Arrays
 from llm4brain.preprocess import cifti, find, images
-from llm4brain.preprocess.bold import Bold, labels, timing
+from llm4brain.preprocess.bold import Bold, clean_derivative, labels, timing
 from llm4brain.preprocess.grid import mni_grid
 from llm4brain.sections import BoldSettings
 
 
+class Resting(Bold):
+    """Runs whose volumes are means over so many as were scanned (`averaged` of a run in meta)."""
+
+    def arrays(self) -> Iterator[tuple[str, np.ndarray]]:
+        """As of Bold; cleaned at the TR of the scan, and averaged then."""
+        yield from self.grid.arrays.items()
+        for label, run in self.runs.items():
+            bold, valid = clean_derivative(run, timing(run)[0], self.grid, self.settings)
+            bold, valid = averaged(bold, valid, self.meta["runs"][label]["averaged"])
+            yield f"run-{label}", bold
+            yield f"valid-{label}", valid
+
+
 def resting_bold(
-    derivatives: Path, subject: str, settings: BoldSettings, tasks: Sequence[str] = ()
-) -> Bold:
+    derivatives: Path,
+    subject: str,
+    settings: BoldSettings,
+    tasks: Sequence[str] = (),
+    own_tr: float | None = None,
+) -> Resting:
     """Preprocessed runs of a subject, whatever was shown in them; events are not looked for.
 
     Args:
         tasks: names or patterns; none: every task.
+        own_tr: s, of the cohort that is decoded. Runs scanned faster are averaged in groups of
+            volumes, so that a window of as many volumes spans about as many seconds.
 
     Raises:
         UserError: whatever is wrong with a header or a sidecar, naming its file.
@@ -33,11 +56,43 @@ def resting_bold(
     described = {}
     for label, run in named.items():
         tr, start = timing(run)
+        group = max(1, int((own_tr or tr) / tr + 0.5))
+        if own_tr and abs(group * tr / own_tr - 1) > 0.1:
+            said = (
+                f"a volume spans {group * tr:g} s, and {own_tr:g} s in the cohort that is decoded"
+            )
+            print(f"{run.bold.name}: {said}", file=sys.stderr)
         described[label] = {
+            "averaged": group,
             "events": [],
             "source": run.bold.name,
             "start_time": start,
-            "tr": tr,
-            "volumes": count(run.bold),
+            "tr": group * tr,
+            "volumes": count(run.bold) // group,
         }
-    return Bold(named, grid.meta | {"runs": described, "subject": subject}, grid, settings)
+    return Resting(named, grid.meta | {"runs": described, "subject": subject}, grid, settings)
+
+
+def averaged(bold: np.ndarray, valid: np.ndarray, group: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means over groups of volumes, z-scored anew; a group is valid where all of it is.
+
+    Args:
+        bold: (time, voxels), mean 0.
+        valid: (time,).
+
+    Returns:
+        (time // group, voxels) float32 and (time // group,): an unfinished last group goes.
+    """
+    if group == 1:
+        return bold, valid
+    whole = len(bold) // group
+    means = bold[: whole * group].reshape(whole, group, -1).mean(axis=1, dtype=np.float64)
+    means -= means.mean(axis=0)
+    spread = means.std(axis=0, ddof=1)
+    means /= np.where(spread > 0, spread, 1)
+    return means.astype(np.float32), valid[: whole * group].reshape(whole, group).all(axis=1)
+
+
+def usual_tr(bold: Path) -> float:
+    """TR (s) of most runs of a subject's clean BOLD (`data/bold/sub-XX.safetensors`)."""
+    return float(np.median([run["tr"] for run in Arrays(bold).meta["runs"].values()]))
