@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from llm4brain.align import features
 from llm4brain.align.aligner import Aligner, VideoSide, train_stage
 from llm4brain.align.reader import BrainReader
 from llm4brain.align.readout import Basis
@@ -85,6 +86,25 @@ def test_a_reader_is_saved_whole(cohort, tmp_path):
         aligner.reader.components(train.windows, subjects),
         atol=1e-4,
     )
+
+
+def test_features_larger_than_memory_are_read_alike(cohort, tmp_path, monkeypatch):
+    fitting = FitSettings(epochs=2, batch_size=16, lr=1e-2)
+    validation = cohort[0].split("validation")
+    who, read, gains = validation.column("subject"), [], []
+    for name, held, block in (("whole", 2**31, 2**30), ("parts", 0, 5000)):
+        monkeypatch.setattr(features, "HELD", held)
+        monkeypatch.setattr(features, "BLOCK", block)
+        assert isinstance(features.room(64, 10), np.memmap) == (name == "parts")
+        assert (len(features.blocks(64, 100)) > 1) == (name == "parts")
+        aligner = build(*cohort)
+        aligner.choose_gain()
+        gains.append(aligner.reader.gain)
+        aligner.reader.gain = 1.0  # the adaptors are read
+        train_stage(aligner, fitting, 0.0, 0, "align", tmp_path / name, machine(1, "fp32"))
+        read.append(aligner.reader.components(validation.windows, who))
+    assert gains[0] == gains[1]
+    np.testing.assert_allclose(*read, atol=1e-3)
 
 
 def test_a_stranger_is_read_by_what_subjects_share(cohort):

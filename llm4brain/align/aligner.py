@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from llm4brain.align.contrast import ClipLoss, same_clips
 from llm4brain.align.domain import Batch, member
+from llm4brain.align.features import centre, products
 from llm4brain.align.reader import BrainReader
 from llm4brain.align.readout import COUPLINGS, Readout, fit_readout, folds_by_stimulus, primal
 from llm4brain.brain.cohort import Cohort
@@ -87,7 +88,7 @@ class Aligner(nn.Module):
         if self.readout is not None and self.reader.gain == 0:
             return self.readout.validation  # adaptors move nothing that is read
         train, held_out = self._centred()
-        self.readout = self._solve(train @ train.T, held_out @ train.T)
+        self.readout = self._solve(products(train, train), products(held_out, train))
         features = train
         solved = self.readout
         self.reader.weights = {
@@ -112,11 +113,11 @@ class Aligner(nn.Module):
         self.reader.gain = 1.0
         train, held_out = self._centred()
         half = train.shape[1] // 2
-        parts = [
-            (train[:, part] @ train[:, part].T, held_out[:, part] @ train[:, part].T)
-            for part in (slice(None, half), slice(half, None))
-        ]
-        (own, own_across), (added, added_across) = parts
+        parts = slice(None, half), slice(half, None)
+        halves = [(train[:, part], held_out[:, part]) for part in parts]
+        (own, own_across), (added, added_across) = (
+            (products(known, known), products(held, known)) for known, held in halves
+        )
         # The coupling is that of the patch code: to choose both at once takes six times as long.
         couplings: Sequence[float] = (self._solve(own, own_across, folds=False).coupling,)
         reached = {
@@ -134,9 +135,9 @@ class Aligner(nn.Module):
         """Features of train and validation samples, less the mean of train, which is kept."""
         train = self.reader.all_features(self.train_cohort.windows)
         held_out = self.reader.all_features(self.val_cohort.windows)
-        mean = train.mean(0)
-        train -= mean
-        held_out -= mean
+        mean = np.asarray(train.mean(0))
+        centre(train, mean)
+        centre(held_out, mean)
         self.reader.mean = torch.from_numpy(mean)
         return train, held_out
 

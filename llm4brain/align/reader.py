@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from llm4brain.align.features import blocks, room
 from llm4brain.align.readout import Basis
 from llm4brain.brain.adaptor import freeze, insert
 from llm4brain.brain.pretrain import load_encoder
@@ -58,9 +59,12 @@ class BrainReader(nn.Module):
 
     @torch.no_grad()
     def all_features(self, windows: np.ndarray, batch: int = 64) -> np.ndarray:
-        """(n, T, voxels) -> (n, 2 * patches * width) float32, in full precision."""
+        """(n, T, voxels) -> (n, 2 * patches * width) float32, in full precision.
+
+        On disk, where they are too large for memory (`align.features.room`).
+        """
         device = next(self.encoder.parameters()).device
-        out = np.empty((len(windows), len(self.mean)), dtype=np.float32)
+        out = room(len(windows), len(self.mean))
         for i in range(0, len(windows), batch):
             part = torch.from_numpy(windows[i : i + batch]).to(device)
             with torch.autocast(device.type, enabled=False):  # wherever it is called from
@@ -69,12 +73,13 @@ class BrainReader(nn.Module):
 
     def components(self, windows: np.ndarray, subjects: np.ndarray) -> np.ndarray:
         """(n, T, voxels), (n,) -> (n, rank); a subject never seen is read by what is shared."""
-        centred = self.all_features(windows) - self.mean.numpy()
         out = np.empty((len(windows), len(self.basis.axes)), dtype=np.float32)
-        for subject in np.unique(subjects):
-            rows = subjects == subject
-            weight = self.weights.get(subject, self.weights["shared"])
-            out[rows] = centred[rows] @ weight.numpy()
+        for part in blocks(len(self.mean), len(windows)):
+            centred = self.all_features(windows[part]) - self.mean.numpy()
+            for subject in np.unique(subjects[part]):
+                rows = subjects[part] == subject
+                weight = self.weights.get(subject, self.weights["shared"])
+                out[part][rows] = centred[rows] @ weight.numpy()
         return out
 
     def query_tokens(self, components: np.ndarray) -> np.ndarray:

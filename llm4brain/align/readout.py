@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from llm4brain.align.features import weighted
+
 COUPLINGS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 PENALTIES = tuple(np.geomspace(1e-3, 1e3, 19))
 
@@ -156,10 +158,7 @@ def primal(dual: np.ndarray, features: np.ndarray, subjects: np.ndarray, couplin
 
     W_s = sum_i c(s, s_i) x_i a_i with c = 1 within and `coupling` between subjects.
     """
-    own = {
-        s: features[subjects == s].T @ dual[subjects == s].astype(features.dtype)
-        for s in np.unique(subjects)
-    }
+    own = {s: weighted(features, subjects == s, dual) for s in np.unique(subjects)}
     total = sum(own.values())
     weights = {s: coupling * total + (1 - coupling) * w for s, w in own.items()}
     # A stranger is read by the part that subjects share, as if half-way own.
