@@ -25,7 +25,7 @@ rule adapt:
         "../envs/llm4brain.yaml"
     threads: HEAVY
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000, features=2, model=1.2),
         runtime=240,
         gpu=1,
     params:

@@ -131,7 +131,7 @@ rule captions_human:
 rule captions_generated:
     input:
         stimuli(),
-        VIDEO_LLM,
+        model=VIDEO_LLM,
         clips="data/clips.tsv",
     output:
         "data/captions/generated.tsv",
@@ -143,7 +143,7 @@ rule captions_generated:
         "../envs/llm4brain.yaml"
     threads: HEAVY
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000, model=1.2),
         runtime=120,
         gpu=1,
     params:

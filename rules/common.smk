@@ -250,6 +250,7 @@ def labelled(wildcards):
 include: "files.smk"
 include: "cells.smk"
 include: "further.smk"
+include: "memory.smk"
 
 
 if workflow.is_main_process:

@@ -24,7 +24,7 @@ rule lag_sweep:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000, bold=1),
         runtime=30,
         gpu=0,
     params:

@@ -33,7 +33,7 @@ rule bold_features:
 rule video_features:
     input:
         stimuli(),
-        VIDEO_LLM,
+        model=VIDEO_LLM,
         clips="data/clips.tsv",
     output:
         "data/features/video.safetensors",
@@ -45,7 +45,7 @@ rule video_features:
         "../envs/llm4brain.yaml"
     threads: HEAVY
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000, model=2),
         runtime=120,
         gpu=1,
     params:

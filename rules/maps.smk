@@ -22,7 +22,7 @@ rule brain_map:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000, features=3),
         runtime=60,
         gpu=0,
     params:

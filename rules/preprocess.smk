@@ -110,7 +110,7 @@ if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
                     "../envs/llm4brain.yaml"
                 threads: LIGHT
                 resources:
-                    mem_mb=2000,
+                    mem_mb=memory_of_a_run(2000),
                     runtime=60,
                     gpu=0,
                 params:
@@ -218,7 +218,7 @@ rule bold:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=1500,
+        mem_mb=memory_of_a_run(1500, "bold"),
         runtime=60,
         gpu=0,
     params:

@@ -6,7 +6,7 @@ Where the settings name a further cohort, it learns on that one first.
 
 rule pretraining_bold:
     input:
-        person_derivatives,
+        bold=person_derivatives,
         # How long a volume of the decoded cohort is; the rest of it makes no difference.
         like=ancient(f"data/bold/sub-{SETTINGS.subjects[0]}.safetensors"),
     output:
@@ -21,7 +21,7 @@ rule pretraining_bold:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=4000,
+        mem_mb=memory_of_a_run(1500, "bold"),
         runtime=120,
         gpu=0,
     params:
@@ -61,7 +61,7 @@ rule pretraining:
         "../envs/llm4brain.yaml"
     threads: HEAVY
     resources:
-        mem_mb=3000,
+        mem_mb=memory_of_encoder(3000),
         runtime=2880,
         gpu=SETTINGS.gpus,
     params:
@@ -105,7 +105,7 @@ rule pretrain:
         "../envs/llm4brain.yaml"
     threads: HEAVY
     resources:
-        mem_mb=3000,
+        mem_mb=memory_of_encoder(3000),
         runtime=240,
         gpu=SETTINGS.gpus,
     params:

@@ -1,11 +1,16 @@
 """What the rule files say: parts of a rule, options of its script, what may not be read."""
 
 import ast
+import math
+import os
 import re
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from conftest import ROOT, snakemake
+
+from llm4brain.config import load
 
 
 def rules():
@@ -130,3 +135,31 @@ def test_scoring_is_told_of_the_paraphrases_that_were_kept_for_it(tmp_path):
     score = [line for line in done.stdout.splitlines() if "$SCRIPTS/score.py" in line]
     assert len(score) == 6
     assert all("--paraphrases data/captions/paraphrases_human.gz" in line for line in score)
+
+
+def test_memory_grows_with_what_a_job_reads(tmp_path):
+    names = {"math": math, "os": os, "SETTINGS": load(ROOT / "config.yaml")}
+    exec((ROOT / "rules" / "memory.smk").read_text(), names)  # it holds functions alone
+    for name, size in (("a", 3), ("b", 5), ("model", 10)):
+        (tmp_path / name).write_bytes(bytes(size * 2**20))
+    files = {"features": [str(tmp_path / "a"), str(tmp_path / "b")], "none": []}
+    files["model"] = str(tmp_path / "model")
+    asked = names["memory"](100, features=2, none=3, model=1.5)
+    assert asked(None, files) == 100 + 2 * 8 + 15
+    assert names["memory_of_a_run"](100, "features")(None, files) == 100 + 15 * 5
+    with pytest.raises(FileNotFoundError):  # Snakemake says <TBD>, and asks again
+        asked(None, files | {"model": str(tmp_path / "later")})
+
+    def of(width):
+        names["SETTINGS"] = load(ROOT / "config.yaml", over(tmp_path, width))
+        return names["memory_of_encoder"](100)(SimpleNamespace(arm="full"), files)
+
+    assert of(48) < 110
+    assert 2500 < of(1024) < 5000  # as MinD-Vis
+
+
+def over(folder, width):
+    path = folder / "over.yaml"
+    blocks = {"width": width, "blocks": 24 if width > 1000 else 1}
+    path.write_text(yaml.safe_dump({"encoder": blocks}))
+    return path

@@ -1,0 +1,50 @@
+"""How much memory a job asks for: what it takes on the phantom, and what grows with its inputs.
+
+Where jobs run side by side on one machine nothing is held to it; a cluster kills what takes more.
+The factors are arithmetic on the file formats, with room, and `set-resources` of a profile overrides
+them (docs/cluster.md). Before the inputs exist Snakemake says <TBD>.
+"""
+
+
+def megabytes(files):
+    """Size of files together; a lone one is a string."""
+    files = [files] if isinstance(files, str) else files
+    return sum(os.stat(file).st_size for file in files) / 2**20
+
+
+def memory(base, **times):
+    """`mem_mb`: a base, and so many times the size of the inputs of these names."""
+
+    def of(wildcards, input):
+        grown = sum(k * megabytes(input[name]) for name, k in times.items())
+        return math.ceil(base + grown)
+
+    return of
+
+
+def memory_of_a_run(base, name=None):
+    """`mem_mb`: a base, and a run of the input of that name, the largest, as it is unpacked.
+
+    Compressed integers become three arrays of float32, of which each is about five times as large.
+    """
+
+    def of(wildcards, input):
+        sizes = [megabytes(file) for file in (input[name] if name else input)]
+        return math.ceil(base + 15 * max(sizes, default=0))
+
+    return of
+
+
+def memory_of_encoder(base):
+    """`mem_mb`: a base, and SC-MBM's weights, gradients and two moments, in float32."""
+
+    def of(wildcards, input):
+        chosen = SETTINGS.arm(wildcards.arm).encoder
+        sizes = (chosen.blocks, chosen.width), (
+            chosen.decoder_blocks,
+            chosen.decoder_width,
+        )
+        weights = sum(12 * blocks * width**2 for blocks, width in sizes)
+        return math.ceil(base + 4 * 4 * weights / 2**20)
+
+    return of
