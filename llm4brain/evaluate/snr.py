@@ -81,8 +81,9 @@ def draw_snr(table: pd.DataFrame) -> Figure:
         if ceiling.notna().all():
             ax.axhline(ceiling.mean(), c=COLOURS["ceiling"], ls="--", lw=1.2, label="video")
         if above:
-            ax.set_xscale("symlog", linthresh=min(above))
-        ax.set_xticks(levels, [f"{level:g}" for level in levels])
+            ax.set_xscale("symlog", linthresh=min(above), linscale=0.5)
+            ax.set_xlim(-min(above) / 4, max(above) * 1.2)  # circles at the ends are whole
+        ax.set_xticks(levels, [f"{level:g}" for level in levels], fontsize=8)
         ax.minorticks_off()
         ax.set_title(title, fontsize=10)
         ax.set_ylim(bottom=0)
