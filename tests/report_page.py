@@ -80,6 +80,33 @@ def lead(**ends):
     return pd.DataFrame(rows, columns=columns).assign(data="simulated")
 
 
+def table2():
+    """Rows of two subjects and their mean: full, an arm alike, a worse one, a cohort."""
+    rows = []
+    for part, arm, training, cider in (
+        ("full", "full", "all", 50.0),
+        ("ablation", "no-gap", "all", 50.0),
+        ("ablation", "full-gain", "all", 20.0),
+        ("cohort", "full", "without", 20.0),
+        ("cohort", "full", "without-4min", 40.0),
+    ):
+        for subject, more in (("01", 2.0), ("02", -2.0), ("mean", 0.0)):
+            row = {"part": part, "arm": arm, "training": training, "subject": subject}
+            row |= {"differs": "" if arm == "full" else f"of {arm}", "minutes": 32}
+            for metric in ("cider", "similarity", "top1"):
+                value = cider + more
+                row |= {metric: value, f"{metric}_low": value - 9, f"{metric}_high": value + 9}
+                row |= {f"{metric}_{end}": v for end, v in BESIDE.items()}
+                lead = (cider - 50) * (more != -2 or arm != "full-gain")
+                row |= {f"{metric}_lead": lead, f"{metric}_lead_low": lead - 9 * (lead != 0)}
+                row |= {f"{metric}_lead_high": lead + 9 * (lead != 0)}
+            rows.append({k: None if part == "full" and "lead" in k else v for k, v in row.items()})
+    return pd.DataFrame(rows)
+
+
+BESIDE = {"floor": 11.0, "ridge": 33.0, "ceiling": 99.0}
+
+
 def cells(table):
     """A table as `read_cells` has it from the file that `write_table` makes."""
     file = StringIO(table.to_csv(index=False, na_rep="n/a", float_format="%.6g"))

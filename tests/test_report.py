@@ -19,6 +19,7 @@ from llm4brain.errors import UserError
 from llm4brain.evaluate.table import table1
 from llm4brain.report import cells as written
 from llm4brain.report import draw, glossary, pictures
+from llm4brain.report.arms import arms
 from llm4brain.report.findings import findings
 from llm4brain.report.page import render
 from llm4brain.report.pictures import Strips, picture, strips
@@ -216,16 +217,39 @@ def test_what_is_not_made_is_named_with_its_command(text, tmp_path):
     for stem in glossary.PARTS:
         assert f"snakemake --cores 8 results/{stem}." in text
         assert f'id="{stem}"' not in text
-    table = pd.DataFrame({"arm": ["coral"], "minutes": [32], "cider": [12.3], "cider_low": [9.87],
-                          "cider_high": [15.0], "cider_p": [0.02]})  # fmt: skip
     Image.new("RGB", (40, 20)).save(tmp_path / "snr.png")
-    table = made.cells(table)
-    more = {"table2": ([table], []), "snr": ([table], [picture(tmp_path / "snr.png")])}
+    table = pd.DataFrame({"snr": [0.1], "cider": [12.3], "cider_low": [9.87],
+                          "cider_high": [15.0], "cider_p": [0.02]})  # fmt: skip
+    more = {
+        "table2": ([made.cells(made.table2())], []),
+        "snr": ([made.cells(table)], [picture(tmp_path / "snr.png")]),
+    }
     more_text = render(**made.parts(more=more))
     assert "results/table2.csv" not in more_text
     assert "snakemake --cores 8 results/calibration.png" in more_text
-    assert ["coral", "32", "12.3 [9.87, 15]", "0.02"] in [r for _, r in Page(more_text).rows]
+    assert ["0.1", "12.3 [9.87, 15]", "0.02"] in [r for _, r in Page(more_text).rows]
     assert more_text.count('width="40" height="20"') == 1
+
+
+def test_table_2_is_drawn_between_floor_and_ceiling():
+    found = arms(made.cells(made.table2()))
+    rows = {row.name: row for group in found for row in group.rows}
+    assert [group.title.split(":")[0] for group in found] == [
+        "The full arm, trained on every subject", "Arms", "Cohorts"
+    ]  # fmt: skip
+    names = ["full", "ridge", "highest floor", "video"]
+    names += ["no-gap", "full-gain", "the others", "the others and 4 min"]
+    assert list(rows) == names
+    assert rows["highest floor"].kind == "floor"
+    assert rows["highest floor"].cells[0].text == "11"
+    assert "mean 50; sub-01 52 [43, 61]; sub-02 48 [39, 57]" in rows["full"].cells[0].drawing
+    said = {name: row.lead.text for name, row in rows.items()}
+    assert (said["full"], said["no-gap"], said["full-gain"]) == ("", "as full", "1 behind, 1 level")
+    assert said["the others and 4 min"] == "2 behind"
+    assert rows["full-gain"].about == "of full-gain"
+    text = render(**made.parts(more={"table2": ([made.cells(made.table2())], [])}))
+    assert "Every column, every subject (15 rows, as in table2.csv)" in text
+    assert '<tr class="of-mean kind-floor">' in text
 
 
 def test_maps_and_checks_are_shown_where_there_are_some(text, tmp_path):

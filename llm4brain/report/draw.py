@@ -11,6 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from llm4brain.report.cells import compact
 
+WIDTH = 190  # px, of intervals in a table
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -71,7 +73,7 @@ def intervals(
     between: tuple[float, float],
     mean: float | None = None,
     zero: bool = False,
-    width: int = 190,
+    width: int = WIDTH,
 ) -> Markup:
     """Points with intervals, one below the other, on an axis that a whole column shares.
 

@@ -13,7 +13,7 @@ from llm4brain.evaluate.names import COMPARED, KINDS
 from llm4brain.evaluate.table import MEAN
 from llm4brain.report import glossary
 from llm4brain.report.cells import NO_NUMBER, numeric
-from llm4brain.report.draw import Interval, ends, intervals
+from llm4brain.report.draw import WIDTH, Interval, ends, intervals
 from llm4brain.report.findings import MODEL
 
 LOW, HIGH = "_low", "_high"
@@ -119,21 +119,27 @@ def leads(lead: pd.DataFrame, table: pd.DataFrame) -> list[Lead]:
         systems = set(of_other["system"])
         system = MODEL if MODEL in systems else min(systems)
         of_other = of_other[of_other["system"] == system]
-        cells = [_lead(of_other[of_other["metric"] == m], axes[m]) for m in COMPARED]
+        cells = [drawn_lead(of_other[of_other["metric"] == m], axes[m]) for m in COMPARED]
         about = kinds[other] if system == MODEL else f"{kinds[other]}; {system} minus it"
         found.append(Lead(other, kinds[other], about, cells))
     return found
 
 
-def _lead(own: pd.DataFrame, axis: tuple[float, float]) -> Cell:
-    """One metric of one system: a row of `own` a subject."""
+def drawn_lead(own: pd.DataFrame, axis: tuple[float, float], width: int = WIDTH) -> Cell:
+    """Differences with their intervals, drawn and counted.
+
+    Args:
+        own: subject, difference, low, high; a row a subject.
+        axis: ends of the axis that a whole column shares.
+        width: of the drawing, px.
+    """
     rows = own.to_dict("records")
     drawn = [Interval(f"sub-{r['subject']}", r["difference"], r["low"], r["high"]) for r in rows]
     counted = {"ahead": sum(r["low"] > 0 for r in rows), "behind": sum(r["high"] < 0 for r in rows)}
     known = sum(bool(np.isfinite([r["low"], r["high"]]).all()) for r in rows)
     counted |= {"level": known - sum(counted.values()), "with no interval": len(rows) - known}
     text = ", ".join(f"{n} {word}" for word, n in counted.items() if n) or NO_NUMBER
-    return Cell(text, drawing=intervals(drawn, axis, zero=True) if rows else "")
+    return Cell(text, drawing=intervals(drawn, axis, zero=True, width=width) if rows else "")
 
 
 def _interval(row: Mapping[str, Any], metric: str) -> Interval:

@@ -1,0 +1,135 @@
+"""Table 2 as the page lays it out: arms and cohorts, between floor and ceiling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from llm4brain.evaluate.names import COMPARED
+from llm4brain.evaluate.table import MEAN
+from llm4brain.report.cells import numeric
+from llm4brain.report.draw import Interval, ends, intervals
+from llm4brain.report.tables import Cell, drawn_lead
+
+LEADS_IN = "cider"
+WIDTH = 120  # px of a drawing: there are four in a row
+BESIDE = {  # column's end -> kind, name, what it is
+    "ridge": ("baseline", "ridge", "of the same subjects, each by itself"),
+    "floor": ("floor", "highest floor", "of all that see no brain, or a broken one"),
+    "ceiling": ("ceiling", "video", "the LLM watching the film itself"),
+}
+PARTS = {
+    "full": "The full arm, trained on every subject",
+    "ablation": "Arms: a part changed or left out, trained on every subject",
+    "cohort": "Cohorts: the full arm, trained on others and less",
+}
+
+
+@dataclass(frozen=True)
+class ArmRow:
+    """A line: a number and a drawing of each metric that leads, and the lead over `full`."""
+
+    name: str
+    about: str
+    kind: str
+    cells: Sequence[Cell]
+    lead: Cell
+
+
+@dataclass(frozen=True)
+class ArmGroup:
+    """The lines of a part of table 2."""
+
+    title: str
+    rows: Sequence[ArmRow]
+
+
+def arms(cells: pd.DataFrame) -> list[ArmGroup]:
+    """Rows of a mean over subjects, each subject's interval drawn.
+
+    Args:
+        cells: table2.csv as text.
+    """
+    table = numeric(cells)
+    axes = metric_axes(table)
+    of_lead = table[[f"{LEADS_IN}_lead{end}" for end in ("", "_low", "_high")]]
+    lead_axis = ends(of_lead.astype(float).to_numpy().ravel())
+    found = []
+    for part, title in PARTS.items():
+        rows = []
+        own = table[table["part"] == part]
+        for (arm, training), group in own.groupby(["arm", "training"], sort=False):
+            mean = group.index[group["subject"] == MEAN][0]
+            subjects = group[group["subject"] != MEAN]
+            name = training_words(training) if part == "cohort" else arm
+            about = arm if part == "cohort" and arm != "full" else cells.loc[mean, "differs"]
+            about = "nothing of the subject is known" if training == "without" else about
+            drawn = [
+                _cell(cells.loc[mean, m], table.loc[mean, m], subjects, m, axes[m])
+                for m in COMPARED
+            ]
+            rows.append(ArmRow(name, about, "model", drawn, _lead(subjects, lead_axis)))
+            if part == "full":
+                rows += [_beside(end, cells.loc[mean], subjects, axes) for end in BESIDE]
+        if rows:
+            found.append(ArmGroup(title, rows))
+    return found
+
+
+def metric_axes(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """The ends of the axis that all drawings of a metric share, by metric."""
+    shown = ("", "_low", "_high", "_floor", "_ceiling")
+    return {
+        m: ends(table[[f"{m}{end}" for end in shown]].astype(float).to_numpy().ravel())
+        for m in COMPARED
+    }
+
+
+def training_words(training: str) -> str:
+    """Who was trained on, in words.
+
+    >>> training_words("own"), training_words("without"), training_words("without-0.5min")
+    ('the subject alone', 'the others', 'the others and 0.5 min')
+    """
+    if training == "own":
+        return "the subject alone"
+    _, _, minutes = training.partition("-")
+    return f"the others and {minutes.removesuffix('min')} min" if minutes else "the others"
+
+
+def _cell(
+    text: str, mean: float, subjects: pd.DataFrame, metric: str, axis: tuple[float, float]
+) -> Cell:
+    found = [
+        Interval(f"sub-{r['subject']}", r[metric], r[f"{metric}_low"], r[f"{metric}_high"])
+        for r in subjects.to_dict("records")
+    ]
+    return Cell(text, drawing=intervals(found, axis, mean, width=WIDTH))
+
+
+def _beside(
+    end: str, mean: pd.Series, subjects: pd.DataFrame, axes: dict[str, tuple[float, float]]
+) -> ArmRow:
+    """What stands beside the full arm's numbers, which table 1 has with intervals."""
+    kind, name, about = BESIDE[end]
+    cells = []
+    for metric in COMPARED:
+        column = f"{metric}_{end}"
+        found = [Interval(f"sub-{r['subject']}", r[column]) for r in subjects.to_dict("records")]
+        cells.append(Cell(mean[column], drawing=intervals(found, axes[metric], width=WIDTH)))
+    return ArmRow(name, about, kind, cells, Cell(""))
+
+
+def _lead(subjects: pd.DataFrame, axis: tuple[float, float]) -> Cell:
+    """Of an arm over `full`, which has none over itself; where all clips score alike, said so."""
+    stem = f"{LEADS_IN}_lead"
+    names = {stem: "difference", f"{stem}_low": "low", f"{stem}_high": "high"}
+    own = subjects.rename(columns=names)[["subject", *names.values()]]
+    own = own.dropna(subset=["difference"])
+    if own.empty:
+        return Cell("")
+    drawn = drawn_lead(own, axis, WIDTH)
+    alike = not own[list(names.values())].to_numpy(float).any()
+    return replace(drawn, text="as full") if alike else drawn
