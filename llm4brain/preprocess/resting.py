@@ -58,9 +58,7 @@ def resting_bold(
         tr, start = timing(run)
         group = max(1, int((own_tr or tr) / tr + 0.5))
         if own_tr and abs(group * tr / own_tr - 1) > 0.1:
-            said = (
-                f"a volume spans {group * tr:g} s, and {own_tr:g} s in the cohort that is decoded"
-            )
+            said = f"a volume spans {group * tr:g} s, and {own_tr:g} s in the decoded cohort"
             print(f"{run.bold.name}: {said}", file=sys.stderr)
         described[label] = {
             "averaged": group,
