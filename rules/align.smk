@@ -26,7 +26,7 @@ rule align:
     threads: HEAVY
     resources:
         mem_mb=memory(3000, features=2, model=1.2),
-        runtime=240,
+        runtime=720,
         gpu=1,
     params:
         cohort=cohort_options,

@@ -24,8 +24,8 @@ rule lag_sweep:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=memory(2000, bold=1),
-        runtime=30,
+        mem_mb=memory(2000, bold=3, video=1),
+        runtime=120,
         gpu=0,
     params:
         title=plot_title,

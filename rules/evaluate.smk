@@ -71,8 +71,8 @@ rule reference:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=memory(1000, features=4),
-        runtime=30,
+        mem_mb=memory(1000, features=4, video=2.5),
+        runtime=240,
         gpu=0,
     params:
         settings=settings("evaluate", "repeats"),
@@ -223,7 +223,7 @@ rule score:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=SCORE_MB,
+        mem_mb=memory(SCORE_MB, readings=2),
         runtime=60,
         gpu=0,
     params:

@@ -22,8 +22,8 @@ rule brain_map:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=memory(2000, features=3),
-        runtime=60,
+        mem_mb=memory(2000, features=3, video=0.5),
+        runtime=360,
         gpu=0,
     params:
         title=plot_title,

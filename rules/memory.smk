@@ -1,8 +1,8 @@
 """How much memory a job asks for: what it takes on the phantom, and what grows with its inputs.
 
 Where jobs run side by side on one machine nothing is held to it; a cluster kills what takes more.
-The factors are arithmetic on the file formats, with room, and `set-resources` of a profile overrides
-them (docs/cluster.md). Before the inputs exist Snakemake says <TBD>.
+The factors are such that the estimates for Wen 2018 with BLIP-2 fit (docs/real-run.md), and
+`set-resources` of a profile overrides them (docs/cluster.md). Before the inputs exist Snakemake says <TBD>.
 """
 
 
@@ -12,12 +12,30 @@ def megabytes(files):
     return sum(os.stat(file).st_size for file in files) / 2**20
 
 
-def memory(base, **times):
-    """`mem_mb`: a base, and so many times the size of the inputs of these names."""
+def weights_megabytes(files):
+    """Size of a model's weights, which lie beside the files of it that rules name."""
+    if not megabytes(
+        files
+    ):  # not there yet, and said so for the file that is asked for
+        return 0
+    folders = {Path(file).parent for file in files}
+    return megabytes(
+        [str(f) for folder in folders for f in folder.glob("*.safetensors")]
+    )
+
+
+def memory(base, processes=1, **times):
+    """`mem_mb`: a base, and so many times the size of the inputs of these names; of `model`, that
+    of its weights. As often as there are processes.
+    """
 
     def of(wildcards, input):
-        grown = sum(k * megabytes(input[name]) for name, k in times.items())
-        return math.ceil(base + grown)
+        sizes = {
+            name: (weights_megabytes if name == "model" else megabytes)(input[name])
+            for name in times
+        }
+        grown = sum(k * sizes[name] for name, k in times.items())
+        return math.ceil(processes * (base + grown))
 
     return of
 
@@ -36,7 +54,7 @@ def memory_of_a_run(base, name=None):
 
 
 def memory_of_encoder(base):
-    """`mem_mb`: a base, and SC-MBM's weights, gradients and two moments, in float32."""
+    """`mem_mb`: a base, and SC-MBM's weights, gradients and two moments, in float32, a process."""
 
     def of(wildcards, input):
         chosen = SETTINGS.arm(wildcards.arm).encoder
@@ -45,6 +63,6 @@ def memory_of_encoder(base):
             chosen.decoder_width,
         )
         weights = sum(12 * blocks * width**2 for blocks, width in sizes)
-        return math.ceil(base + 4 * 4 * weights / 2**20)
+        return math.ceil(SETTINGS.gpus * (base + 4 * 4 * weights / 2**20))
 
     return of

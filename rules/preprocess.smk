@@ -219,7 +219,7 @@ rule bold:
     threads: LIGHT
     resources:
         mem_mb=memory_of_a_run(1500, "bold"),
-        runtime=60,
+        runtime=180,
         gpu=0,
     params:
         bids=where(BIDS),

@@ -4,11 +4,37 @@ Where the settings name a further cohort, it learns on that one first.
 """
 
 
+# A file of its own: equal bytes rerun nothing, whatever else of that subject's BOLD has changed.
+rule pretraining_tr:
+    input:
+        f"data/bold/sub-{SETTINGS.subjects[0]}.safetensors",
+    output:
+        "data/pretraining/tr.json",
+    log:
+        "logs/pretraining_tr.log",
+    benchmark:
+        "benchmarks/jobs/pretraining_tr.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: LIGHT
+    resources:
+        mem_mb=500,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code("pretraining_tr"),
+    message:
+        "Look up the TR of the decoded cohort"
+    shell:
+        "python $SCRIPTS/pretraining_tr.py --bold {input} --out {output} --code {params.code} "
+        "> {log} 2>&1"
+
+
 rule pretraining_bold:
     input:
         bold=person_derivatives,
-        # How long a volume of the decoded cohort is; the rest of it makes no difference.
-        like=ancient(f"data/bold/sub-{SETTINGS.subjects[0]}.safetensors"),
+        like="data/pretraining/tr.json",
+        further=grayordinate_files(),
     output:
         "data/pretraining/sub-{person}.safetensors",
     log:

@@ -5,8 +5,8 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from llm4brain import steps
-from llm4brain.io import stream_arrays
-from llm4brain.preprocess.resting import resting_bold, usual_tr
+from llm4brain.io import read_json, stream_arrays
+from llm4brain.preprocess.resting import resting_bold
 from llm4brain.provenance import record
 from llm4brain.sections import BoldSettings
 
@@ -24,7 +24,9 @@ def main(
     code: str = "",
 ) -> None:
     chosen = BoldSettings.given(settings)
-    made = resting_bold(derivatives, subject, chosen, task or [], usual_tr(like) if like else None)
+    made = resting_bold(
+        derivatives, subject, chosen, task or [], read_json(like)["tr"] if like else None
+    )
     meta = made.meta | {"provenance": record(chosen.model_dump(mode="json"), code, seed)}
     with threadpool_limits(threads):
         stream_arrays(out, made.shapes, made.arrays(), meta)

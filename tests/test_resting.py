@@ -150,6 +150,8 @@ def test_volumes_of_a_faster_scan_are_averaged_until_they_last_as_long(tmp_path,
     assert capsys.readouterr().err == ""
     resting_bold(further.out, "A1", chosen, own_tr=1.2)
     assert "a volume spans 1.44 s, and 1.2 s in the decoded cohort" in capsys.readouterr().err
+    assert not resting_bold(further.out, "A1", chosen, own_tr=20).runs
+    assert "too short to be averaged" in capsys.readouterr().err
     slower = resting_bold(further.out, "A1", chosen, own_tr=0.3).meta["runs"]["01"]
     assert (slower["averaged"], slower["volumes"]) == (1, 40)
 

@@ -4,6 +4,7 @@ import ast
 import math
 import os
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -138,14 +139,16 @@ def test_scoring_is_told_of_the_paraphrases_that_were_kept_for_it(tmp_path):
 
 
 def test_memory_grows_with_what_a_job_reads(tmp_path):
-    names = {"math": math, "os": os, "SETTINGS": load(ROOT / "config.yaml")}
+    names = {"math": math, "os": os, "Path": Path, "SETTINGS": load(ROOT / "config.yaml")}
     exec((ROOT / "rules" / "memory.smk").read_text(), names)  # it holds functions alone
-    for name, size in (("a", 3), ("b", 5), ("model", 10)):
+    (tmp_path / "llm").mkdir()
+    for name, size in (("a", 3), ("b", 5), ("llm/config.json", 1), ("llm/1.safetensors", 10)):
         (tmp_path / name).write_bytes(bytes(size * 2**20))
     files = {"features": [str(tmp_path / "a"), str(tmp_path / "b")], "none": []}
-    files["model"] = str(tmp_path / "model")
+    files["model"] = [str(tmp_path / "llm/config.json")]  # of a model rules name no weights
     asked = names["memory"](100, features=2, none=3, model=1.5)
     assert asked(None, files) == 100 + 2 * 8 + 15
+    assert names["memory"](100, 2, features=2)(None, files) == 2 * (100 + 2 * 8)
     assert names["memory_of_a_run"](100, "features")(None, files) == 100 + 15 * 5
     with pytest.raises(FileNotFoundError):  # Snakemake says <TBD>, and asks again
         asked(None, files | {"model": str(tmp_path / "later")})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import mode
 
 import numpy as np
 
@@ -60,6 +61,9 @@ def resting_bold(
         if own_tr and abs(group * tr / own_tr - 1) > 0.1:
             said = f"a volume spans {group * tr:g} s, and {own_tr:g} s in the decoded cohort"
             print(f"{run.bold.name}: {said}", file=sys.stderr)
+        if count(run.bold) < 2 * group:
+            print(f"{run.bold.name}: too short to be averaged, left out", file=sys.stderr)
+            continue
         described[label] = {
             "averaged": group,
             "events": [],
@@ -68,6 +72,7 @@ def resting_bold(
             "tr": group * tr,
             "volumes": count(run.bold) // group,
         }
+    named = {label: named[label] for label in described}
     return Resting(named, grid.meta | {"runs": described, "subject": subject}, grid, settings)
 
 
@@ -93,4 +98,4 @@ def averaged(bold: np.ndarray, valid: np.ndarray, group: int) -> tuple[np.ndarra
 
 def usual_tr(bold: Path) -> float:
     """TR (s) of most runs of a subject's clean BOLD (`data/bold/sub-XX.safetensors`)."""
-    return float(np.median([run["tr"] for run in Arrays(bold).meta["runs"].values()]))
+    return mode([run["tr"] for run in Arrays(bold).meta["runs"].values()])
