@@ -134,7 +134,11 @@ def require_apart(settings: Config) -> None:
         return
     scans = "sub-*/**/func/*_bold.*nii*"
     sizes: dict[int, list[Path]] = {}
-    for file in own.glob(scans):
+    known = [*own.glob(scans)]
+    if settings.dataset == "wen2018":  # of which the run makes links only later
+        roots = map(Path, settings.wen2018.roots)
+        known += [f for root in roots for f in root.glob("**/subject*/fmri/*/*/*.nii*")]
+    for file in known:
         sizes.setdefault(file.stat().st_size, []).append(file)
     for file in Path(chosen.derivatives).glob(scans):
         for tested in sizes.get(file.stat().st_size, []):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -207,6 +208,23 @@ def test_a_copy_of_a_tested_run_is_no_further_cohort_either(tmp_path):
     further.add("sub-A2_task-rest_run-01")  # other people by name, the same noise
     with pytest.raises(UserError, match=r"sub-A2.*is a copy of .*sub-01_task-film_run-01"):
         require_apart(load(ROOT / "config.yaml", over))
+
+
+def test_a_copy_of_a_scan_of_wen_2018_is_none_either(tmp_path):
+    further = Set(tmp_path / "further")
+    further.add("sub-A1_task-rest_run-01")
+    over = tmp_path / "over.yaml"
+    settings = f"wen2018: {{roots: [{tmp_path}/wen]}}\npreprocess: {{backend: minimal}}\n"
+    settings += f"dataset: wen2018\npretraining: {{derivatives: {further.out}}}\n"
+    over.write_text(settings)
+    chosen = load(ROOT / "config.yaml", ROOT / "configs" / "wen2018.yaml", over)
+    require_apart(chosen)
+    scan = tmp_path / "wen/video_fmri_dataset/subject1/fmri/seg1/mni/seg1_1_mni.nii.gz"
+    scan.parent.mkdir(parents=True)
+    (copied,) = further.out.glob("sub-*/func/*_bold.nii.gz")
+    shutil.copy(copied, scan)
+    with pytest.raises(UserError, match=r"sub-A1.*is a copy of .*seg1_1_mni"):
+        require_apart(chosen)
 
 
 def test_of_a_further_cohort_only_the_tasks_that_are_named_are_read(tmp_path):
