@@ -15,6 +15,7 @@ from llm4brain.brain.cohort import Cohort
 from llm4brain.brain.positions import cut
 from llm4brain.brain.pretrain import load_encoder, save_encoder
 from llm4brain.brain.sc_mbm import SCMBM
+from llm4brain.errors import UserError
 from llm4brain.io import Arrays
 from llm4brain.sections import EncoderSettings, FitSettings
 from llm4brain.training import machine
@@ -105,6 +106,8 @@ def test_features_larger_than_memory_are_read_alike(cohort, tmp_path, monkeypatc
         read.append(aligner.reader.components(validation.windows, who))
     assert gains[0] == gains[1]
     np.testing.assert_allclose(*read, atol=1e-3)
+    with pytest.raises(UserError, match="has no 4000000 GB for features"):
+        features.room(10**9, 10**6)
 
 
 def test_a_stranger_is_read_by_what_subjects_share(cohort):

@@ -7,19 +7,32 @@ with the process, and products go over it in blocks of columns.
 
 from __future__ import annotations
 
+import os
 import tempfile
 
 import numpy as np
+
+from llm4brain.errors import UserError
 
 HELD = 2**31  # bytes of an array that stays in memory
 BLOCK = 2**30  # bytes of columns that are multiplied at once
 
 
 def room(rows: int, columns: int) -> np.ndarray:
-    """(rows, columns) float32 of no value yet; on disk (TMPDIR) where it is larger than `HELD`."""
-    if rows * columns * 4 <= HELD:
+    """(rows, columns) float32 of no value yet; on disk (TMPDIR) where it is larger than `HELD`.
+
+    Raises:
+        UserError: the disk has no room.
+    """
+    size = rows * columns * 4
+    if size <= HELD:
         return np.empty((rows, columns), dtype=np.float32)
     with tempfile.TemporaryFile() as file:  # the mapping outlives the name and the handle
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)  # else a full disk kills the process later
+        except OSError as error:
+            wrong = f"has no {size / 1e9:.0f} GB for features ({error.strerror})"
+            raise UserError(tempfile.gettempdir(), wrong, "point TMPDIR elsewhere") from None
         return np.memmap(file, np.float32, "w+", shape=(rows, columns))
 
 

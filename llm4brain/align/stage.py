@@ -62,7 +62,7 @@ class StageData:
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.video["video_tokens"].shape[1:]
+        return self.video.shape("video_tokens")[1:]
 
 
 def new_reader(data: StageData, pretrained: Path, adaptor_width: int, rank: int) -> BrainReader:
@@ -87,7 +87,7 @@ def build(
     adaptors = insert(layers, width, bottleneck) if bottleneck else nn.ModuleList()
     if qformer_adaptors:
         adaptors.load_state_dict(qformer_adaptors)
-    side = VideoSide(llm.video_tokens, adaptors, data.video["vit_tokens"])
+    side = VideoSide(llm.video_tokens, adaptors, data.video.mapped("vit_tokens"))
 
     def components(samples: Cohort) -> np.ndarray:
         tokens = data.video_tokens(samples)
