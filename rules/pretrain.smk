@@ -87,7 +87,7 @@ rule pretraining:
         "../envs/llm4brain.yaml"
     threads: HEAVY
     resources:
-        mem_mb=memory_of_encoder(3000),
+        mem_mb=memory_of_encoder(4000),
         runtime=2880,
         gpu=SETTINGS.gpus,
     params:
@@ -131,7 +131,7 @@ rule pretrain:
         "../envs/llm4brain.yaml"
     threads: HEAVY
     resources:
-        mem_mb=memory_of_encoder(3000),
+        mem_mb=memory_of_encoder(4000),
         runtime=240,
         gpu=SETTINGS.gpus,
     params:

@@ -87,7 +87,7 @@ def test_rules_run_as_jobs_of_slurm_with_what_they_ask_for(
         assert job["JobState"] == "COMPLETED"
         assert job["NumCPUs"] == ("2" if trained else "1")
         # SC-MBM, which is tiny, takes the one more
-        assert job["MinMemoryNode"] == ("3001M" if trained else "1500M")
+        assert job["MinMemoryNode"] == ("4001M" if trained else "1500M")
         assert job["TimeLimit"] == ("04:00:00" if trained else "00:30:00")
         assert job.get("TresPerJob") == ("gres:gpu:1" if trained else None)
     assert not list((run / ".snakemake" / "slurm_logs").rglob("*.log"))  # kept of failures alone
