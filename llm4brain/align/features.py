@@ -14,8 +14,8 @@ import numpy as np
 
 from llm4brain.errors import UserError
 
-HELD = 2**31  # bytes of an array that stays in memory
-BLOCK = 2**30  # bytes of columns that are multiplied at once
+HELD = 2**30  # bytes of an array that stays in memory
+BLOCK = 2**29  # bytes of columns that are multiplied at once
 
 
 def room(rows: int, columns: int) -> np.ndarray:
