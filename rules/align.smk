@@ -25,7 +25,7 @@ rule align:
         "../envs/llm4brain.yaml"
     threads: HEAVY
     resources:
-        mem_mb=memory(5000, features=2, video=1, model=0.8),
+        mem_mb=memory(8000, features=2, video=1, model=0.8),
         runtime=720,
         gpu=1,
     params:

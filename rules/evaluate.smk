@@ -27,7 +27,7 @@ rule decode:
         "../envs/llm4brain.yaml"
     threads: LIGHT  # generation gains little from a second core, two subjects at once gain all
     resources:
-        mem_mb=memory(4000, features=3, other_features=2, model=1.2),
+        mem_mb=memory(8000, features=3, other_features=2, model=1.2),
         runtime=120,
         gpu=1,
     params:
