@@ -102,6 +102,7 @@ class Aligner(nn.Module):
             {
                 name: torch.from_numpy(np.asarray(weight, dtype=np.float32)).to(device)
                 for name, weight in primal(dual, features, self.subjects, solved.coupling).items()
+                if name != "shared"  # train samples have a subject
             }
             for dual in solved.fold_dual
         ]

@@ -17,7 +17,7 @@ LEADS_IN = "cider"
 WIDTH = 120  # px of a drawing: there are four in a row
 BESIDE = {  # column's end -> kind, name, what it is
     "ridge": ("baseline", "ridge", "of the same subjects, each by itself"),
-    "floor": ("floor", "highest floor", "of all that see no brain, or a broken one"),
+    "floor": ("floor", "highest floor", "of the full arm's: no brain, or a broken one"),
     "ceiling": ("ceiling", "video", "the LLM watching the film itself"),
 }
 PARTS = {
@@ -80,7 +80,7 @@ def arms(cells: pd.DataFrame) -> list[ArmGroup]:
 
 def metric_axes(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
     """The ends of the axis that all drawings of a metric share, by metric."""
-    shown = ("", "_low", "_high", "_floor", "_ceiling")
+    shown = ("", "_low", "_high", *(f"_{end}" for end in BESIDE))
     return {
         m: ends(table[[f"{m}{end}" for end in shown]].astype(float).to_numpy().ravel())
         for m in COMPARED
