@@ -6,22 +6,21 @@ The factors are such that the estimates for Wen 2018 with BLIP-2 fit (docs/real-
 """
 
 
+def listed(files):
+    """Files of an input; a lone one is a string."""
+    return [files] if isinstance(files, str) else files
+
+
 def megabytes(files):
-    """Size of files together; a lone one is a string."""
-    files = [files] if isinstance(files, str) else files
-    return sum(os.stat(file).st_size for file in files) / 2**20
+    """Size of files together."""
+    return sum(os.stat(file).st_size for file in listed(files)) / 2**20
 
 
 def weights_megabytes(files):
     """Size of a model's weights, which lie beside the files of it that rules name."""
-    if not megabytes(
-        files
-    ):  # not there yet, and said so for the file that is asked for
-        return 0
-    folders = {Path(file).parent for file in files}
-    return megabytes(
-        [str(f) for folder in folders for f in folder.glob("*.safetensors")]
-    )
+    megabytes(files)  # raises where they are not there yet, and Snakemake asks again
+    folders = {Path(file).parent for file in listed(files)}
+    return megabytes([w for folder in folders for w in folder.glob("*.safetensors")])
 
 
 def memory(base, processes=1, **times):
@@ -40,14 +39,14 @@ def memory(base, processes=1, **times):
     return of
 
 
-def memory_of_a_run(base, name=None):
+def memory_of_a_run(base, name):
     """`mem_mb`: a base, and a run of the input of that name, the largest, as it is unpacked.
 
     Compressed integers become three arrays of float32, of which each is about five times as large.
     """
 
     def of(wildcards, input):
-        sizes = [megabytes(file) for file in (input[name] if name else input)]
+        sizes = [megabytes(file) for file in listed(input[name])]
         return math.ceil(base + 15 * max(sizes, default=0))
 
     return of

@@ -98,7 +98,7 @@ if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
                     f"preprocess_minimal_{SUBJECT}"
                 input:
                     f"{BIDS}/dataset_description.json",
-                    raw(SUBJECT),
+                    raw=raw(SUBJECT),
                 output:
                     derivatives(SUBJECT),
                 log:
@@ -110,7 +110,7 @@ if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
                     "../envs/llm4brain.yaml"
                 threads: LIGHT
                 resources:
-                    mem_mb=memory_of_a_run(2000),
+                    mem_mb=memory_of_a_run(2000, "raw"),
                     runtime=60,
                     gpu=0,
                 params:

@@ -19,8 +19,8 @@ SNAKEMAKE = str(Path(sys.executable).with_name("snakemake"))
 TINY = ROOT / "configs" / "tiny.yaml"
 BLOCK = 8.0  # s, of the bootstrap: short, so that ten clips make several blocks
 # Files of tests that run the chain: they begin first, so that none is alone at the end.
-LONG = ("test_dvc", "test_wen2018_workflow", "test_workflow", "test_null", "test_table2")
-LONG += ("test_options_workflow",)
+LONG = ("test_dvc", "test_wen2018_workflow", "test_workflow", "test_null", "test_table2",
+        "test_options_workflow")  # fmt: skip
 if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
     # Workers share the cores out: threads that outnumber cores slow torch down fourfold.
     worker = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from llm4brain.align.features import blocks, room
+from llm4brain.align.features import blocks, centre, room
 from llm4brain.align.readout import Basis
 from llm4brain.brain.adaptor import freeze, insert
 from llm4brain.brain.pretrain import load_encoder
@@ -75,7 +75,8 @@ class BrainReader(nn.Module):
         """(n, T, voxels), (n,) -> (n, rank); a subject never seen is read by what is shared."""
         out = np.empty((len(windows), len(self.basis.axes)), dtype=np.float32)
         for part in blocks(len(self.mean), len(windows)):
-            centred = self.all_features(windows[part]) - self.mean.numpy()
+            centred = self.all_features(windows[part])
+            centre(centred, self.mean.numpy())
             for subject in np.unique(subjects[part]):
                 rows = subjects[part] == subject
                 weight = self.weights.get(subject, self.weights["shared"])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bids import BIDSLayout
 
 from llm4brain.errors import UserError
 from llm4brain.preprocess import cifti, clean, find, images
@@ -51,12 +52,15 @@ class Bold:
             UserError: whatever is wrong with a derivative, naming its file.
         """
         yield from self.grid.arrays.items()
-        for label, run in self.runs.items():
-            bold, valid = clean_derivative(
-                run, self.meta["runs"][label]["tr"], self.grid, self.settings
-            )
+        for label in self.runs:
+            bold, valid = self.read(label)
             yield f"run-{label}", bold
             yield f"valid-{label}", valid
+
+    def read(self, label: str) -> tuple[np.ndarray, np.ndarray]:
+        """One run, cleaned: (volumes, voxels) float32 and (volumes,) bool validity."""
+        run = self.runs[label]
+        return clean_derivative(run, timing(run)[0], self.grid, self.settings)
 
 
 def subject_bold(
@@ -77,12 +81,7 @@ def subject_bold(
     raw = find.layout(bids_dir, subject)
     scanned = find.run_stems(raw, subject, tasks)
     derived = find.layout(derivatives, subject, derivative=True)
-    if settings.space == cifti.SPACE:
-        runs = cifti.runs(derived, subject, tasks)
-        grid, count = cifti.grayordinates(runs[0].bold, settings), cifti.volumes
-    else:
-        runs = find.derived_runs(derived, subject, settings.space, tasks)
-        grid, count = mni_grid(settings.voxel_mm), images.volumes
+    runs, grid, count = in_space(derived, subject, settings, tasks)
     shown_when = find.EventFiles.of(raw)
     shown: dict[str, find.Derived] = {}
     described: dict[str, Any] = {}
@@ -113,6 +112,17 @@ def subject_bold(
         )
     meta = grid.meta | {"runs": described, "subject": subject}
     return Bold(shown, meta, grid, settings)
+
+
+def in_space(
+    derived: BIDSLayout, subject: str, settings: BoldSettings, tasks: Sequence[str]
+) -> tuple[list[find.Derived], Grid | cifti.Grayordinates, Callable[[Path], int]]:
+    """A subject's runs in the space of the settings, their grid, and what counts volumes."""
+    if settings.space == cifti.SPACE:
+        runs = cifti.runs(derived, subject, tasks)
+        return runs, cifti.grayordinates(runs[0].bold, settings), cifti.volumes
+    runs = find.derived_runs(derived, subject, settings.space, tasks)
+    return runs, mni_grid(settings.voxel_mm), images.volumes
 
 
 def clean_derivative(

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mode
 
 import numpy as np
 
 from llm4brain.io import Arrays
-from llm4brain.preprocess import cifti, find, images
-from llm4brain.preprocess.bold import Bold, clean_derivative, labels, timing
-from llm4brain.preprocess.grid import mni_grid
+from llm4brain.preprocess import find
+from llm4brain.preprocess.bold import Bold, in_space, labels, timing
 from llm4brain.sections import BoldSettings
 
 
 class Resting(Bold):
     """Runs whose volumes are means over so many as were scanned (`averaged` of a run in meta)."""
 
-    def arrays(self) -> Iterator[tuple[str, np.ndarray]]:
-        """As of Bold; cleaned at the TR of the scan, and averaged then."""
-        yield from self.grid.arrays.items()
-        for label, run in self.runs.items():
-            bold, valid = clean_derivative(run, timing(run)[0], self.grid, self.settings)
-            bold, valid = averaged(bold, valid, self.meta["runs"][label]["averaged"])
-            yield f"run-{label}", bold
-            yield f"valid-{label}", valid
+    def read(self, label: str) -> tuple[np.ndarray, np.ndarray]:
+        """As of Bold, cleaned at the TR of the scan, and averaged then."""
+        return averaged(*super().read(label), self.meta["runs"][label]["averaged"])
 
 
 def resting_bold(
@@ -47,12 +41,7 @@ def resting_bold(
         UserError: whatever is wrong with a header or a sidecar, naming its file.
     """
     made = find.layout(derivatives, subject, derivative=True)
-    if settings.space == cifti.SPACE:
-        runs = cifti.runs(made, subject, tasks)
-        grid, count = cifti.grayordinates(runs[0].bold, settings), cifti.volumes
-    else:
-        runs = find.derived_runs(made, subject, settings.space, tasks)
-        grid, count = mni_grid(settings.voxel_mm), images.volumes
+    runs, grid, count = in_space(made, subject, settings, tasks)
     named = dict(zip(labels([r.recording for r in runs]), runs, strict=True))
     described = {}
     for label, run in named.items():
@@ -61,7 +50,8 @@ def resting_bold(
         if own_tr and abs(group * tr / own_tr - 1) > 0.1:
             said = f"a volume spans {group * tr:g} s, and {own_tr:g} s in the decoded cohort"
             print(f"{run.bold.name}: {said}", file=sys.stderr)
-        if count(run.bold) < 2 * group:
+        volumes = count(run.bold)
+        if volumes < 2 * group:
             print(f"{run.bold.name}: too short to be averaged, left out", file=sys.stderr)
             continue
         described[label] = {
@@ -70,7 +60,7 @@ def resting_bold(
             "source": run.bold.name,
             "start_time": start,
             "tr": group * tr,
-            "volumes": count(run.bold) // group,
+            "volumes": volumes // group,
         }
     named = {label: named[label] for label in described}
     return Resting(named, grid.meta | {"runs": described, "subject": subject}, grid, settings)

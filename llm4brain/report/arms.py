@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -11,7 +11,7 @@ from llm4brain.evaluate.names import COMPARED
 from llm4brain.evaluate.table import MEAN
 from llm4brain.report.cells import numeric
 from llm4brain.report.draw import Interval, ends, intervals
-from llm4brain.report.tables import Cell, drawn_lead
+from llm4brain.report.tables import Cell, axes_told, column_axes, drawn_lead, interval
 
 LEADS_IN = "cider"
 WIDTH = 120  # px of a drawing: there are four in a row
@@ -39,6 +39,14 @@ class ArmRow:
 
 
 @dataclass(frozen=True)
+class Arms:
+    """Table 2: its groups, and the ends of each metric's axis as text."""
+
+    axes: Mapping[str, str]
+    groups: Sequence[ArmGroup]
+
+
+@dataclass(frozen=True)
 class ArmGroup:
     """The lines of a part of table 2."""
 
@@ -46,14 +54,14 @@ class ArmGroup:
     rows: Sequence[ArmRow]
 
 
-def arms(cells: pd.DataFrame) -> list[ArmGroup]:
+def arms(cells: pd.DataFrame) -> Arms:
     """Rows of a mean over subjects, each subject's interval drawn.
 
     Args:
         cells: table2.csv as text.
     """
     table = numeric(cells)
-    axes = metric_axes(table)
+    axes = column_axes(table, *(f"_{end}" for end in BESIDE))
     of_lead = table[[f"{LEADS_IN}_lead{end}" for end in ("", "_low", "_high")]]
     lead_axis = ends(of_lead.astype(float).to_numpy().ravel())
     found = []
@@ -75,16 +83,7 @@ def arms(cells: pd.DataFrame) -> list[ArmGroup]:
                 rows += [_beside(end, cells.loc[mean], subjects, axes) for end in BESIDE]
         if rows:
             found.append(ArmGroup(title, rows))
-    return found
-
-
-def metric_axes(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """The ends of the axis that all drawings of a metric share, by metric."""
-    shown = ("", "_low", "_high", *(f"_{end}" for end in BESIDE))
-    return {
-        m: ends(table[[f"{m}{end}" for end in shown]].astype(float).to_numpy().ravel())
-        for m in COMPARED
-    }
+    return Arms(axes_told(axes), found)
 
 
 def training_words(training: str) -> str:
@@ -102,10 +101,7 @@ def training_words(training: str) -> str:
 def _cell(
     text: str, mean: float, subjects: pd.DataFrame, metric: str, axis: tuple[float, float]
 ) -> Cell:
-    found = [
-        Interval(f"sub-{r['subject']}", r[metric], r[f"{metric}_low"], r[f"{metric}_high"])
-        for r in subjects.to_dict("records")
-    ]
+    found = [interval(row, metric) for row in subjects.to_dict("records")]
     return Cell(text, drawing=intervals(found, axis, mean, width=WIDTH))
 
 

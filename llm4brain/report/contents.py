@@ -12,9 +12,9 @@ import yaml
 from llm4brain.config import Config
 from llm4brain.errors import UserError
 from llm4brain.evaluate.names import COMPARED
-from llm4brain.report import arms as of_arms
 from llm4brain.report import curves, glossary, tables
-from llm4brain.report.cells import compact, numeric
+from llm4brain.report.arms import arms
+from llm4brain.report.cells import numeric
 from llm4brain.report.findings import findings
 from llm4brain.report.gallery import cards
 from llm4brain.report.pictures import Picture
@@ -63,7 +63,7 @@ def contents(
     parts = [
         {
             "stem": stem, "title": part.title, "about": part.about, "command": part.command(stem),
-            "arms": of_arms.arms(more[stem][0][0]) if stem == "table2" and stem in more else [],
+            "arms": arms(more[stem][0][0]) if stem == "table2" and stem in more else None,
             "tables": [tables.plain(t) for t in more.get(stem, ((), ()))[0]],
             "pictures": more.get(stem, ((), ()))[1],
         }
@@ -90,12 +90,7 @@ def contents(
         "names": glossary.METRICS,
         "explained": glossary.EXPLAINED,
         "systems": {s: t for s, t in glossary.SYSTEMS.items() if s in set(table["system"])},
-        "axes": _told(tables.column_axes(numbers)),
-        "arm_axes": {
-            stem: _told(of_arms.metric_axes(numeric(more[stem][0][0])))
-            for stem in more
-            if stem == "table2"
-        },
+        "axes": tables.axes_told(tables.column_axes(numbers)),
         "groups": tables.by_kind(table),
         "full": tables.plain(table),
         "leads": tables.leads(ahead, numbers),
@@ -114,11 +109,6 @@ def contents(
         "versions": next(iter(scored.values()))["provenance"]["versions"] if scored else {},
         "provenance": tables.plain(provenance(scored)),
     }
-
-
-def _told(axes: Mapping[str, tuple[float, float]]) -> dict[str, str]:
-    """Ends of axes as text, by metric."""
-    return {metric: " to ".join(map(compact, ends)) for metric, ends in axes.items()}
 
 
 def provenance(scored: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:

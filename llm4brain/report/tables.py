@@ -12,7 +12,7 @@ import pandas as pd
 from llm4brain.evaluate.names import COMPARED, KINDS
 from llm4brain.evaluate.table import MEAN
 from llm4brain.report import glossary
-from llm4brain.report.cells import NO_NUMBER, numeric
+from llm4brain.report.cells import NO_NUMBER, compact, numeric
 from llm4brain.report.draw import WIDTH, Interval, ends, intervals
 from llm4brain.report.findings import MODEL
 
@@ -47,11 +47,19 @@ class Group:
     rows: Sequence[Row]
 
 
-def column_axes(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """The ends of the axis that all drawings of a metric share, by metric."""
-    return {
-        m: ends([v for c in (m, f"{m}{LOW}", f"{m}{HIGH}") for v in table[c]]) for m in COMPARED
-    }
+def column_axes(table: pd.DataFrame, *more: str) -> dict[str, tuple[float, float]]:
+    """The ends of the axis that all drawings of a metric share, by metric.
+
+    Args:
+        more: ends of the names of further columns that are drawn, as "_floor".
+    """
+    shown = ("", LOW, HIGH, *more)
+    return {m: ends(table[[f"{m}{end}" for end in shown]].to_numpy().ravel()) for m in COMPARED}
+
+
+def axes_told(axes: Mapping[str, tuple[float, float]]) -> dict[str, str]:
+    """Ends of axes as text, by metric."""
+    return {metric: " to ".join(map(compact, between)) for metric, between in axes.items()}
 
 
 def by_kind(cells: pd.DataFrame) -> list[Group]:
@@ -74,7 +82,7 @@ def by_kind(cells: pd.DataFrame) -> list[Group]:
                 mean = found["subject"] == MEAN
                 drawn = [
                     intervals(
-                        [_interval(r, m) for r in (subjects if mean else [found])],
+                        [interval(r, m) for r in (subjects if mean else [found])],
                         axes[m],
                         found[m] if mean else None,
                     )
@@ -142,7 +150,7 @@ def drawn_lead(own: pd.DataFrame, axis: tuple[float, float], width: int = WIDTH)
     return Cell(text, drawing=intervals(drawn, axis, zero=True, width=width) if rows else "")
 
 
-def _interval(row: Mapping[str, Any], metric: str) -> Interval:
+def interval(row: Mapping[str, Any], metric: str) -> Interval:
     between = (row[f"{metric}{LOW}"], row[f"{metric}{HIGH}"])
     return Interval(f"sub-{row['subject']}", row[metric], *between)
 
