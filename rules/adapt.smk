@@ -7,7 +7,6 @@ rule adapt:
         trials=cohort_trials,
         video="data/features/video.safetensors",
         aligned=stage("align"),
-        model=VIDEO_LLM,
     output:
         out="models/{arm}/{cohort}/adapt.safetensors",
         log="models/{arm}/{cohort}/adapt.csv",
@@ -21,17 +20,17 @@ rule adapt:
         "logs/adapt/{arm}/{cohort}.log",
     benchmark:
         "benchmarks/jobs/adapt/{arm}/{cohort}.tsv"
+    wildcard_constraints:
+        cohort=TRAINED_COHORT,
     conda:
         "../envs/llm4brain.yaml"
     threads: HEAVY
     resources:
-        mem_mb=memory(8000, features=2, video=1, model=0.8),
+        mem_mb=memory(8000, features=2, video=1),
         runtime=720,
         gpu=1,
     params:
         cohort=cohort_options,
-        labelled=labelled,
-        video_llm=where("models/video_llm"),
         settings=of_arm("adapt"),
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
@@ -39,9 +38,46 @@ rule adapt:
     message:
         "Adapt across subjects ({wildcards.arm}, {wildcards.cohort})"
     shell:
-        "python $SCRIPTS/adapt.py {params.cohort} {params.labelled} "
+        "python $SCRIPTS/adapt.py {params.cohort} "
         "--video {input.video} --aligned {input.aligned} "
-        "--video-llm {params.video_llm} "
         "--out {output.out} --log {output.log} --plot {output.plot} "
+        "--settings {params.settings:q} --seed {params.seed} --threads $OMP_NUM_THREADS "
+        "--precision {params.precision} --code {params.code} > {log} 2>&1"
+
+
+# Its encoder, gate, adaptor and LLM are those of the cohort without the person.
+rule calibrate:
+    input:
+        features=cohort_features,
+        trials=cohort_trials,
+        video="data/features/video.safetensors",
+        adapted=without_the_target,
+    output:
+        "models/{arm}/{cohort}/adapt.safetensors",
+    log:
+        "logs/calibrate/{arm}/{cohort}.log",
+    benchmark:
+        "benchmarks/jobs/calibrate/{arm}/{cohort}.tsv"
+    wildcard_constraints:
+        cohort=CALIBRATED_COHORT,
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: LIGHT
+    resources:
+        mem_mb=memory(8000, features=2, video=1),
+        runtime=720,
+        gpu=0,
+    params:
+        cohort=cohort_options,
+        known=known_by_minutes,
+        settings=of_arm("adapt"),
+        seed=SETTINGS.seed,
+        precision=SETTINGS.precision,
+        code=code("calibrate"),
+    message:
+        "Read a new person ({wildcards.arm}, {wildcards.cohort})"
+    shell:
+        "python $SCRIPTS/calibrate.py {params.cohort} {params.known} "
+        "--video {input.video} --adapted {input.adapted} --out {output} "
         "--settings {params.settings:q} --seed {params.seed} --threads $OMP_NUM_THREADS "
         "--precision {params.precision} --code {params.code} > {log} 2>&1"

@@ -1,4 +1,4 @@
-"""fMRI tokens meet video tokens: the closed-form readout, then adaptors by the CLIP loss."""
+"""fMRI meets video: what of the video tokens is read, from what of the BOLD."""
 
 
 rule align:
@@ -7,7 +7,6 @@ rule align:
         trials=cohort_trials,
         video="data/features/video.safetensors",
         pretrained=stage("pretrain"),
-        model=VIDEO_LLM,
     output:
         out="models/{arm}/{cohort}/align.safetensors",
         log="models/{arm}/{cohort}/align.csv",
@@ -25,13 +24,11 @@ rule align:
         "../envs/llm4brain.yaml"
     threads: HEAVY
     resources:
-        mem_mb=memory(8000, features=2, video=1, model=0.8),
+        mem_mb=memory(8000, features=2, video=1),
         runtime=720,
         gpu=1,
     params:
         cohort=cohort_options,
-        labelled=labelled,
-        video_llm=where("models/video_llm"),
         settings=of_arm("align"),
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
@@ -39,9 +36,8 @@ rule align:
     message:
         "Align fMRI tokens with video tokens ({wildcards.arm}, {wildcards.cohort})"
     shell:
-        "python $SCRIPTS/align.py {params.cohort} {params.labelled} "
+        "python $SCRIPTS/align.py {params.cohort} "
         "--video {input.video} --pretrained {input.pretrained} "
-        "--video-llm {params.video_llm} "
         "--out {output.out} --log {output.log} --plot {output.plot} "
         "--settings {params.settings:q} --seed {params.seed} --threads $OMP_NUM_THREADS "
         "--precision {params.precision} --code {params.code} > {log} 2>&1"

@@ -32,13 +32,16 @@ def table_cells():
 
 
 def cohort_cells():
-    """Each target by everybody, by itself alone, by everybody else, and with some minutes of it."""
+    """Each target by everybody, by itself alone, by everybody else, and with some minutes of it,
+    whichever way others' data serve."""
     targets = SETTINGS.table2.targets
     targets = SETTINGS.subjects if targets is None else targets
     cohorts = ["all", "sub-{}"]
     if len(SETTINGS.subjects) > 1:
         minutes = sorted(SETTINGS.table2.minutes)
-        cohorts += ["without-{}", *(f"without-{{}}-{m:g}min" for m in minutes)]
+        ways = ["", *(f"-{how}" for how in arms.HELP)]
+        cohorts += ["without-{}"]
+        cohorts += [f"without-{{}}-{m:g}min{how}" for m in minutes for how in ways]
     return [("full", who.format(s), s) for who in cohorts for s in targets]
 
 
@@ -50,6 +53,13 @@ def table2_cells():
     ablations = [arm for arm in chosen if arm != arms.FULL]
     trained += [(a, "all", s) for a in ablations for s in SETTINGS.subjects]
     return list(dict.fromkeys([*trained, *cohort_cells()]))
+
+
+def ridges():
+    """What ridge says, as it is and with parts of the model."""
+    systems = [s for s in UNTRAINED if s.startswith("ridge") and s != "ridge_single"]
+    folder = "results/reference/sub-{s}/sub-{s}/predictions"
+    return expand(f"{folder}/{{system}}.tsv", system=systems, s=SETTINGS.subjects)
 
 
 def adapted(cells):
@@ -130,12 +140,14 @@ def each_point(wildcards, input):
 
 
 def table2_options(wildcards, input):
-    """`--metrics` and `--adapted` a cell, `--subject`, `--trials` and `--reference` a subject."""
+    """`--metrics` and `--adapted` a cell, `--subject`, `--trials` and `--reference` a subject,
+    `--ridges` a ridge and subject."""
     given = (
         ("metrics", input.metrics),
         ("adapted", input.adapted),
         ("subject", SETTINGS.subjects),
         ("trials", input.trials),
         ("reference", input.reference),
+        ("ridges", input.get("ridges", [])),
     )
     return [word for name, values in given for word in each(name, values)]

@@ -75,7 +75,8 @@ NO_RAW = NO_RAW and not any(source.exists() for source in SOURCES)
 # The systems that decode and reference put into words, each a file of predictions.
 TRAINED = ["model", "rolled", "noise", "zeros", "train_mean", "prompt"]
 TRAINED += ["shuffled", "shuffled_within"]
-UNTRAINED = ["constant", "random", "ridge", "nearest", "video", "agreement"]
+UNTRAINED = ["constant", "random", "nearest", "video", "agreement"]
+UNTRAINED += ["ridge", "ridge_plain", "ridge_gate", "ridge_surprise", "ridge_llm"]
 CONTROLS = ["other_subject"] if len(SETTINGS.subjects) > 1 else []
 if SETTINGS.evaluate.repeats == "average":  # single trials then have rows of their own
     TRAINED += ["model_single"]
@@ -134,7 +135,9 @@ def where(path):
 # -- who
 
 
-COHORT = arms.cohort_pattern(SETTINGS.subjects)
+TRAINED_COHORT = arms.cohort_pattern(SETTINGS.subjects)
+CALIBRATED_COHORT = arms.calibrated_pattern(SETTINGS.subjects)
+COHORT = f"{TRAINED_COHORT}|{CALIBRATED_COHORT}"
 
 
 def who(wildcards):
@@ -222,6 +225,15 @@ def plot_title(wildcards):
     return f"sub-{wildcards.subject}, {wildcards.arm}, trained on {wildcards.cohort}: {what}"
 
 
+def gate_title(wildcards):
+    what = "simulated data" if SIMULATED else "measured data"
+    return f"{wildcards.arm}, learned on {wildcards.cohort}, {what}"
+
+
+def first_features(wildcards):
+    return f"data/features/sub-{members(wildcards)[0]}.safetensors"
+
+
 def cohort_features(wildcards):
     return expand("data/features/sub-{subject}.safetensors", subject=members(wildcards))
 
@@ -240,11 +252,18 @@ def cohort_options(wildcards, input):
     ]
 
 
-def labelled(wildcards):
-    """`--labelled 01=60` where a subject is known by its first 60 trials alone."""
+def known_by_minutes(wildcards):
+    """`--target 01 --known 60 --how coupled`: who is known by the first 60 trials."""
     found = who(wildcards)
-    known = round(found.minutes * 60 / SETTINGS.clips.duration)
-    return f"--labelled {found.target}={known}" if found.minutes else ""
+    trials = round(found.minutes * 60 / SETTINGS.clips.duration)
+    return f"--target {found.target} --known {trials} --how {found.how}"
+
+
+def without_the_target(wildcards):
+    """The adapted model of everybody but whom minutes are known of."""
+    others = f"without-{who(wildcards).target}"
+    folder = arms.home(SETTINGS, "adapt", wildcards.arm, others)
+    return f"{folder}/adapt.safetensors"
 
 
 include: "files.smk"

@@ -52,6 +52,8 @@ rule decode:
         "--precision {params.precision} --code {params.code} > {log} 2>&1"
 
 
+# Of the model of all subjects ridge may take the gate and what SC-MBM predicts. No caption and no
+# video token went into either; the adaptor, which learns from them, is in the same file, unused.
 rule reference:
     input:
         features="data/features/sub-{subject}.safetensors",
@@ -60,6 +62,8 @@ rule reference:
         video="data/features/video.safetensors",
         captions=f"data/captions/{SETTINGS.captions.score}.tsv",
         generated="data/captions/generated.tsv",
+        adapted=adapted([(arms.FULL, "all", None)]),
+        model=VIDEO_LLM,
     output:
         decoded="results/reference/sub-{subject}/sub-{subject}/decoded.tsv",
         readings="results/reference/sub-{subject}/sub-{subject}/readings.safetensors",
@@ -71,21 +75,25 @@ rule reference:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=memory(1000, features=4, video=2.5),
+        mem_mb=memory(8000, features=6, video=2.5, model=1.2),
         runtime=240,
-        gpu=0,
+        gpu=1,
     params:
+        video_llm=where("models/video_llm"),
         settings=settings("evaluate", "repeats"),
+        video=settings("video_llm", "max_new_tokens", *LOADED),
         seed=SETTINGS.seed,
+        precision=SETTINGS.precision,
         code=code("reference"),
     message:
         "Floors, ridge and ceiling of sub-{wildcards.subject}"
     shell:
         "python $SCRIPTS/reference.py --subject {wildcards.subject} --features {input.features} "
         "--trials {input.trials} --clips {input.clips} --video {input.video} "
-        "--captions {input.captions} --generated {input.generated} "
-        "--out {output.decoded} --readings {output.readings} --settings {params.settings:q} "
-        "--seed {params.seed} --code {params.code} > {log} 2>&1"
+        "--captions {input.captions} --generated {input.generated} --adapted {input.adapted} "
+        "--video-llm {params.video_llm} --out {output.decoded} --readings {output.readings} "
+        "--settings {params.settings:q} --video-settings {params.video:q} --seed {params.seed} "
+        "--threads $OMP_NUM_THREADS --precision {params.precision} --code {params.code} > {log} 2>&1"
 
 
 rule fetch_sentence_model:

@@ -41,6 +41,37 @@ rule brain_map:
         "--seed {params.seed} --code {params.code} > {log} 2>&1"
 
 
+rule gate_map:
+    input:
+        adapted=stage("adapt"),
+        features=first_features,
+        surfaces=SETTINGS.bold.surfaces or [],
+    output:
+        map=f"results/{{arm}}/{{cohort}}/gate.{MAP}",
+        plot="results/{arm}/{cohort}/gate.png",
+    log:
+        "logs/gate_map/{arm}/{cohort}.log",
+    benchmark:
+        "benchmarks/jobs/gate_map/{arm}/{cohort}.tsv"
+    conda:
+        "../envs/llm4brain.yaml"
+    threads: LIGHT
+    resources:
+        mem_mb=memory(2000, features=1),
+        runtime=30,
+        gpu=0,
+    params:
+        title=gate_title,
+        flags=map_flags,
+        code=code("gate_map"),
+    message:
+        "Map where responses agree ({wildcards.arm}, {wildcards.cohort})"
+    shell:
+        "python $SCRIPTS/gate_map.py --adapted {input.adapted} --features {input.features} "
+        "--out {output.map} --plot {output.plot} --title {params.title:q} {params.flags} "
+        "--code {params.code} > {log} 2>&1"
+
+
 if PHANTOM:
 
     # For people and tests: the one rule that reads the truth, and no rule reads what it writes.
@@ -50,6 +81,7 @@ if PHANTOM:
             z=expand("results/full/all/sub-{s}/map_z.nii.gz", s=SETTINGS.subjects),
             about=expand("results/full/all/sub-{s}/map.json", s=SETTINGS.subjects),
             lags=expand("results/full/all/sub-{s}/lag.csv", s=SETTINGS.subjects),
+            gate="results/full/all/gate.nii.gz",
             truth=expand("data/truth/sub-{s}.safetensors", s=SETTINGS.subjects),
         output:
             "results/checks.csv",
@@ -71,5 +103,5 @@ if PHANTOM:
         message:
             "Check map and lag against the planted truth"
         shell:
-            "python $SCRIPTS/checks.py {params.checked} --out {output} "
+            "python $SCRIPTS/checks.py {params.checked} --gate {input.gate} --out {output} "
             "--clip-settings {params.clips:q} --code {params.code} > {log} 2>&1"

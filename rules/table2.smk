@@ -7,6 +7,7 @@ rule table2:
         adapted=adapted(table2_cells()),
         reference=[cell("reference", f"sub-{s}", s)[0] for s in SETTINGS.subjects],
         trials=expand("data/features/sub-{s}_trials.tsv", s=SETTINGS.subjects),
+        ridges=ridges(),
     output:
         "results/table2.csv",
     log:
@@ -23,7 +24,7 @@ rule table2:
     params:
         options=table2_options,
         arms=json.dumps(SETTINGS.arms),
-        settings=settings("evaluate", "block", "samples"),
+        settings=settings("evaluate", "block", "samples", "permutations"),
         clips=settings("clips", "duration"),
         seed=SETTINGS.seed,
         code=code("table2"),

@@ -1,19 +1,18 @@
-"""Domain adaptation across subjects, on from the alignment."""
+"""Domain adaptation across subjects, and the adaptor from there; new people."""
 
+import sys
+from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 from llm4brain import steps
-from llm4brain.align.aligner import train_stage
+from llm4brain.align.aligner import POWERS, Aligner, train_stage
 from llm4brain.align.reader import BrainReader
-from llm4brain.align.stage import StageData, build, qformer_state, save
-from llm4brain.brain.cohort import known_trials
+from llm4brain.align.readout import written_size
+from llm4brain.align.stage import Known, StageData, learn_gate, save
 from llm4brain.io import Arrays
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import AdaptSettings
 from llm4brain.training import machine, save_log, seed_everything
-from llm4brain.video.videollm import VideoLLM
 
 
 def main(
@@ -22,7 +21,6 @@ def main(
     trials: list[Path],
     video: Path,
     aligned: Path,
-    video_llm: Path,
     out: Path,
     log: Path,
     plot: Path,
@@ -31,27 +29,34 @@ def main(
     threads: int,
     precision: str,
     code: str,
-    labelled: list[str] | None = None,
 ) -> None:
     chosen = AdaptSettings.given(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
     seed_everything(seed, "adapt")  # so does a critic
-    data = StageData.load(subject, features, trials, video, known_trials(labelled or []))
+    data = StageData.load(subject, features, trials, video)
     before = Arrays(aligned)
-    # Only its Q-Former is read, which is in full; the rest may take half the memory.
-    llm = VideoLLM.load(video_llm, torch.bfloat16, accelerator.device)
+    reader, options = BrainReader.load(before), before.meta["options"]
+    reader.to(accelerator.device)
+    if "gate" in chosen.methods:
+        print(learn_gate(data, reader, chosen.smooth_mm), file=sys.stderr)
+    powers = POWERS if chosen.power is None else (chosen.power,)
     folds = before.meta["folds"]
-    state = qformer_state(before)
-    aligner = build(data, BrainReader.load(before), llm, folds, chosen.member, state)
-    identity = [made_by, accelerator.mixed_precision, labelled]
-    identity += map(sha256, [*features, video, aligned])
+    samples, options["powers"] = data.samples(reader), powers
+    aligner = Aligner(reader, *samples, folds, chosen.methods, **options)
+    identity = [made_by, accelerator.mixed_precision]
+    identity += map(sha256, [*features, *trials, video, aligned])
     folder = out.with_suffix(".checkpoint")
     stage = train_stage(
         aligner, chosen.fit, chosen.weight, seed, "adapt", folder, accelerator, identity
     )
-    save(out, aligner, stage, aligned, data, {"provenance": made_by, "folds": folds})
-    save_log(stage.log, log, plot, f"Domain adaptation ({chosen.member})")
+    solved = stage.readout
+    size = written_size(solved.out_of_fold, reader.basis)
+    known = Known(data, reader, *samples, size, solved.penalty, chosen.smooth_mm)
+    choice = known.give("shared", 0, "coupled", 0)
+    meta = {"provenance": made_by, "folds": folds, "options": options, "new": asdict(choice)}
+    save(out, aligner, stage, aligned, data, meta | {"smooth_mm": chosen.smooth_mm})
+    save_log(stage.log, log, plot, f"Domain adaptation ({', '.join(chosen.methods) or 'none'})")
 
 
 if __name__ == "__main__":

@@ -53,8 +53,8 @@ def main(
     done = subprocess.run(list(map(str, command)))
     if done.returncode:
         raise UserError(work, "did not run to its end", f"see {work}/logs, mend it and run again")
-    gain = Arrays(work / "models/full/all/adapt.safetensors").meta["gain"]
-    write_table(out, snr_rows(snr, read_json(work / model), read_json(work / reference), gain))
+    chosen = Arrays(work / "models/full/all/adapt.safetensors").meta
+    write_table(out, snr_rows(snr, read_json(work / model), read_json(work / reference), chosen))
     shutil.rmtree(work)  # two gigabytes that nobody asks for
 
 

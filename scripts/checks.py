@@ -5,7 +5,7 @@ from pathlib import Path
 import nibabel as nib
 
 from llm4brain import steps
-from llm4brain.evaluate.checks import lag_checks, map_checks, table
+from llm4brain.evaluate.checks import gate_check, lag_checks, map_checks, table
 from llm4brain.io import Arrays, read_json, read_table, write_table
 from llm4brain.sections import ClipSettings
 
@@ -17,6 +17,7 @@ def main(
     about: list[Path],
     lags: list[Path],
     truth: list[Path],
+    gate: Path,
     out: Path,
     clip_settings: str,
     code: str = "",
@@ -25,7 +26,8 @@ def main(
     for label, *files in zip(subject, maps, z, about, lags, truth, strict=True):
         planted = Arrays(files[4])
         found = map_checks(nib.load(files[0]), nib.load(files[1]), read_json(files[2]), planted)
-        rows[label] = found + lag_checks(read_table(files[3]), planted, window)
+        found += lag_checks(read_table(files[3]), planted, window)
+        rows[label] = [*found, gate_check(nib.load(gate), planted)]
     write_table(out, table(rows))
 
 

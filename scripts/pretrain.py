@@ -29,8 +29,9 @@ def main(
     chosen = EncoderSettings.given(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
-    train = cohort.stored(subject, features, trials, ("train",))
-    validation = cohort.stored(subject, features, trials, ("validation",))
+    apart = not chosen.temporal  # a volume at a time, unless the encoder attends between them
+    train = cohort.stored(subject, features, trials, ("train",), apart)
+    validation = cohort.stored(subject, features, trials, ("validation",), apart)
     identity = [made_by, accelerator.mixed_precision, *map(sha256, [*features, *trials])]
     weights = Published.read(chosen.weights) if chosen.weights and not start else None
     meta = {"provenance": made_by, "subjects": subject}

@@ -29,7 +29,8 @@ def main(
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
     files = [bold / f"sub-{name}.safetensors" for name in subject]
-    volumes = Arrays(example).shape("windows")[1]  # of the windows that the decoder will read
+    # of the windows that the decoder will read
+    volumes = Arrays(example).shape("windows")[1] if chosen.temporal else 1
     train, validation = resting_windows(files, volumes)
     # What made each file stands for its content, which is too large to be read for a hash.
     identity = [made_by, accelerator.mixed_precision, volumes, [Arrays(f).meta for f in files]]

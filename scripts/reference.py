@@ -1,12 +1,18 @@
-"""Decode one subject's test clips with the systems that see no trained encoder."""
+"""Decode one subject's test clips with floors, linear baselines and ceilings."""
 
 from pathlib import Path
 
+import numpy as np
+
 from llm4brain import steps
+from llm4brain.align.reader import BrainReader
 from llm4brain.evaluate.reference import reference_systems
 from llm4brain.io import Arrays, read_table, write_arrays, write_table
 from llm4brain.provenance import record
-from llm4brain.sections import EvaluateSettings
+from llm4brain.sections import EvaluateSettings, VideoLLMSettings
+from llm4brain.training import machine
+from llm4brain.tune.decode import put_into_words
+from llm4brain.video.videollm import VideoLLM
 
 
 def main(
@@ -17,13 +23,29 @@ def main(
     clips: Path,
     captions: Path,
     generated: Path,
+    adapted: Path,
+    video_llm: Path,
     out: Path,
     readings: Path,
     settings: str,
+    video_settings: str,
     seed: int,
+    threads: int,
+    precision: str,
     code: str,
 ) -> None:
     chosen = EvaluateSettings.given(settings)
+    how = VideoLLMSettings.given(video_settings)
+    accelerator = machine(threads, precision)
+    # Of the model of all subjects ridge takes SC-MBM and the gate. Both were learned from train
+    # BOLD without a caption or a video token; the adaptor, which was not, is left where it is.
+    reader = BrainReader.load(Arrays(adapted))
+
+    def say(z_f: np.ndarray) -> list[str]:
+        """As `decode` does, but by the LLM as it was before tuning."""
+        llm = VideoLLM.on(accelerator, video_llm, how)
+        return put_into_words({("ridge_llm", "baseline"): z_f}, llm, how.max_new_tokens)[0].texts
+
     table = read_table(clips, ("clip_id", "split"))
     known = read_table(captions, ("clip_id", "caption"))
     tokens = Arrays(video)
@@ -34,9 +56,13 @@ def main(
         tokens["video_tokens"],
         known[known["clip_id"].isin(table.loc[table["split"] == "train", "clip_id"])],
         read_table(generated, ("clip_id", "caption")),
+        reader,
+        say,
         chosen.repeats,
         (seed, *subject.encode()),
     )
+    for name, took in decoded.ridge.items():
+        print(f"{name} took {took['said']}, penalty {took['penalty']:g}")
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     write_table(out, decoded.table)
     write_arrays(

@@ -52,6 +52,11 @@ def main(
     whose = {}  # of another captioner's table, its name and hash
     if source == "file":
         whose = {"references_file": references["source"].iloc[0]}
+    ridge = {  # what each ridge took, without the curves
+        name: {k: v for k, v in took.items() if k != "validation"}
+        for a in arrays
+        for name, took in a.meta.get("ridge", {}).items()
+    }
     scores = score(
         pd.concat(said, ignore_index=True),
         [({name: a[name] for name in a.names}, a.meta["clip_id"]) for a in arrays],
@@ -83,6 +88,7 @@ def main(
             **whose,
             "systems": scores.systems,
             "differences": scores.differences,
+            **({"ridge": ridge} if ridge else {}),
             "provenance": record(chosen.model_dump(mode="json"), code, seed),
         },
     )

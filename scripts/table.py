@@ -1,4 +1,5 @@
-"""Table 1 from the metrics of every subject, and the model's lead over each other system."""
+"""Table 1 from the metrics of every subject, the model's lead over each other system, and what the
+options of ridge, and an LLM's words for its reading, add to it."""
 
 from pathlib import Path
 
@@ -6,9 +7,17 @@ import pandas as pd
 
 from llm4brain import steps
 from llm4brain.evaluate.paired import lead
-from llm4brain.evaluate.table import leading, summary, table1
+from llm4brain.evaluate.table import leading, summary, table1, taken
 from llm4brain.io import read_json, read_table, write_json, write_table
 from llm4brain.sections import EvaluateSettings
+
+# What the gate, the surprise and all options add to ridge, and an LLM's words to its reading.
+PARTS = (
+    ("ridge_gate", "ridge_plain"),
+    ("ridge_surprise", "ridge_plain"),
+    ("ridge", "ridge_plain"),
+    ("ridge_llm", "ridge"),
+)
 
 
 def main(
@@ -34,10 +43,14 @@ def main(
             alike = {k: v for k, v in own.items() if k.endswith("_single") == bool(ending)}
             if system in alike and len(alike) > 1:
                 leads.append(lead(alike, subject, chosen.block, chosen.samples, seed, system))
+        for pair in PARTS:
+            if set(pair) <= own.keys():
+                both = {name: own[name] for name in pair}
+                leads.append(lead(both, subject, chosen.block, chosen.samples, seed, pair[0]))
     write_table(out, table)
     write_json(leading_out, leading(table))
     write_table(lead_out, pd.concat(leads).assign(data=table["data"].iloc[0]).round(4))
-    print(summary(table))
+    print("\n".join([summary(table), *taken(found)]))
 
 
 if __name__ == "__main__":

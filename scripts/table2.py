@@ -5,7 +5,7 @@ from pathlib import Path
 
 from llm4brain import steps
 from llm4brain.arms import cohort
-from llm4brain.evaluate.table2 import SYSTEM, Cell, table2
+from llm4brain.evaluate.table2 import CHOSEN, RIDGES, SYSTEM, Cell, table2
 from llm4brain.io import Arrays, read_json, read_table, write_table
 from llm4brain.sections import ClipSettings, EvaluateSettings
 
@@ -21,25 +21,34 @@ def main(
     settings: str,
     clip_settings: str,
     seed: int,
+    ridges: list[Path] = (),
     code: str = "",
 ) -> None:
-    """`metrics` and `adapted` go by cells, `reference`, `trials` and `subject` by subjects."""
+    """`metrics` and `adapted` go by cells, `reference`, `trials` and `subject` by subjects.
+
+    `ridges` are predictions of systems of `reference`.
+    """
     seconds = ClipSettings.given(clip_settings).duration
     scanned = {}
     for label, path in zip(subject, trials, strict=True):
         rows = read_table(path, ("split",))
         scanned[label] = (rows["split"] == "train").sum() * seconds / 60
+    found = {label: read_json(path) for label, path in zip(subject, reference, strict=True)}
     cells = []
     for path, model in zip(metrics, adapted, strict=True):
         arm, trained, folder = path.parts[-4:-1]
         label, meta = folder.removeprefix("sub-"), Arrays(model).meta
         said = read_table(path.parent / "predictions" / f"{SYSTEM}.tsv", ("clip_id",))
         who = cohort(trained, subject)
-        made = (who, scanned[label], read_json(path), said, meta["gain"], meta["coupling"])
+        its = meta if label in who.members else meta["new"]  # of whom nothing or little is known
+        made = (who, scanned[label], read_json(path), said, {name: its[name] for name in CHOSEN})
         cells.append(Cell(arm, trained, label, *made))
-    found = {label: read_json(path) for label, path in zip(subject, reference, strict=True)}
-    chosen = EvaluateSettings.given(settings)
-    table = table2(cells, found, json.loads(arms), chosen, seed)
+    for path in (path for path in ridges if path.stem in RIDGES):
+        trained = path.parts[-4]
+        label, said = trained.removeprefix("sub-"), read_table(path, ("clip_id",))
+        made = (cohort(trained, subject), scanned[label], found[label], said, {})
+        cells.append(Cell(path.stem, trained, label, *made))
+    table = table2(cells, found, json.loads(arms), EvaluateSettings.given(settings), seed)
     write_table(out, table)
     print(table[["arm", "cohort", "subject", "cider", "similarity", "top1"]].to_string(index=False))
 

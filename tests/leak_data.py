@@ -21,6 +21,7 @@ from transformers import Blip2ForConditionalGeneration
 from llm4brain.io import Arrays, read_table, write_arrays, write_table
 
 SUBJECTS = ("01", "02")
+NEW, KNOWN = "03", 8  # somebody whom nothing is trained on, and how many trials are known of it
 SPLITS = dict(zip("12345", ["train"] * 3 + ["validation", "test"], strict=True))
 CLIPS, LEAD, TAIL, TR = 8, 4, 8, 2.0  # clips a film; volumes before and after it; s
 K, D = 4, 32  # of the tiny video-LLM at two frames
@@ -31,10 +32,18 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "pretrain": {
         "tokenizer": "auto", "patch_values": 8, "temporal": False, "weights": None,
         "patch": 2, "width": 16, "blocks": 1, "heads": 2, "mlp_ratio": 1, "decoder_width": 16,
-        "decoder_blocks": 1, "mask_ratio": 0.5, "gradient_checkpointing": False, "fit": FIT,
+        "decoder_blocks": 1, "n_components": 8, "noise": 1.0, "mask_ratio": 0.5,
+        "gradient_checkpointing": False, "fit": FIT,
     },
-    "align": {"rank": 6, "folds": 3, "adaptor_width": 4, "gain": None, "fit": FIT},
-    "adapt": {"member": "selfsupervised", "weight": 0.1, "fit": FIT},
+    "align": {
+        "rank": 6, "folds": 3, "adaptor_width": 4, "alpha": None, "weigh_components": True,
+        "fit": FIT,
+    },
+    "adapt": {
+        "methods": ["gate", "selfsupervised"], "power": None, "smooth_mm": 8.0, "n_components": 4,
+        "weight": 0.1, "fit": FIT,
+    },
+    "calibrate": {"n_components": 10},
     "tune": {
         "lora_rank": 2, "lora_alpha": 4, "gradient_checkpointing": False, "gap_weight": 0.5,
         "fit": FIT,
@@ -73,7 +82,7 @@ def write_study(folder: Path, poisoned: bool) -> Path:
     code = np.hstack([np.eye(3)[scenes[:, 0]], np.eye(2)[scenes[:, 1]], np.eye(2)[scenes[:, 2]]])
     tokens = (code @ rng.normal(size=(7, K * D)) + 1).astype(np.float32)
     vit = (code @ rng.normal(size=(7, 2 * 5 * 16))).astype(np.float16).reshape(-1, 2, 5, 16)
-    for subject in SUBJECTS:
+    for subject in (*SUBJECTS, NEW):
         _write_bold(data, subject, clips, tokens, rng, garbage if poisoned else None)
     said = [f"a {WHO[a]} is {DOES[b]} in {IN[c]} ." for a, b, c in scenes]
     if poisoned:
@@ -124,16 +133,38 @@ def _write_bold(data, subject, clips, tokens, rng, garbage) -> None:
 
 
 def but_the_first_trials(study: Path, folder: Path, known: int) -> Path:
-    """A copy of a study in which all of sub-01 but its first so many train trials is garbage."""
+    """A copy of a study in which all of `NEW` but its first so many train trials is garbage.
+
+    So are the names of the clips of these trials, within their split.
+    """
     shutil.copytree(study, folder)
-    path = folder / "data/features/sub-01.safetensors"
-    arrays = Arrays(path)
-    trials = read_table(folder / "data/features/sub-01_trials.tsv")
+    path, table = (folder / f"data/features/sub-{NEW}{end}" for end in (".safetensors", TRIALS))
+    arrays, trials = Arrays(path), read_table(table)
     train = trials[trials["split"] == "train"].sort_values(["run", "trial"])
     unknown = ~trials.index.isin(train.index[:known])
-    windows = np.array(arrays["windows"])
-    windows[unknown] = np.random.default_rng(2).normal(3, 9, size=windows[unknown].shape)
+    windows, rng = np.array(arrays["windows"]), np.random.default_rng(2)
+    windows[unknown] = rng.normal(3, 9, size=windows[unknown].shape)
     write_arrays(path, {"windows": windows, "voxels": arrays["voxels"]}, arrays.meta)
+    for split in set(trials["split"]):
+        rows = np.flatnonzero(unknown & (trials["split"] == split))
+        mixed = trials.loc[rng.permutation(rows), ["clip_id", "stim_file"]]
+        trials.loc[rows, ["clip_id", "stim_file"]] = mixed.to_numpy()
+    write_table(table, trials)
+    return folder
+
+
+TRIALS = "_trials.tsv"
+
+
+def with_other_trials(study: Path, folder: Path) -> Path:
+    """A copy of a study in which the trials table of sub-01 names other clips, of the same film."""
+    shutil.copytree(study, folder)
+    path = folder / f"data/features/sub-01{TRIALS}"
+    trials = read_table(path)
+    first = trials["stim_file"] == "film-1.mp4"
+    turned = trials.loc[first].groupby("repeat")["clip_id"].transform(lambda c: np.roll(c, 1))
+    trials.loc[first, "clip_id"] = turned
+    write_table(path, trials)
     return folder
 
 
@@ -142,7 +173,7 @@ def run(
     study: Path,
     models: Path,
     out: Path,
-    labelled: list[str] | None = None,
+    how: str = "",
     precision: str = "fp32",
 ) -> dict[str, bytes]:
     """Run one stage of the chain and give what it must not owe to the test films.
@@ -151,7 +182,7 @@ def run(
         study: a folder of `write_study`.
         models: holds `video_llm` and what the stages before this one made.
         out: folder for what it makes.
-        labelled: of `align` and `adapt`: who is known by the first trials alone.
+        how: of `calibrate`: the others' data serve `NEW`, of whom `KNOWN` trials are known.
         precision: of training and generation.
 
     Returns:
@@ -164,6 +195,22 @@ def run(
     video = data / "features/video.safetensors"
     shared = {"settings": json.dumps(SETTINGS[stage]), "seed": 0, "code": ""}
     machine = {"threads": 1, "precision": precision}
+    if stage == "calibrate":
+        who = (*SUBJECTS, NEW)
+        step(stage)(
+            subject=list(who),
+            features=[data / f"features/sub-{s}.safetensors" for s in who],
+            trials=[data / f"features/sub-{s}{TRIALS}" for s in who],
+            video=video,
+            adapted=models / "adapt.safetensors",
+            target=NEW,
+            known=KNOWN,
+            how=how or "coupled",
+            out=out / "adapt.safetensors",
+            **shared,
+            **machine,
+        )
+        return {"adapt": (out / "adapt.safetensors").read_bytes()}
     if stage in FITTED:
         file = out / (
             "tune/adapter_model.safetensors" if stage == "tune" else f"{stage}.safetensors"
@@ -173,28 +220,28 @@ def run(
         llm = {"video_llm": models / "video_llm"}
         given = {
             "pretrain": cohort,
-            "align": cohort | llm | {"video": video, "pretrained": models / "pretrain.safetensors"},
-            "adapt": cohort | llm | {"video": video, "aligned": models / "align.safetensors"},
+            "align": cohort | {"video": video, "pretrained": models / "pretrain.safetensors"},
+            "adapt": cohort | {"video": video, "aligned": models / "align.safetensors"},
             "tune": llm
             | {"video": video, "adapted": models / "adapt.safetensors"}
             | {"captions": data / "captions/human.tsv", "video_settings": json.dumps(LOADED)},
         }[stage]
-        if labelled:
-            given = given | {"labelled": labelled}
         step(stage)(**given, **made, **shared, **machine)
         return {
             str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()
         }
     given = {"features": features[0], "trials": trials[0], "clips": data / "clips.tsv"}
     given |= {"video": video, "out": out / "decoded.tsv", "readings": out / "readings.safetensors"}
+    given |= machine | {
+        "video_llm": models / "video_llm",
+        "adapted": models / "adapt.safetensors",
+        "video_settings": json.dumps({"max_new_tokens": 8} | LOADED),
+    }
     if stage == "decode":
-        given |= machine | {
+        given |= {
             "bold": data / "bold/sub-01.safetensors",
-            "video_llm": models / "video_llm",
-            "adapted": models / "adapt.safetensors",
             "tuned": models / "tune/adapter_model.safetensors",
             "clip_settings": json.dumps({"lag": LAG, "window": WINDOW}),
-            "video_settings": json.dumps({"max_new_tokens": 8} | LOADED),
         }
     else:
         captions = {n: data / f"captions/{f}.tsv" for n, f in CAPTIONS.items()}
@@ -206,7 +253,8 @@ def run(
 CAPTIONS = {"captions": "human", "generated": "generated"}
 # Neither is about the clip that is read, so that the words of both hold for all test clips.
 BLIND = ("constant", "random", "zeros", "train_mean", "prompt")
-READ = ("model", "model_single", "ridge", "ridge_single")
+READ = ("model", "model_single", "ridge", "ridge_single", "ridge_plain", "ridge_gate")
+READ += ("ridge_surprise", "ridge_llm")
 
 
 def _of_the_spared(out: Path) -> dict[str, bytes]:

@@ -81,26 +81,31 @@ def lead(**ends):
 
 
 def table2():
-    """Rows of two subjects and their mean: full, an arm alike, a worse one, a cohort."""
+    """Rows of two subjects and their mean: full, an arm alike, a worse one, a ridge, cohorts."""
     rows = []
     for part, arm, training, cider in (
         ("full", "full", "all", 50.0),
         ("ablation", "no-gap", "all", 50.0),
-        ("ablation", "full-gain", "all", 20.0),
+        ("ablation", "untrained", "all", 20.0),
+        ("ridge", "ridge_gate", "own", 60.0),
         ("cohort", "full", "without", 20.0),
-        ("cohort", "full", "without-4min", 40.0),
+        ("cohort", "full", "without-4min-unlabelled", 40.0),
+        ("cohort", "full", "without-4min-alone", 30.0),
     ):
         for subject, more in (("01", 2.0), ("02", -2.0), ("mean", 0.0)):
             row = {"part": part, "arm": arm, "training": training, "subject": subject}
             row |= {"differs": "" if arm == "full" else f"of {arm}", "minutes": 32}
+            row |= {"over": "ridge_plain" if part == "ridge" else "full"}
             for metric in ("cider", "similarity", "top1"):
                 value = cider + more
                 row |= {metric: value, f"{metric}_low": value - 9, f"{metric}_high": value + 9}
                 row |= {f"{metric}_{end}": v for end, v in BESIDE.items()}
-                lead = (cider - 50) * (more != -2 or arm != "full-gain")
+                lead = (cider - 50) * (more != -2 or arm != "untrained")
                 row |= {f"{metric}_lead": lead, f"{metric}_lead_low": lead - 9 * (lead != 0)}
                 row |= {f"{metric}_lead_high": lead + 9 * (lead != 0)}
-            rows.append({k: None if part == "full" and "lead" in k else v for k, v in row.items()})
+                over_alone = 10.0 if training.endswith("unlabelled") else np.nan
+                row |= {f"{metric}_alone_lead{end}": over_alone for end in ("", "_low", "_high")}
+            rows.append({k: None if part == "full" and "_lead" in k else v for k, v in row.items()})
     return pd.DataFrame(rows)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from llm4brain.arms import cohort, cohort_pattern, home, twin
+from llm4brain.arms import calibrated_pattern, cohort, cohort_pattern, home, twin
 from llm4brain.brain import cohort as samples
 from llm4brain.config import check
 from llm4brain.errors import UserError
@@ -20,40 +20,50 @@ SETTINGS = check(
         "arms": {
             "full": {},
             "same": {},
-            "coral": {"adapt": {"member": "coral"}},
+            "coral": {"adapt": {"methods": ["coral"]}},
             "no-gap": {"tune": {"gap_weight": 0}},
-            "no-pretraining": {"encoder": {"fit": {"epochs": 0}}},
+            "linear-surprise": {"encoder": {"fit": {"epochs": 0}}},
         },
     }
 )
 
 
 @pytest.mark.parametrize(
-    ("name", "members", "target", "minutes", "trained_on"),
+    ("name", "members", "target", "minutes", "how", "trained_on"),
     [
-        ("all", ("01", "02", "03"), "", 0, ("01", "02", "03")),
-        ("sub-02", ("02",), "", 0, ("02",)),
-        ("without-01", ("02", "03"), "01", 0, ("02", "03")),
-        ("without-01-4min", ("02", "03"), "01", 4, ("01", "02", "03")),
-        ("without-01-0.5min", ("02", "03"), "01", 0.5, ("01", "02", "03")),
+        ("all", ("01", "02", "03"), "", 0, "coupled", ("01", "02", "03")),
+        ("sub-02", ("02",), "", 0, "coupled", ("02",)),
+        ("without-01", ("02", "03"), "01", 0, "coupled", ("02", "03")),
+        ("without-01-4min", ("02", "03"), "01", 4, "coupled", ("01", "02", "03")),
+        ("without-01-0.5min", ("02", "03"), "01", 0.5, "coupled", ("01", "02", "03")),
+        ("without-01-4min-functional", ("02", "03"), "01", 4, "functional", ("01", "02", "03")),
+        ("without-01-4min-unlabelled", ("02", "03"), "01", 4, "unlabelled", ("01", "02", "03")),
+        ("without-01-0.5min-alone", ("02", "03"), "01", 0.5, "alone", ("01", "02", "03")),
     ],
 )
-def test_a_cohort_says_by_its_name_who_is_in_it(name, members, target, minutes, trained_on):
+def test_a_cohort_says_by_its_name_who_is_in_it(name, members, target, minutes, how, trained_on):
     found = cohort(name, SETTINGS.subjects)
     assert (found.members, found.target, found.minutes) == (members, target, minutes)
-    assert found.trained_on == trained_on
-    assert re.fullmatch(cohort_pattern(SETTINGS.subjects), name)
+    assert (found.how, found.trained_on) == (how, trained_on)
+    # a cohort is either trained, or calibrated to somebody
+    patterns = cohort_pattern, calibrated_pattern
+    matched = [bool(re.fullmatch(p(SETTINGS.subjects), name)) for p in patterns]
+    assert matched == [not minutes, bool(minutes)]
 
 
 @pytest.mark.parametrize(
-    "name", ["sub-04", "without-04", "without-01-min", "without-01-0min", "everybody", "all-4min"]
-)
+    "name",
+    ["sub-04", "without-04", "without-01-min", "without-01-0min", "everybody", "all-4min",
+     "without-01-4min-coupled", "without-01-4min-else", "without-01-alone", "without-04-4min"],
+)  # fmt: skip
 def test_other_names_are_no_cohorts(name):
-    assert not re.fullmatch(cohort_pattern(SETTINGS.subjects), name)
+    for pattern in (cohort_pattern, calibrated_pattern):
+        assert not re.fullmatch(pattern(SETTINGS.subjects), name)
 
 
 def test_nobody_is_left_without_the_only_subject():
     assert not re.fullmatch(cohort_pattern(["01"]), "without-01")
+    assert not re.fullmatch(calibrated_pattern(["01"]), "without-01-4min")
 
 
 @pytest.mark.parametrize(
@@ -65,13 +75,14 @@ def test_nobody_is_left_without_the_only_subject():
         ("tune", "no-gap", "all", "models/no-gap/all"),
         ("align", "coral", "sub-01", "models/full/sub-01"),
         ("adapt", "coral", "sub-01", "models/coral/sub-01"),
-        ("pretrain", "no-pretraining", "all", "models/no-pretraining/all"),
-        ("tune", "no-pretraining", "all", "models/no-pretraining/all"),
-        # the calibration of a finished decoder: its encoder and its LLM stay
+        ("pretrain", "linear-surprise", "all", "models/linear-surprise/all"),
+        ("tune", "linear-surprise", "all", "models/linear-surprise/all"),
+        # the calibration of a finished decoder: but for its readout, all of it stays
         ("pretrain", "full", "without-01-4min", "models/full/without-01"),
-        ("align", "full", "without-01-4min", "models/full/without-01-4min"),
+        ("align", "full", "without-01-4min-alone", "models/full/without-01"),
         ("adapt", "full", "without-01-4min", "models/full/without-01-4min"),
-        ("tune", "full", "without-01-4min", "models/full/without-01"),
+        ("adapt", "full", "without-01-4min-alone", "models/full/without-01-4min-alone"),
+        ("tune", "full", "without-01-4min-functional", "models/full/without-01"),
     ],
 )
 def test_a_stage_is_trained_once_for_all_arms_that_have_it_in_common(stage, arm, where, found):
@@ -80,7 +91,13 @@ def test_a_stage_is_trained_once_for_all_arms_that_have_it_in_common(stage, arm,
 
 @pytest.mark.parametrize(
     ("arm", "found"),
-    [("full", ""), ("same", "full"), ("no-pretraining", "full"), ("coral", "full"), ("no-gap", "")],
+    [
+        ("full", ""),
+        ("same", "full"),
+        ("linear-surprise", "full"),
+        ("coral", "full"),
+        ("no-gap", ""),
+    ],
 )
 def test_an_arm_that_is_tuned_as_full_may_read_as_full(arm, found):
     assert twin(SETTINGS, arm) == found

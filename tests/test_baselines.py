@@ -3,9 +3,21 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from llm4brain.align.reader import BrainReader
+from llm4brain.align.readout import Basis
+from llm4brain.brain.adaptor import PositionAdaptor
+from llm4brain.brain.positions import cut
+from llm4brain.brain.sc_mbm import SCMBM
 from llm4brain.errors import UserError
 from llm4brain.evaluate.baselines import (
+    FAMILIES,
+    PENALTIES,
+    PLAIN,
+    Form,
+    Seen,
+    best_ridges,
     consensus,
     constant_caption,
     fit_ridge,
@@ -15,6 +27,7 @@ from llm4brain.evaluate.baselines import (
 from llm4brain.evaluate.reference import per_clip, reference_systems
 from llm4brain.evaluate.references import references_of
 from llm4brain.evaluate.retrieval import correlations, retrieval
+from llm4brain.sections import EncoderSettings
 
 WHO, WHAT, WHERE = ("man", "dog", "robot"), ("runs", "sleeps", "sings"), ("park", "snow", "street")
 
@@ -47,10 +60,36 @@ def cohort():
     return array, trials, names, tokens.reshape(90, 2, 6), captions
 
 
-def decode(cohort, captions, repeats="average"):
+VOXELS = np.argwhere(np.ones((5, 3, 2)))
+GRID = cut(VOXELS, np.diag([8.0, 8, 8, 1]), 2)
+TINY = EncoderSettings(patch=2, width=24, blocks=1, heads=2, decoder_width=32)
+
+
+def tiny_reader(trained_on_labels=0.0):
+    """A reader with a linear path and a gate; what labels train in it is drawn at random."""
+    torch.manual_seed(0)
+    encoder = SCMBM(TINY, GRID, 1)
+    encoder.set_linear(torch.randn(30, 3), 1.0)
+    basis = Basis.fit(np.random.default_rng(0).normal(size=(20, 12)), 4)
+    reader = BrainReader(encoder, PositionAdaptor(GRID, 4), basis, (2, 6)).eval()
+    reader.agreement = np.linspace(0, 1, 30, dtype=np.float32)
+    for weight in (*reader.adaptor.parameters(), reader.mean):
+        weight.data += trained_on_labels * torch.randn_like(weight)
+    reader.alpha, reader.power = trained_on_labels, trained_on_labels
+    reader.weights = {"shared": trained_on_labels * torch.randn(30, 4)}
+    return reader
+
+
+def say(z_f):
+    """An LLM that says what it is shown."""
+    return [f"{z.shape} {z.sum():.4f}" for z in z_f]
+
+
+def decode(cohort, captions, repeats="average", reader=None):
     windows, trials, names, tokens, _ = cohort
     generated = pd.DataFrame({"clip_id": names, "caption": [f"video of {n}" for n in names]})
-    return reference_systems(windows, trials, names, tokens, captions, generated, repeats, (0, 1))
+    given = (captions, generated, reader or tiny_reader(), say, repeats, (0, 1))
+    return reference_systems(windows, trials, names, tokens, *given)
 
 
 def train_of(cohort):
@@ -117,6 +156,8 @@ def test_systems_kinds_and_readings(cohort):
     kinds = dict(found.table[["system", "kind"]].drop_duplicates().to_numpy())
     assert kinds == {
         "constant": "floor", "random": "floor", "ridge": "baseline", "ridge_single": "baseline",
+        "ridge_plain": "baseline", "ridge_gate": "baseline", "ridge_surprise": "baseline",
+        "ridge_llm": "baseline",
         "nearest": "ceiling", "video": "ceiling",
     }  # fmt: skip
     assert set(found.readings) == {*kinds, "truth", "centre"} - {"constant"}
@@ -125,6 +166,91 @@ def test_systems_kinds_and_readings(cohort):
     again = decode(cohort, train_of(cohort))
     pd.testing.assert_frame_equal(found.table, again.table)
     assert all((found.readings[k] == again.readings[k]).all() for k in found.readings)
+
+
+def test_the_choice_by_products_of_clips_is_the_choice_by_tokens():
+    """What choosing is computed from (n x n) gives the correlations of (n x D) readings."""
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(40, 15)), rng.normal(size=(40, 200)) + 3
+    y[:, :15] += x
+    gate = rng.uniform(size=15)
+    kept = {"scale": False, "gate": gate}
+    fitted = fit_ridge(x[:30], y[:30], x[30:], y[30:], **kept)
+    for penalty, found in list(zip(PENALTIES, fitted.validation, strict=True))[::8]:
+        one = fit_ridge(x[:30], y[:30], x[30:], y[30:], penalties=np.array([penalty]), **kept)
+        truth = np.diag(correlations(one.read(x[30:]), y[30:], one.centre)).mean()
+        assert found == pytest.approx(truth, abs=1e-6)
+    assert fitted.penalty == PENALTIES[np.argmax(fitted.validation)]
+    nothing = fit_ridge(0 * x[:30], y[:30], 0 * x[30:], y[30:])
+    assert not nothing.validation.any()
+
+
+@pytest.mark.parametrize("planted", ["gate", "surprise"])
+def test_ridge_takes_what_helps_and_says_so(planted):
+    """Positions that agree alone hold the tokens; or what is predictable drowns them."""
+    rng = np.random.default_rng(2)
+    tokens = rng.normal(size=(120, 6)).astype(np.float32)
+    signal, noise = tokens @ rng.normal(size=(6, 60)), 6 * rng.normal(size=(120, 60))
+    agreement, predictable = np.full(60, 0.5, np.float32), 0 * noise
+    if planted == "gate":
+        agreement = np.repeat([0.9, 0.01], 30).astype(np.float32)
+        signal[:, 30:] = 0
+    else:
+        predictable = 9 * rng.normal(size=(120, 60))
+    volume = (signal + noise + predictable).astype(np.float32)[:, None]
+    seen = [Seen(volume[part], predictable[part]) for part in (slice(0, 80), slice(80, None))]
+    found = best_ridges(seen[0], tokens[:80], seen[1], tokens[80:], agreement)
+    form = found["ridge"][0]
+    assert form.power > 0 if planted == "gate" else form.alpha >= 0.9
+    reached = {name: ridge.validation.max() for name, (_, ridge) in found.items()}
+    assert reached["ridge"] == max(reached.values())
+    assert reached[f"ridge_{planted}"] > reached["ridge_plain"] + 0.02
+    said = "gate at power" if planted == "gate" else "surprise at alpha"
+    assert said in form.said
+
+
+def test_families_hold_what_their_names_say():
+    assert set(FAMILIES["ridge"]) >= {f for forms in FAMILIES.values() for f in forms}
+    assert {(f.volumes, f.scale) for f in PLAIN} == {(a, b) for a in (0, 1) for b in (0, 1)}
+    assert all(f.power == f.alpha == 0 for f in FAMILIES["ridge_plain"])
+    assert all(f.power and not f.alpha for f in FAMILIES["ridge_gate"])
+    assert all(f.alpha and not f.power for f in FAMILIES["ridge_surprise"])
+    assert (
+        Form(volumes=True, scale=True).said == "all volumes, equal variance, no gate, no surprise"
+    )
+
+
+def test_what_labels_trained_in_the_reader_has_no_influence(cohort):
+    clean = decode(cohort, train_of(cohort))
+    other = decode(cohort, train_of(cohort), reader=tiny_reader(trained_on_labels=1.0))
+    pd.testing.assert_frame_equal(clean.table, other.table)
+    assert clean.ridge == other.ridge
+    for name, reading in clean.readings.items():
+        np.testing.assert_array_equal(reading, other.readings[name])
+
+
+def test_gate_and_encoder_have_influence(cohort):
+    """The test of the test: ridge does take them from the reader."""
+    clean = decode(cohort, train_of(cohort))
+    gated = tiny_reader()
+    gated.agreement = gated.agreement[::-1].copy()
+    other = decode(cohort, train_of(cohort), reader=gated)
+    assert (clean.readings["ridge_gate"] != other.readings["ridge_gate"]).any()
+    assert (clean.readings["ridge_surprise"] == other.readings["ridge_surprise"]).all()
+    surprised = tiny_reader()
+    surprised.encoder.set_linear(torch.randn(30, 3), 2.0)
+    other = decode(cohort, train_of(cohort), reader=surprised)
+    assert (clean.readings["ridge_surprise"] != other.readings["ridge_surprise"]).any()
+    assert (clean.readings["ridge_plain"] == other.readings["ridge_plain"]).all()
+
+
+def test_ridge_llm_puts_ridges_reading_into_words(cohort):
+    found = decode(cohort, train_of(cohort))
+    reading = found.readings["ridge"]
+    np.testing.assert_array_equal(found.readings["ridge_llm"], reading)
+    said = found.table[found.table["system"] == "ridge_llm"]
+    assert said["text"].tolist() == say(reading.reshape(-1, 2, 6))
+    assert said["clip_id"].tolist() == found.clip_ids
 
 
 def test_single_reads_one_valid_showing_of_a_test_clip(cohort):

@@ -14,7 +14,6 @@ from leak_data import CLIPS, LAG, LEAD, SPLITS, TAIL, TR, WINDOW, step
 from matplotlib.figure import Figure
 from safetensors.torch import save_file
 from test_mindvis import CELLS, SIZES, tensors, their_state
-from tiny_models import blip2
 
 from llm4brain.evaluate.grayordinates import draw_areas, scalars, sums
 from llm4brain.io import Arrays, read_json, write_arrays, write_table
@@ -23,7 +22,7 @@ from llm4brain.sections import AlignSettings, BoldSettings, EncoderSettings, Fit
 K, D = 4, 32  # of the tiny video-LLM at two frames
 FIT = {"epochs": 1, "batch_size": 16, "lr": 1e-3}
 ENCODER = EncoderSettings(**SIZES, mask_ratio=0.5, fit=FIT)
-ALIGN = AlignSettings(rank=4, folds=3, adaptor_width=4, gain=0.0, fit=FIT | {"epochs": 0})
+ALIGN = AlignSettings(rank=4, folds=3, adaptor_width=4, fit=FIT | {"epochs": 0})
 BOLD = {"space": "fsLR", "confounds": "none", "rois": ["V1", "MT", "thalamus"]}
 MACHINE = {"seed": 0, "threads": 1, "precision": "fp32", "code": ""}
 HERE = np.flatnonzero((area_of(axis()) > 0) | ~axis().surface_mask)
@@ -75,7 +74,6 @@ def study(tmp_path_factory):
         trials=root / "trials.tsv",
         settings=json.dumps({"lag": LAG, "window": WINDOW}),
     )
-    blip2(root / "video_llm", "llama")
     return root
 
 
@@ -94,7 +92,6 @@ def fitted(study, folder, encoder):
         **files("align"),
         video=study / "video.safetensors",
         pretrained=folder / "pretrain.safetensors",
-        video_llm=study / "video_llm",
         settings=ALIGN.model_dump_json(),
         **MACHINE,
     )

@@ -87,6 +87,7 @@ def test_windows_of_two_splits_share_no_volume(monkeypatch):
 PLANTED = {
     ("decode", "data/captions/human.tsv"),
     ("align", "data/captions/generated.tsv"),
+    ("adapt", "results/full/all/gate.nii.gz"),
     ("tune", "data/captions/human.tsv"),
     ("pretrain", "data/truth/sub-01.safetensors"),
     ("reference", "results/full/all/sub-01/metrics.json"),
@@ -148,20 +149,27 @@ def test_a_rule_with_an_input_too_many_is_noticed(tmp_path):
     assert forbidden(inputs_of(tmp_path, PLANTED)) == PLANTED
 
 
-@pytest.mark.parametrize("cohort", ["without-01", "without-01-4min"])
-def test_what_is_trained_without_a_subject_has_no_file_of_it(tmp_path, cohort):
-    """But the readout and its adaptors where minutes of it are known."""
+@pytest.mark.parametrize("how", ["", "-4min", "-4min-functional", "-4min-unlabelled", "-4min-alone"])
+def test_what_is_trained_without_a_subject_has_no_file_of_it(tmp_path, how):
+    """But its own readout where minutes of it are known."""
+    cohort = f"without-01{how}"
     target = f"results/full/{cohort}/sub-01/metrics.json"
     done = snakemake(tmp_path, target, "--dry-run", "--forceall", "--printshellcmds")
     assert done.returncode == 0, done.stdout + done.stderr
+
+    def commands(stage):
+        pattern = rf"^ *(?:Shell command: )?(python \S*/{stage}\.py .*)$"
+        return re.findall(pattern, done.stdout, re.MULTILINE)
+
+    def names_it(command):
+        return "sub-01.safetensors" in command or "sub-01_trials" in command
+
     for stage in FITTED:
-        commands = re.findall(
-            rf"^ *(?:Shell command: )?(python \S*/{stage}\.py .*)$", done.stdout, re.MULTILINE
-        )
-        assert commands, stage
-        of_it = [c for c in commands if "sub-01.safetensors" in c or "sub-01_trials" in c]
-        if cohort == "without-01" or stage in ("pretrain", "tune"):
-            assert not of_it, stage
-        else:  # once for the model without it, once with the minutes
-            assert len(of_it) == 1, stage
-            assert "--labelled 01=60" in of_it[0], stage
+        assert commands(stage), stage
+        assert not any(map(names_it, commands(stage))), stage
+    calibrated = commands("calibrate")
+    assert len(calibrated) == bool(how)  # of the model without the subject
+    for command in calibrated:
+        assert names_it(command)
+        assert "--adapted models/full/without-01/adapt.safetensors" in command
+        assert f"--target 01 --known 60 --how {how[6:] or 'coupled'}" in command

@@ -7,16 +7,17 @@ import torch
 
 from llm4brain.align.reader import BrainReader
 from llm4brain.align.readout import Basis
+from llm4brain.brain.adaptor import PositionAdaptor
 from llm4brain.brain.cohort import Cohort
 from llm4brain.brain.positions import cut
 from llm4brain.brain.sc_mbm import SCMBM
 from llm4brain.errors import UserError
 from llm4brain.evaluate.bootstrap import blocks
 from llm4brain.evaluate.figure import save
-from llm4brain.evaluate.maps import SHUFFLES, brain_map, same_grid, summary, voxel_parts
+from llm4brain.evaluate.maps import SHUFFLES, brain_map, same_grid, summary
 from llm4brain.evaluate.permutation import shuffles
 from llm4brain.evaluate.retrieval import correlations
-from llm4brain.evaluate.volumes import draw_map, image, save_image
+from llm4brain.evaluate.volumes import draw_gate, draw_map, image, save_image
 from llm4brain.sections import EncoderSettings
 
 ENCODER = EncoderSettings(patch=2, width=48, blocks=2, heads=4, decoder_width=32, decoder_blocks=1)
@@ -33,38 +34,37 @@ def shown():
     """Windows of noise in which some voxels know the components of the clip's tokens."""
     rng = np.random.default_rng(0)
     axes = np.linalg.qr(rng.normal(size=(D, RANK)))[0].T.astype(np.float32)
-    basis = Basis(rng.normal(size=D).astype(np.float32), axes, np.ones(RANK))
+    basis = Basis(rng.normal(size=D).astype(np.float32), axes, np.ones(RANK), np.array([2, 1, 1, 0.5]))
     components = rng.normal(size=(CLIPS, RANK))
     windows = rng.normal(size=(CLIPS, VOLUMES, len(VOXELS)))
     windows[:, :, PLANTED] += (2 * components @ rng.normal(size=(RANK, len(PLANTED))))[:, None]
-    return basis, windows.astype(np.float32), basis.write(components).astype(np.float32)
+    truth = components @ axes + basis.mean
+    return basis, windows.astype(np.float32), truth.astype(np.float32)
 
 
-def reader_of(shown, gain):
-    """A reader whose code part is ridge on the mean volume; the added part has weights at random.
+def reader_of(shown, alpha):
+    """A reader whose readout is ridge on its own features, and reads nothing of some voxels.
 
-    The code is orthogonal, so weights on voxels become weights on tokens by its transpose.
+    With alpha above 0 what neighbours predict is taken away; gate and adaptor weigh voxels, but do
+    not move them.
     """
     basis, windows, truth = shown
+    rng = np.random.default_rng(3)
     torch.manual_seed(0)
-    encoder = SCMBM(ENCODER, cut(VOXELS, AFFINE, ENCODER.patch), VOLUMES)
-    with torch.no_grad():  # away from its start, where the CNN and the adaptors add nothing
-        encoder.tokenizer.out.weight.normal_(std=0.05)
-    reader = BrainReader(encoder, 8, basis, (2, D // 2)).eval()
-    for adaptor in reader.adaptors:
-        torch.nn.init.normal_(adaptor.up.weight, std=0.2)
-    x = windows.mean(axis=1).astype(np.float64)
+    grid = cut(VOXELS, AFFINE, ENCODER.patch)
+    encoder = SCMBM(ENCODER, grid, 1)
+    encoder.set_linear(torch.randn(len(VOXELS), 3) / 3, 1.0)
+    reader = BrainReader(encoder, PositionAdaptor(grid), basis, (2, D // 2)).eval()
+    with torch.no_grad():
+        reader.adaptor.log_weight.normal_(std=0.3)
+    reader.alpha, reader.power = alpha, 1.0 if alpha else 0.0
+    reader.agreement = rng.uniform(0.2, 1, len(VOXELS)).astype(np.float32)
+    x = reader.all_features(*reader.frozen(windows))
+    reader.mean = torch.from_numpy(x.mean(0))
+    x = (x - x.mean(0)).astype(np.float64)
     x[:, UNREAD] = 0
     weight = np.linalg.solve(x.T @ x + 10 * np.eye(len(VOXELS)), x.T @ basis.read(truth))
-    units = torch.eye(len(VOXELS))[:, None].expand(-1, VOLUMES, -1)  # one voxel at a time
-    with torch.no_grad():
-        code = reader.encoder.code(units).flatten(1)
-    lift = (code.T @ torch.tensor(weight, dtype=torch.float32)).float()
-    added = 0.01 * torch.randn(lift.shape, generator=torch.Generator().manual_seed(1))
-    reader.gain, reader.weights = (
-        gain,
-        {"01": torch.cat([lift, added]), "shared": lift.new_zeros(0)},
-    )
+    reader.weights = {"01": torch.tensor(weight, dtype=torch.float32)}
     return reader
 
 
@@ -91,47 +91,36 @@ def test_the_parts_add_up_to_the_match(shown):
     assert found.total == pytest.approx(found.match, rel=1e-3)
 
 
-@pytest.mark.parametrize("gain", [0.0, 1.0])
-def test_the_differentiable_path_reads_what_the_reader_reads(shown, gain):
-    reader, windows = reader_of(shown, gain), shown[1][:5]
-    found, parts = voxel_parts(reader, windows, "01")
-    expected = reader.components(windows, np.full(5, "01"))
-    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-4)
-    assert parts.shape == (5, RANK, len(VOXELS))
-
-
-@pytest.mark.parametrize(("gain", "share"), [(0.0, 1.0), (1.0, 0.01)])
-def test_it_is_what_occlusion_by_hand_gives(shown, gain, share):
-    """Voxels set to 0, or for a reader that is not linear a hundredth of the way there."""
+@pytest.mark.parametrize("alpha", [0.0, 0.8])
+def test_it_is_what_is_lost_where_a_voxel_s_surprise_is_set_to_its_mean(shown, alpha):
     _, windows, truth = shown
-    reader = reader_of(shown, gain)
+    reader = reader_of(shown, alpha)
     centre = reader.basis.mean.astype(np.float64)
     unit = truth - centre
     unit -= unit.mean(axis=1, keepdims=True)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     others = unit[shuffles(blocks(NAMES, 20.0), SHUFFLES, 0)].mean(axis=0)  # (clips, D)
+    features, weight = reader.centred(windows, "01")
 
-    def read(inputs):
-        found = reader.components(inputs.astype(np.float32), np.full(CLIPS, "01"))
-        readings = found.astype(np.float64) @ reader.basis.axes
-        return readings - readings.mean(axis=1, keepdims=True)
+    def read(x):
+        tokens = reader.query_tokens(x @ weight).reshape(CLIPS, -1).astype(np.float64) - centre
+        return tokens - tokens.mean(axis=1, keepdims=True)
 
-    whole = read(windows)
+    whole = read(features)
     length = np.linalg.norm(whole, axis=1, keepdims=True)
     found = mapped(shown, reader)
     for voxel in (*PLANTED[:3], 5, 80, UNREAD[0]):
-        without = windows.astype(np.float64)
-        without[:, :, voxel] *= 1 - share
-        lost = (whole - read(without)) / (share * length)
-        by_hand = (lost * (unit - others)).sum(axis=1).mean()
+        without = features.copy()
+        without[:, voxel] = 0
+        by_hand = ((whole - read(without)) / length * (unit - others)).sum(axis=1).mean()
         assert found.contribution[voxel] == pytest.approx(by_hand, rel=0.02, abs=1e-4)
 
 
-def test_a_reader_that_is_not_linear_is_mapped(shown):
-    found = mapped(shown, reader_of(shown, 1.0))
+def test_of_a_surprise_planted_voxels_are_found_as_well(shown):
+    found = mapped(shown, reader_of(shown, 0.8))
     assert (found.z[PLANTED] > found.threshold).sum() >= 3
-    assert found.contribution[UNREAD].any()  # the encoder reads them, though no ridge weight does
-    assert np.isfinite(found.z).all()
+    assert not found.z[UNREAD].any()
+    assert found.total == pytest.approx(found.match, rel=1e-3)
 
 
 def test_without_evidence_one_map_in_twenty_has_a_voxel_beyond_the_threshold(shown):
@@ -154,7 +143,7 @@ def test_a_suppressor_has_a_weight_and_no_place_on_the_map(shown):
     both[:, :, 5] = noise  # ... that another holds alone
     reader = reader_of((basis, both, truth), 0.0)
     found = mapped((basis, both, truth), reader)
-    weight = np.linalg.norm(voxel_parts(reader, np.ones_like(both[:1]), "01")[1][0], axis=0)
+    weight = np.linalg.norm(reader.weights["01"].numpy(), axis=1)
     assert weight[5] > 2 * np.median(weight)
     assert abs(found.z[5]) < found.threshold
     assert found.z[PLANTED[0]] > found.threshold
@@ -162,7 +151,7 @@ def test_a_suppressor_has_a_weight_and_no_place_on_the_map(shown):
 
 def test_wrong_windows_and_too_few_clips_are_one_line(shown):
     reader, windows = reader_of(shown, 0.0), shown[1]
-    with pytest.raises(UserError, match="2 volumes of 112 voxels; the model reads 2 of 113"):
+    with pytest.raises(UserError, match="are of 112 voxels; the model reads 113"):
         mapped(shown, reader, windows=windows[:, :, 1:])
     few = {"windows": windows[:4], "clip_ids": NAMES[:4], "truth": shown[2][:4]}
     with pytest.raises(UserError, match="make no two blocks of 20 s"):
@@ -206,6 +195,15 @@ def test_the_picture_is_the_same_bytes_twice(tmp_path):
     first = (tmp_path / "a.png").read_bytes()
     assert first == (tmp_path / "b.png").read_bytes()
     assert len(first) > 5000
+
+
+def test_the_gate_s_picture_is_the_same_bytes_twice(tmp_path):
+    """Of a gate that is zero everywhere as well."""
+    for level in (0.0, 0.3):
+        gate = image(np.full(len(VOXELS), level), VOXELS, AFFINE, SHAPE, "")
+        for name in ("a.png", "b.png"):
+            save(draw_gate(gate, "full, learned on all, simulated data"), tmp_path / name, dpi=130)
+        assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
 def test_correlations_are_the_match(shown):

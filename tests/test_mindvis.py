@@ -200,7 +200,7 @@ def state():
     return their_state(np.random.default_rng(0))
 
 
-def ours(path, settings=SETTINGS, volumes=2):
+def ours(path, settings=SETTINGS, volumes=1):
     torch.manual_seed(0)
     model = new_encoder(settings, LINE, AFFINE, None, volumes)
     weights = Published.read(f"path:{path}")
@@ -210,7 +210,12 @@ def ours(path, settings=SETTINGS, volumes=2):
 
 @pytest.fixture
 def windows():
+    """Of two volumes; MinD-Vis reads one, the mean."""
     return np.random.default_rng(1).normal(size=(3, 2, VOXELS)).astype(np.float32)
+
+
+def mean(windows):
+    return torch.tensor(windows.mean(axis=1, keepdims=True))
 
 
 def double(state):
@@ -225,7 +230,7 @@ def test_the_encoder_is_theirs_unmasked(tmp_path, state, their_settings, windows
     model, _ = ours(their_settings(tmp_path / "checkpoint.pth", state))
     theirs = double(state)
     close(
-        model.tokens(torch.tensor(windows)),
+        model.tokens(mean(windows)),
         np.stack([encoded(w.mean(0), theirs) for w in windows.astype(float)]),
     )
 
@@ -233,9 +238,9 @@ def test_the_encoder_is_theirs_unmasked(tmp_path, state, their_settings, windows
 def test_the_encoder_and_its_decoder_are_theirs_masked(tmp_path, state, their_settings, windows):
     model, weights = ours(their_settings(tmp_path / "checkpoint.pth", state))
     assert weights.about["taken"] == "encoder and decoder"
-    patches = model.tokenizer.patches(torch.tensor(windows))
+    patches = model.tokenizer.patches(mean(windows))
     visible = model.draw_masks(3, torch.Generator().manual_seed(0))
-    assert visible.shape == (3, 2)  # int(8 * 0.25)
+    assert visible.shape == (3, 6)  # int(8 * 0.75)
     found = model.encode_visible(patches, visible)
     theirs = double(state)
     latent = [
@@ -246,15 +251,30 @@ def test_the_encoder_and_its_decoder_are_theirs_masked(tmp_path, state, their_se
     expected = [
         decoded(h, theirs, rows.numpy(), 2) for h, rows in zip(latent, visible, strict=True)
     ]
+    assert not model.share  # it predicts x, and ours what the linear path leaves of x
+    assert not model.learns
+    with torch.no_grad():
+        model.share.fill_(1.0)
     close(model.predict(found, visible), np.stack(expected))
-    # every voxel counts once: what repeats the first patch is no target
-    masked = np.ones((3, PATCHES), bool)
-    np.put_along_axis(masked, visible.numpy(), False, 1)
-    target = np.stack([padded(w.mean(0)).reshape(-1, CELLS) for w in windows])
-    counted = masked[:, :, None] & (np.arange(PATCHES * CELLS) < VOXELS).reshape(-1, CELLS)
-    loss = ((np.stack(expected) - target)[counted] ** 2).mean()
-    ours_is = model.masked_loss(torch.tensor(windows), visible).detach()
-    assert float(ours_is) == pytest.approx(loss, rel=1e-5)
+
+
+def test_the_loss_counts_every_voxel_once(tmp_path, state, their_settings, windows):
+    """What repeats the first patch is no target; the network sees all windows at one size."""
+    model, _ = ours(their_settings(tmp_path / "checkpoint.pth", state))
+    with torch.no_grad():
+        model.share.fill_(1.0)
+    visible = model.draw_masks(3, torch.Generator().manual_seed(0))
+    theirs, total, count = double(state), 0.0, 0
+    for window, rows in zip(windows.astype(float), visible.numpy(), strict=True):
+        x, seen = window.mean(0), np.zeros(PATCHES, bool)
+        seen[rows] = True
+        size = np.sqrt(np.square(padded(x).reshape(-1, CELLS)[seen]).mean())
+        predicted = size * decoded(encoded(x / size, theirs, rows), theirs, rows, 2)
+        counted = ~seen[:, None] & (np.arange(PATCHES * CELLS) < VOXELS).reshape(-1, CELLS)
+        error = (predicted - padded(x).reshape(-1, CELLS))[counted]
+        total, count = total + (error**2).sum(), count + counted.sum()
+    found = model.masked_loss(mean(windows), visible).detach()
+    assert float(found) == pytest.approx(total / count, rel=1e-4)
 
 
 def test_mind_video_s_attention_between_volumes(tmp_path, windows):
@@ -262,15 +282,15 @@ def test_mind_video_s_attention_between_volumes(tmp_path, windows):
     torch.save(tensors(state), tmp_path / "diffusion_pytorch_model.bin")
     (tmp_path / "config.json").write_text(f'{{"num_heads": {HEADS}}}')
     settings = SETTINGS.model_copy(update={"temporal": True})
-    model, weights = ours(tmp_path / "diffusion_pytorch_model.bin", settings)
+    model, weights = ours(tmp_path / "diffusion_pytorch_model.bin", settings, 2)
     assert weights.about["taken"] == "encoder"
     close(
         model.tokens(torch.tensor(windows)),
         np.stack([encoded_video(w, double(state)) for w in windows.astype(float)]),
     )
     visible = model.draw_masks(3)
-    assert torch.equal(visible[:, :2] + PATCHES, visible[:, 2:])  # a patch hides in all volumes
-    loss = model.masked_loss(torch.tensor(windows), visible)
+    assert torch.equal(visible[:, :6] + PATCHES, visible[:, 6:])  # a patch hides in all volumes
+    loss = model.train().masked_loss(torch.tensor(windows), visible)
     loss.backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
@@ -289,10 +309,13 @@ def test_blocks_alone_behind_the_3d_cnn(tmp_path, state, windows):
     moved = {k for k in after if not torch.equal(before[k], after[k])}
     assert moved == {k for k in after if k.startswith("blocks.")}
     x = torch.tensor(windows)
-    h = (model.tokenizer(model.tokenizer.patches(x)) + model.pos).detach().numpy().astype(float)
+    patches = model.tokenizer.patches(x)
+    every = torch.arange(len(model.pos)).expand(3, -1)
+    h = (model.tokenizer.tokens(patches, every) + model.pos).detach().numpy().astype(float)
     for k in range(DEPTH):
         h = np.stack([block(one, double(state), f"blocks.{k}", HEADS) for one in h])
-    close(model.tokens(x), h)
+    fresh = {"norm.weight": np.ones(WIDTH), "norm.bias": np.zeros(WIDTH)}
+    close(model.tokens(x), norm(h, fresh, "norm"))
 
 
 def test_positions_of_another_number_of_voxels_are_stretched_as_they_do(tmp_path, capsys):
@@ -318,7 +341,7 @@ def test_a_checkpoint_of_the_published_size_fits():
     settings = EncoderSettings(
         tokenizer="patch1d", width=1024, blocks=1, heads=16, decoder_width=512, decoder_blocks=1
     )
-    model = new_encoder(settings, np.zeros((4643, 3), int), AFFINE, None, 3)
+    model = new_encoder(settings, np.zeros((4643, 3), int), AFFINE, None, 1)
     shapes = {k: tuple(v.shape) for k, v in model.state_dict().items()}
     assert shapes["tokenizer.proj.weight"] == (1024, 1, 16)
     assert shapes["pos"] == (291, 1024)

@@ -2,6 +2,7 @@
 
 import shutil
 
+import nibabel as nib
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 from llm4brain.cli import app
 from llm4brain.errors import UserError
-from llm4brain.io import read_json, read_table
+from llm4brain.io import read_json, read_table, write_json
 from llm4brain.release.read import Exported, moments, run_of
 from llm4brain.tune.broken import phase_randomised
 
@@ -52,6 +53,8 @@ def test_peft_and_transformers_load_it(exported):
     assert any("lora" in name for name, _ in adapted.named_parameters())
     model = Exported.from_pretrained(exported)
     assert model.known.shape[1] == len(model.reader.basis.axes)
+    assert model.volumes == 2
+    assert model.reader.volumes == 1  # the encoder sees the window's mean
 
 
 def test_a_run_is_read_every_few_seconds(exported, tiny_run, tmp_path):
@@ -132,6 +135,25 @@ def test_what_cannot_be_read_is_one_line(exported, tiny_run, tmp_path):
     assert status == 1
     assert "is no exported model" in said
     assert not out.exists()
+
+
+def test_a_run_of_another_tr_is_one_line(exported, tiny_run, tmp_path):
+    """Another number of volumes in a window would be another mean."""
+    run = bold(tiny_run)
+    stem = run.name.removesuffix("_desc-preproc_bold.nii.gz")
+    for path in run.parent.glob(f"{stem.split('_space-')[0]}_*"):
+        shutil.copy(path, tmp_path / path.name)
+    sidecar = tmp_path / f"{stem}_desc-preproc_bold.json"
+    write_json(sidecar, read_json(sidecar) | {"RepetitionTime": 4.0})
+    image = nib.load(tmp_path / run.name)
+    image.header.set_zooms((*image.header.get_zooms()[:3], 4.0))
+    nib.save(image, tmp_path / "slow.nii.gz")
+    (tmp_path / "slow.nii.gz").rename(tmp_path / run.name)
+    out = tmp_path / "captions.tsv"
+    given = ("--model", exported, "--bold", tmp_path / run.name, "--every", 4, "--out", out)
+    status, said = decode(*given)
+    assert status == 1
+    assert "has 1 volumes a window at its TR of 4 s; the model reads 2" in said
 
 
 def test_a_model_that_was_not_trained_is_one_line(tmp_path):

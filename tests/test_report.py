@@ -235,10 +235,11 @@ def test_table_2_is_drawn_between_floor_and_ceiling():
     found = arms(made.cells(made.table2())).groups
     rows = {row.name: row for group in found for row in group.rows}
     assert [group.title.split(":")[0] for group in found] == [
-        "The full arm, trained on every subject", "Arms", "Cohorts"
+        "The full arm, trained on every subject", "Arms", "Linear baselines", "Cohorts"
     ]  # fmt: skip
     names = ["full", "ridge", "highest floor", "video"]
-    names += ["no-gap", "full-gain", "the others", "the others and 4 min"]
+    names += ["no-gap", "untrained", "ridge_gate", "the others"]
+    names += ["the others and 4 min without captions", "4 min alone"]
     assert list(rows) == names
     assert rows["highest floor"].kind == "floor"
     assert rows["highest floor"].cells[0].text == "11"
@@ -247,11 +248,12 @@ def test_table_2_is_drawn_between_floor_and_ceiling():
     loud.loc[0, "cider_ridge"] = 900.0  # words of train captions may beat the film's
     assert arms(made.cells(loud)).axes["cider"] == "0 to 1000"
     said = {name: row.lead.text for name, row in rows.items()}
-    assert (said["full"], said["no-gap"], said["full-gain"]) == ("", "as full", "1 behind, 1 level")
-    assert said["the others and 4 min"] == "2 behind"
-    assert rows["full-gain"].about == "of full-gain"
+    assert (said["full"], said["no-gap"], said["untrained"]) == ("", "as full", "1 behind, 1 level")
+    assert said["the others and 4 min without captions"] == "2 ahead"  # of 4 min alone
+    assert said["4 min alone"] == ""
+    assert rows["untrained"].about == "of untrained"
     text = render(**made.parts(more={"table2": ([made.cells(made.table2())], [])}))
-    assert "Every column, every subject (15 rows, as in table2.csv)" in text
+    assert "Every column, every subject (21 rows, as in table2.csv)" in text
     assert '<tr class="of-mean kind-floor">' in text
 
 

@@ -27,7 +27,7 @@ RULES = dict(rules())
 EXPANDED = {  # what a param of helpers becomes
     "cohort": "--subject --features --trials",
     "subjects": "--subjects",
-    "labelled": "--labelled",
+    "known": "--target --known --how",
     "start": "--start",
     "people": "--subject",
     "metrics": "--metrics",
@@ -37,7 +37,7 @@ EXPANDED = {  # what a param of helpers becomes
     "simulated": "--simulated",
     "points": "--points",
     "task_options:q": "--task",
-    "options": "--metrics --adapted --reference --trials --subject",
+    "options": "--metrics --adapted --reference --trials --subject --ridges",
     "scans:q": "--scans",
     "shared:q": "--shared",
     "rules": "--rules",

@@ -34,7 +34,7 @@ REFERENCE = found(
 
 def level(snr, value, p):
     model = found(model=system("model", value, p), noise=system("floor", 3))
-    return snr_rows(snr, model, REFERENCE, 0.1)
+    return snr_rows(snr, model, REFERENCE, {"alpha": 0.7, "power": 1.0, "coupling": 0.5})
 
 
 def test_a_level_has_every_system_and_the_highest_floor():
@@ -42,7 +42,7 @@ def test_a_level_has_every_system_and_the_highest_floor():
     assert list(table.columns) == list(COLUMNS)
     assert set(table["system"]) == {"model", "noise", "constant", "ridge", "video", FLOOR}
     assert table.set_index("system").loc[FLOOR, "cider"] == 7
-    assert set(table["gain"]) == {0.1}
+    assert (set(table["alpha"]), set(table["power"])) == ({0.7}, {1.0})
 
 
 def test_the_figure_says_simulated_and_marks_what_is_not_significant():

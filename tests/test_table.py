@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from leak_data import step
 
 from llm4brain.errors import UserError
 from llm4brain.evaluate import captions as caption_module
 from llm4brain.evaluate.bootstrap import beats
-from llm4brain.evaluate.figure import draw, save
+from llm4brain.evaluate.figure import LEFT_OUT, draw, save
 from llm4brain.evaluate.names import COMPARED, METRICS
 from llm4brain.evaluate.scoring import score
-from llm4brain.evaluate.table import COLUMNS, left_out, summary, table1
+from llm4brain.evaluate.table import COLUMNS, left_out, summary, table1, taken
 from llm4brain.io import read_table, write_json, write_table
 from llm4brain.sections import EvaluateSettings
 
@@ -308,3 +309,46 @@ def test_the_script_ends_in_one_line_and_leaves_nothing_half_written(parts, tmp_
     lead = read_table(tmp_path / "table1_lead.csv").set_index(["other", "metric"])
     assert lead.loc[("constant", "cider"), "low"] > 0
     assert set(lead["data"]) == {"simulated"}
+
+
+RIDGES = ("ridge_plain", "ridge_gate", "ridge_surprise", "ridge_llm")
+
+
+def with_ridges(parts):
+    """Every ridge says and reads what ridge does."""
+    decoded, readings, captions = parts
+    own = decoded[decoded["system"] == "ridge"]
+    more = [decoded, *(own.assign(system=name) for name in RIDGES)]
+    readings = readings | dict.fromkeys(RIDGES, readings["ridge"])
+    return pd.concat(more, ignore_index=True), readings, captions
+
+
+def test_the_model_leads_each_ridge_and_each_option_is_held_against_plain_ridge(
+    parts, tmp_path, capsys
+):
+    found = scored(with_ridges(parts))
+    took = {"ridge": {"said": "the mean volume, gate at power 1, no surprise", "penalty": 0.316}}
+    write_json(tmp_path / "01.json", metrics(found) | {"ridge": took})
+    for system, table in found.predictions.items():
+        write_table(tmp_path / "predictions" / f"{system}.tsv", table)
+    out = {name: tmp_path / f"{name}.csv" for name in ("out", "leading_out", "lead_out")}
+    step("table")([tmp_path / "01.json"], **out, settings='{"block":20,"samples":99}', seed=0)
+    lead = read_table(out["lead_out"]).set_index(["system", "other", "metric"])
+    for name in ("ridge", *RIDGES):
+        assert lead.loc[("model", name, "cider"), "low"] > 0
+    pairs = [(name, "ridge_plain") for name in ("ridge", "ridge_gate", "ridge_surprise")]
+    for pair in (*pairs, ("ridge_llm", "ridge")):
+        assert lead.loc[(*pair, "cider"), "difference"] == 0
+    line = "sub-01: ridge took the mean volume, gate at power 1, no surprise, penalty 0.316"
+    assert capsys.readouterr().out.splitlines()[-1] == line
+    assert taken({"a": metrics(found)}) == []
+
+
+def test_the_picture_leaves_out_the_parts_of_ridge_one_by_one(parts, tmp_path):
+    found = scored(with_ridges(parts))
+    write_table(tmp_path / "table1.csv", table1({"a": metrics(found)}))
+    table = read_table(tmp_path / "table1.csv")
+    labels = [t.get_text() for t in draw(table).axes[0].get_yticklabels()]
+    shown = {label.split(" ")[0] for label in labels}
+    assert {"ridge", "ridge_plain", "ridge_llm"} <= shown
+    assert not shown & set(LEFT_OUT)

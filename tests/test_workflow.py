@@ -48,7 +48,9 @@ TARGETS = {
     ),
     "results/full/sub-01/sub-03/metrics.json": SHARED | subjects("01", "03") | TRAINED | SAID,
     "results/reference/sub-02/sub-02/metrics.json": (
-        SHARED | subjects("02") | {"reference": 1, "score_reference": 1}
+        # ridge may take the gate and the surprise, which all subjects' train BOLD teaches
+        SHARED | subjects("01", "02", "03") | {"pretrain": 1, "align": 1, "adapt": 1}
+        | {"reference": 1, "score_reference": 1}
     ),
     "results/full/all/sub-02/lag.png": (
         {k: n for k, n in SHARED.items() if k not in LAG_NEEDS_NO}
@@ -278,7 +280,8 @@ def test_the_whole_chain_walks(tiny_run):
     columns = lines[0].split(",")
     assert columns[:4] == ["system", "kind", "subject", "n_clips"]
     rows = {tuple(line.split(",")[0:3:2]) for line in lines[1:]}
-    systems = {"model", "model_single", "ridge", "ridge_single"}
+    systems = {"model", "model_single", "ridge", "ridge_single", "ridge_plain", "ridge_gate"}
+    systems |= {"ridge_surprise", "ridge_llm"}
     systems |= {"rolled", "noise", "zeros", "train_mean", "shuffled", "shuffled_within"}
     systems |= {"constant", "random", "prompt", "other_subject", "nearest", "video", "agreement"}
     assert {(system, s) for system in systems for s in ("01", "02", "mean")} == rows
@@ -304,7 +307,7 @@ FROM_RAW = {"preprocess_minimal_01": 1, "preprocess_minimal_02": 1, "bold": 2} |
         ("evaluate={samples: 50}", {"score": 2, "score_reference": 2} | END),
         ("evaluate={roll: 30}", SPOKEN | END),
         ("tune={fit: {lr: 0.1}}", {"tune": 1} | SPOKEN | END),
-        ("adapt={member: none}", {"adapt": 1, "tune": 1} | SPOKEN | END),
+        ("adapt={methods: []}", {"adapt": 1, "tune": 1} | SPOKEN | COMPARED | END),
         ("clips={lag: 4}", FROM_WINDOWS),
         ("bold={fd_threshold: 0.5}", {"bold": 2} | FROM_WINDOWS),
         ("phantom={snr: 0.1}", {"phantom_description": 1, "phantom_subject": 2} | FROM_RAW),
@@ -318,7 +321,7 @@ FROM_RAW = {"preprocess_minimal_01": 1, "preprocess_minimal_02": 1, "bold": 2} |
         (
             "subjects=['01', '02', '03']",
             subjects("03") | {"phantom_participants": 1} | TRAINED
-            | {"decode": 3, "score": 3, "reference": 1, "score_reference": 1} | END,
+            | {"decode": 3, "score": 3, "reference": 3, "score_reference": 3} | END,
         ),
     ],
 )  # fmt: skip
@@ -337,8 +340,8 @@ def test_one_subjects_bold_reruns_that_subject_and_what_is_trained_on_it(tiny_ru
     models, results = tiny_run / "models" / "full", tiny_run / "results" / "full"
     kept = scan.read_bytes()
     scan.write_bytes(kept + b"more")  # Snakemake looks at the bytes, not into the scan
-    own = dict.fromkeys(("preprocess_minimal_02", "bold", "bold_features", "reference"), 1)
-    rerun = own | {"score_reference": 1} | TRAINED | SPOKEN
+    own = dict.fromkeys(("preprocess_minimal_02", "bold", "bold_features"), 1)
+    rerun = own | TRAINED | SPOKEN | COMPARED
     try:
         assert jobs(tiny_run, "--configfile", tiny_settings) == rerun | END
         one = "results/full/all/sub-01/metrics.json"

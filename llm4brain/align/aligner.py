@@ -1,17 +1,17 @@
-"""One stage of alignment: adaptors by gradient, readout in closed form.
+"""Training of the adaptor, with the readout in closed form at each step.
 
     L = L_clip + lambda_da L_da                                              (equation 7)
 
-The readout is never trained by gradient: after each epoch it is solved anew for the features
-as they are (variable projection). Gradients reach the adaptors through readouts fitted
-without the sample's own stimulus (cross-fitting), because in sample a ridge over more features
+The readout is never trained by gradient: it is solved for the features as they are (variable
+projection). What a gradient step sees is each film read by a readout that was solved without it,
+and the gradient goes through the solution (cross-fitting): in sample, a ridge over more features
 than samples is always nearly right and has nothing to teach.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,174 +21,238 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from llm4brain.align.contrast import ClipLoss, same_clips
-from llm4brain.align.domain import Batch, member
-from llm4brain.align.features import centre, products
+from llm4brain.align.domain import Batch, losses
+from llm4brain.align.features import products
 from llm4brain.align.reader import BrainReader
-from llm4brain.align.readout import COUPLINGS, Readout, fit_readout, folds_by_stimulus, primal
-from llm4brain.brain.cohort import Cohort
-from llm4brain.sections import DomainMember, FitSettings
+from llm4brain.align.readout import (
+    COUPLINGS,
+    PENALTIES,
+    TEMPERING,
+    Readout,
+    agreement,
+    fit_readout,
+    folds_by_stimulus,
+    primal,
+    reciprocal_rank,
+    ridge_dual,
+    signal_to_noise,
+)
+from llm4brain.align.samples import Samples
+from llm4brain.sections import DomainMethod, FitSettings
 from llm4brain.training import fit, seed_everything
 
-GAINS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)  # of what SC-MBM adds to the linear patch code
+ALPHAS = (0.0, 0.25, 0.5, 0.7, 0.8, 0.9, 1.0)  # shares of the predictable that may be taken away
+POWERS = (0.0, 0.5, 1.0, 1.5, 2.0)  # of the gate
 
 ALIKE = 0.9  # correlation of video readings above which clips count as showing the same
 
 
-class VideoSide(nn.Module):
-    """The Q-Former's reading of stored ViT tokens, with its adaptors.
+class Aligner(nn.Module):
+    """What a stage trains, and the readout that is solved anew for it.
 
     Args:
-        video_tokens: ViT tokens (b, frames, n, v) -> video tokens (b, K, d).
-        adaptors: as inserted in the Q-Former's layers.
-        vit_tokens: (clips, frames, n, v) stored features.
+        reader: whose adaptor is trained.
+        train, validation: samples; nothing of test.
+        n_folds: of cross-fitting, by stimulus.
+        methods: of domain adaptation; those with a loss take part in training.
+        alphas, powers, tempering: what validation chooses from.
     """
-
-    def __init__(self, video_tokens, adaptors: nn.ModuleList, vit_tokens: np.ndarray) -> None:
-        super().__init__()
-        self.adaptors = adaptors
-        self.register_buffer("_here", torch.empty(0), persistent=False)  # which device
-        self._video_tokens, self._vit = video_tokens, vit_tokens
-
-    def forward(self, clips: np.ndarray) -> Tensor:
-        """Numbers of clips -> (batch, K * d)."""
-        vit = torch.from_numpy(self._vit[clips].astype(np.float32)).to(self._here.device)
-        return self._video_tokens(vit).flatten(1).float()
-
-
-class Aligner(nn.Module):
-    """What one stage trains: adaptors of both sides, the CLIP scale, the member's critic."""
 
     def __init__(
         self,
         reader: BrainReader,
-        video: VideoSide,
-        train: Cohort,
-        validation: Cohort,
-        targets: tuple[np.ndarray, np.ndarray],
-        clips: np.ndarray,
-        folds: int,
-        domain: DomainMember,
+        train: Samples,
+        validation: Samples,
+        n_folds: int,
+        methods: Sequence[DomainMethod] = (),
+        alphas: Sequence[float] = ALPHAS,
+        powers: Sequence[float] = POWERS,
+        tempering: Sequence[float] = TEMPERING,
     ) -> None:
-        """Args:
-        targets: components of the frozen video tokens of train and validation samples.
-        clips: (n,) row of each train sample's clip in the stored video features.
-        """
         super().__init__()
-        self.reader, self.video, self.clip_loss = reader, video, ClipLoss()
-        self.train_cohort, self.val_cohort, self.clips = train, validation, clips
-        self.targets, self.val_targets = targets
-        self.subjects, self.val_subjects = train.column("subject"), validation.column("subject")
-        self.names = np.unique(self.subjects)
-        self.folds = folds_by_stimulus(train.column("stim_file"), folds)
-        self.domain = member(domain, self.targets.shape[1], len(self.names), reader.encoder)
+        self.reader, self.clip_loss = reader, ClipLoss()
+        self.train_samples, self.validation = train, validation
+        self.names = np.unique(train.subjects)
+        self.folds = folds_by_stimulus(train.stimuli, n_folds)
+        self.methods = tuple(methods)
+        self.domain = losses(methods, train.targets.shape[1], len(self.names))
+        self.alphas, self.tempering = alphas, tempering
+        self.powers = powers if "gate" in methods else (0.0,)
         self.readout: Readout | None = None
+        self.penalty = PENALTIES[0]
+
+    # -- closed form
 
     def refit(self) -> float:
-        """Solve the readout for the features as they now are; returns validation agreement."""
-        if self.readout is not None and self.reader.gain == 0:
-            return self.readout.validation  # adaptors move nothing that is read
-        train, held_out = self._centred()
-        self.readout = self._solve(products(train, train), products(held_out, train))
-        features = train
+        """Choose the surprise and the gate, solve the readout; returns validation agreement."""
+        self.choose_features()
+        train, held_out = self.features()
+        known = self.train_samples
+        at = PENALTIES.index(self.penalty)  # of people alone; together it lies near
+        self.readout = fit_readout(
+            products(train, train),
+            known.subjects,
+            known.targets,
+            self.folds,
+            products(held_out, train),
+            self.validation.subjects,
+            self.validation.targets,
+            COUPLINGS,
+            PENALTIES[max(0, at - 1) : at + 3],
+        )
         solved = self.readout
+        found = primal(solved.dual, train, known.subjects, solved.coupling)
         self.reader.weights = {
             name: torch.from_numpy(np.asarray(weight, dtype=np.float32))
-            for name, weight in primal(
-                solved.dual, features, self.subjects, solved.coupling
-            ).items()
+            for name, weight in found.items()
         }
-        device = next(self.reader.encoder.parameters()).device
-        self._fold_weights = [
-            {
-                name: torch.from_numpy(np.asarray(weight, dtype=np.float32)).to(device)
-                for name, weight in primal(dual, features, self.subjects, solved.coupling).items()
-                if name != "shared"  # train samples have a subject
-            }
-            for dual in solved.fold_dual
-        ]
-        self._mean = self.reader.mean.to(device)
+        self.weigh_components(held_out)
         return solved.validation
 
-    def choose_gain(self) -> None:
-        """Set the reader's gain to the one that reads validation stimuli best."""
-        self.reader.gain = 1.0
-        train, held_out = self._centred()
-        half = train.shape[1] // 2
-        parts = slice(None, half), slice(half, None)
-        halves = [(train[:, part], held_out[:, part]) for part in parts]
-        (own, own_across), (added, added_across) = (
-            (products(known, known), products(held, known)) for known, held in halves
-        )
-        # The coupling is that of the patch code: to choose both at once takes six times as long.
-        couplings: Sequence[float] = (self._solve(own, own_across, folds=False).coupling,)
-        reached = {
-            gain: self._solve(
-                own + gain**2 * added,
-                own_across + gain**2 * added_across,
-                folds=False,
-                couplings=couplings,
-            ).validation
-            for gain in GAINS
-        }
-        self.reader.gain = max(reached, key=reached.get)
-
-    def _centred(self) -> tuple[np.ndarray, np.ndarray]:
+    def features(self) -> tuple[np.ndarray, np.ndarray]:
         """Features of train and validation samples, less the mean of train, which is kept."""
-        train = self.reader.all_features(self.train_cohort.windows)
-        held_out = self.reader.all_features(self.val_cohort.windows)
-        mean = np.asarray(train.mean(0))
-        centre(train, mean)
-        centre(held_out, mean)
+        both = [
+            self.reader.all_features(s.mean, s.predictable)
+            for s in (self.train_samples, self.validation)
+        ]
+        mean = both[0].mean(0)
         self.reader.mean = torch.from_numpy(mean)
-        return train, held_out
+        for part in both:
+            part -= mean
+        return both[0], both[1]
 
-    def _solve(
-        self,
-        kernel: np.ndarray,
-        across: np.ndarray,
-        folds: bool = True,
-        couplings: Sequence[float] = COUPLINGS,
-    ) -> Readout:
-        """The readout for a kernel; `folds=False` leaves cross-fitting out."""
-        return fit_readout(
-            kernel,
-            self.subjects,
-            self.targets,
-            self.folds if folds else None,
-            across,
-            self.val_subjects,
-            self.val_targets,
-            couplings,
-        )
+    def choose_features(self) -> None:
+        """Set alpha and the gate's power to those that read validation films best.
 
-    def read(self, windows: Tensor, samples: np.ndarray) -> Tensor:
-        """Cross-fitted reading of train samples: -> (batch, rank)."""
-        centred = self.reader.features(windows).float() - self._mean
-        out = centred.new_zeros(len(samples), self.targets.shape[1])
-        keys = np.array([f"{f} {s}" for f, s in zip(self.folds, self.subjects, strict=True)])
-        for key in np.unique(keys[samples]):
-            rows = torch.from_numpy(np.flatnonzero(keys[samples] == key)).to(out.device)
-            fold, subject = key.split(" ", 1)
-            weight = self._fold_weights[int(fold)][subject]
-            out = out.index_copy(0, rows, (centred[rows] @ weight).float())
-        return out
+        Each person is read alone here: how people are coupled is chosen for what this leaves. Alpha
+        is chosen at a power in the middle, then the power. Nothing depends on what was chosen
+        before, so that a resumed run chooses alike.
+        """
+        reader = self.reader
+        reader.power = 1.0 if 1.0 in self.powers else self.powers[0]
+        found = {alpha: self._alone(alpha, reader.power) for alpha in self.alphas}
+        reader.alpha = max(found, key=found.get)
+        others = {p: self._alone(reader.alpha, p) for p in self.powers if p != reader.power}
+        found = {reader.power: found[reader.alpha], **others}
+        reader.power = max(found, key=found.get)
+        self.penalty = found[reader.power][1]
 
-    def loss(self, batch: np.ndarray, weight: float) -> dict[str, Tensor]:
-        """L_clip + weight * L_da of a batch of train samples."""
-        if self.readout is None:  # resumed after a kill: solve for the restored adaptors
+    def _alone(self, alpha: float, power: float) -> tuple[float, float]:
+        """Validation agreement of a ridge on each person alone, and the penalty that reaches it."""
+        before = self.reader.alpha, self.reader.power
+        self.reader.alpha, self.reader.power = alpha, power
+        train, held_out = self.features()
+        self.reader.alpha, self.reader.power = before
+        total = np.zeros(len(PENALTIES))
+        for name in np.unique(self.validation.subjects):
+            own, asked = self.train_samples.subjects == name, self.validation.subjects == name
+            if not own.any():
+                continue
+            kernel, across = products(train[own], train[own]), products(held_out[asked], train[own])
+            for i, penalty in enumerate(PENALTIES):
+                read = across @ ridge_dual(kernel, self.train_samples.targets[own], penalty)
+                total[i] += agreement(read, self.validation.targets[asked]) * asked.sum()
+        return float(total.max() / len(self.validation)), PENALTIES[int(total.argmax())]
+
+    def weigh_components(self, held_out: np.ndarray) -> None:
+        """Weigh the components by what train people's brains tell of them.
+
+        The weights come from out-of-fold readings of train films, their power from validation.
+        """
+        basis, truth = self.reader.basis, self.validation.targets
+        told = signal_to_noise(self.readout.out_of_fold, self.train_samples.targets)
+        read = self._read(held_out)
+        reached = {}
+        for power in self.tempering:
+            weighed = replace(basis, weights=_tempered(told, self.readout.out_of_fold, power))
+            ranks = [
+                reciprocal_rank(
+                    (read[rows] * weighed.weights) @ basis.axes, truth[rows] @ basis.axes
+                )
+                for rows in (
+                    self.validation.subjects == s for s in np.unique(self.validation.subjects)
+                )
+            ]
+            reached[power] = (float(np.mean(ranks)), weighed)
+        best = max(reached, key=lambda power: reached[power][0])
+        self.reader.basis = reached[best][1]
+
+    def _read(self, held_out: np.ndarray) -> np.ndarray:
+        """Readings of validation samples from their centred features."""
+        read = np.empty_like(self.validation.targets)
+        for name in np.unique(self.validation.subjects):
+            rows = self.validation.subjects == name
+            read[rows] = held_out[rows] @ self.reader.weights[name].numpy()
+        return read
+
+    def read_validation(self) -> np.ndarray:
+        """(n, rank) what is read of the validation samples."""
+        return self._read(self.features()[1])
+
+    # -- gradient
+
+    def read(self, samples: Samples, folds: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-fitted readings of one person: each fold by a readout solved without it.
+
+        Returns:
+            (m, rank) readings and the (m,) rows they are of; a person with fewer than two folds has
+            none.
+        """
+        targets = torch.from_numpy(samples.targets).to(features)
+        kernel = features @ features.T
+        ridge = self.readout.penalty * kernel.diagonal().mean()
+        found, rows = [], []
+        for fold in folds.unique():
+            out = torch.nonzero(folds == fold)[:, 0]
+            rest = torch.nonzero(folds != fold)[:, 0]
+            if len(rest) < 2:
+                continue
+            eye = torch.eye(len(rest), dtype=kernel.dtype, device=kernel.device)
+            factor = torch.linalg.cholesky(kernel[rest][:, rest] + ridge * eye)
+            dual = torch.cholesky_solve(targets[rest], factor)
+            found.append(kernel[out][:, rest] @ dual)
+            rows.append(out)
+        if not found:
+            return features.new_zeros(0, targets.shape[1]), features.new_zeros(0).long()
+        return torch.cat(found), torch.cat(rows)
+
+    def loss(self, people: np.ndarray, weight: float) -> dict[str, Tensor]:
+        """L_clip + weight * L_da of all train samples of these people (numbers)."""
+        if self.readout is None:  # resumed after a kill: solve for the restored adaptor
             self.refit()
-        device = self._mean.device
-        windows = torch.from_numpy(self.train_cohort.windows[batch]).to(device)
-        brain = self.read(windows, batch)
-        mean = torch.from_numpy(self.reader.basis.mean).to(device)
-        axes = torch.from_numpy(self.reader.basis.axes).to(device)
-        video = (self.video(self.clips[batch]) - mean) @ axes.T
-        frozen = torch.from_numpy(np.asarray(self.targets[batch], dtype=np.float32)).to(device)
-        clip = self.clip_loss(brain, video, same_clips(frozen, ALIKE))
-        numbers = torch.from_numpy(np.searchsorted(self.names, self.subjects[batch])).to(device)
-        shown = Batch(windows, brain, numbers, lambda view: self.read(view, batch))
-        domain = self.domain(shown)
+        device = self.reader.adaptor.log_weight.device
+        with torch.autocast(device.type, enabled=False):
+            brains, videos, numbers, views = [], [], [], []
+            drop = self.domain.draw_view(self.reader.encoder)
+            for number in people:
+                own = self.train_samples.subjects == self.names[number]
+                samples, folds = self.train_samples.rows(own), torch.from_numpy(self.folds[own])
+                given = (
+                    torch.from_numpy(x).to(device) for x in (samples.mean, samples.predictable)
+                )
+                features = self.reader.features(*given) - self.reader.mean.to(device)
+                read, rows = self.read(samples, folds.to(device), features)
+                brains.append(read)
+                videos.append(torch.from_numpy(samples.targets).to(device)[rows])
+                numbers.append(torch.full_like(rows, int(number)))
+                if drop is not None:
+                    views.append(self.read(samples, folds.to(device), features * drop)[0])
+            written = torch.from_numpy(self.reader.basis.weights).to(device)
+            brain, video = torch.cat(brains) * written, torch.cat(videos)
+            if not len(brain):
+                nothing = 0.0 * self.reader.adaptor.log_weight.sum()
+                return {"loss": nothing, "clip_loss": nothing, "domain_loss": nothing}
+            clip = self.clip_loss(brain, video, same_clips(video, ALIKE))
+            view = torch.cat(views) * written if views else None
+            domain = self.domain(Batch(brain, torch.cat(numbers), view))
         return {"loss": clip + weight * domain, "clip_loss": clip, "domain_loss": domain}
+
+
+def _tempered(told: np.ndarray, read: np.ndarray, power: float) -> np.ndarray:
+    """Weights to a power, scaled so that weighed readings stay as large as they were."""
+    weights = told**power if power else np.ones_like(told)
+    size = np.linalg.norm(read) / max(np.linalg.norm(read * weights), 1e-12)
+    return (weights * size).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -209,17 +273,20 @@ def train_stage(
     accelerator: Accelerator,
     identity: object = None,
 ) -> Stage:
-    """Train the adaptors and keep the epoch whose readout reads validation stimuli best."""
+    """Train the adaptor and keep the epoch whose readout reads validation films best."""
     seed_everything(seed, name)
     aligner.to(accelerator.device)
 
     def validate() -> dict[str, float]:
-        return {"val_loss": 1 - aligner.refit()}
+        reached = aligner.refit()
+        return {
+            "val_loss": 1 - reached, "alpha": aligner.reader.alpha, "power": aligner.reader.power
+        }  # fmt: skip
 
     log = fit(
         aligner,
-        samples=len(aligner.subjects),
-        loss=lambda batch: aligner.loss(batch, weight),
+        samples=len(aligner.names),
+        loss=lambda people: aligner.loss(people, weight),
         validate=validate,
         settings=settings,
         seed=seed,
@@ -228,6 +295,7 @@ def train_stage(
         accelerator=accelerator,
         identity=identity,
     )
-    if not log["best"].iloc[-1]:
-        aligner.refit()  # the best epoch's weights are back: so must be their readout
+    if not log["best"].iloc[-1]:  # with the best epoch's weights back, all is chosen anew
+        aligner.readout = None
+        aligner.refit()
     return Stage(log, aligner.readout)

@@ -1,12 +1,13 @@
-"""Domain adaptation across subjects: one interface, four members.
+"""Domain adaptation across people: one interface.
 
-L_da makes readings of different subjects alike without a label. Each member is a module called
-with a `Batch` and returns a scalar. None of them is asserted to be the paper's.
+`gate` is a closed form, learned before any gradient (`align/gate.py`). The others are losses beside
+the CLIP loss, modules that are called with a `Batch` and return a scalar. None of them is asserted
+to be the paper's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,31 +15,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llm4brain.brain.sc_mbm import SCMBM
-from llm4brain.sections import DomainMember
+from llm4brain.sections import DomainMethod
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a member may look at: no clip, no caption.
+    """What a loss may look at: no clip, no caption.
 
     Attributes:
-        windows: (batch, T, voxels) unlabelled BOLD.
-        reading: (batch, rank) what the encoder reads from it.
-        subject: (batch,) number of the subject.
-        read: windows -> readings, for members that read a second view.
+        reading: (n, rank) what is read of people's samples.
+        subject: (n,) number of the person.
+        view: (n, rank) what is read of the same samples with patches left out; None if nobody asks.
     """
 
-    windows: Tensor
     reading: Tensor
     subject: Tensor
-    read: Callable[[Tensor], Tensor]
-
-
-class NoAdaptation(nn.Module):
-    """L_da = 0."""
-
-    def forward(self, batch: Batch) -> Tensor:
-        return batch.reading.new_zeros(())
+    view: Tensor | None = None
 
 
 class _Reverse(torch.autograd.Function):
@@ -86,43 +78,43 @@ class Coral(nn.Module):
 
 
 class SelfSupervised(nn.Module):
-    """Masked modelling through the adaptors, plus agreement of two views of one window.
+    """Two views of one window are read alike.
 
-    A view leaves out each patch with probability `drop`, so what is read must rest on all of
-    the brain and not on one subject's peculiar patch.
+    A view leaves out each patch with probability `DROP`, so what is read must rest on all of the
+    brain and not on one person's peculiar patch.
     """
 
-    def __init__(self, encoder: SCMBM, drop: float = 0.25) -> None:
+    def forward(self, batch: Batch) -> Tensor:
+        views = (F.normalize(v.float(), dim=1) for v in (batch.reading, batch.view))
+        return (1 - torch.mul(*views).sum(1)).mean()
+
+
+DROP = 0.25
+
+
+class DomainLosses(nn.Module):
+    """The sum of the chosen methods' losses; 0 where none has one."""
+
+    def __init__(self, parts: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.encoder = [encoder]  # in a list: its weights are not this module's
-        self.drop = drop
+        self.parts = nn.ModuleList(parts)
+
+    def draw_view(self, encoder: SCMBM) -> Tensor | None:
+        """(positions,) 0 where a view leaves a patch out; None if nobody asks for one."""
+        if not any(isinstance(part, SelfSupervised) for part in self.parts):
+            return None
+        keep = torch.rand(len(encoder.turns), device=encoder.pos.device) >= DROP
+        return keep[encoder.patch_of].float()
 
     def forward(self, batch: Batch) -> Tensor:
-        encoder = self.encoder[0]
-        masks = encoder.draw_masks(len(batch.windows))
-        masked = encoder.masked_loss(batch.windows, masks)
-        views = [F.normalize(batch.read(self._view(batch.windows)).float(), dim=1)]
-        views.append(F.normalize(batch.reading.float(), dim=1))
-        return masked + (1 - (views[0] * views[1]).sum(1)).mean()
-
-    def _view(self, windows: Tensor) -> Tensor:
-        encoder = self.encoder[0]
-        index, inside = encoder.tokenizer.index, encoder.tokenizer.inside
-        keep = torch.rand(len(windows), len(index), device=windows.device) >= self.drop
-        voxels = torch.zeros(len(windows), windows.shape[2], device=windows.device)
-        patch_of = torch.nonzero(inside)[:, 0]
-        voxels[:, index[inside]] = keep[:, patch_of].to(voxels.dtype)
-        return windows * voxels[:, None, :]
+        return sum((part(batch) for part in self.parts), batch.reading.new_zeros(()))
 
 
-def member(name: DomainMember, rank: int, subjects: int, encoder: SCMBM) -> nn.Module:
-    """Build the named member."""
-    match name:
-        case "none":
-            return NoAdaptation()
-        case "adversarial":
-            return Adversarial(rank, subjects)
-        case "coral":
-            return Coral()
-        case "selfsupervised":
-            return SelfSupervised(encoder)
+def losses(methods: Sequence[DomainMethod], rank: int, subjects: int) -> DomainLosses:
+    """The losses of the named methods; `gate` has none."""
+    build = {
+        "adversarial": lambda: Adversarial(rank, subjects),
+        "coral": Coral,
+        "selfsupervised": SelfSupervised,
+    }
+    return DomainLosses([build[name]() for name in methods if name in build])

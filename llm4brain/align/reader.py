@@ -1,4 +1,9 @@
-"""The brain reader: frozen SC-MBM with adaptors, and the readout to K query tokens z_f."""
+"""The brain reader: frozen SC-MBM, gate, adaptor, and the readout to K query tokens z_f.
+
+s = x - alpha x^                      the surprise: what masked modelling does not predict
+f = adaptor(g^power * s)              g: the agreement gate
+z_f = (f - mean) W_subject, written back into K tokens of width d
+"""
 
 from __future__ import annotations
 
@@ -11,12 +16,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from llm4brain.align.features import blocks, centre, room
+from llm4brain.align.features import blocks, room
+from llm4brain.align.gate import gate_weights
 from llm4brain.align.readout import Basis
-from llm4brain.brain.adaptor import freeze, insert
+from llm4brain.brain.adaptor import PositionAdaptor, freeze
+from llm4brain.brain.encoder import patch_grid
 from llm4brain.brain.pretrain import load_encoder
 from llm4brain.brain.sc_mbm import SCMBM
 from llm4brain.io import Arrays, whole
+
+BATCH = 64  # windows that the encoder sees at once
 
 
 class BrainReader(nn.Module):
@@ -24,63 +33,117 @@ class BrainReader(nn.Module):
 
     Args:
         encoder: SC-MBM; frozen here.
-        adaptor_width: bottleneck of the adaptors; 0 inserts none.
+        adaptor: behind it.
         basis: components of the video tokens that are read.
         shape: (K, d) of the query tokens.
+
+    Attributes:
+        agreement: (positions,) of the gate; ones until one is learned.
+        alpha: share of the predictable that is taken away.
+        power: of the gate.
+        mean: (positions,) of the features of train.
+        weights: subject -> (positions, rank); `shared` reads subjects never seen.
+        ways: subject -> alpha, power and mean, of those who are not read as the known ones are.
     """
 
     def __init__(
-        self, encoder: SCMBM, adaptor_width: int, basis: Basis, shape: tuple[int, int]
+        self, encoder: SCMBM, adaptor: PositionAdaptor, basis: Basis, shape: tuple[int, int]
     ) -> None:
         super().__init__()
-        self.encoder = freeze(encoder)
-        self.adaptor_width, self.shape, self.basis = adaptor_width, shape, basis
-        width = encoder.settings.width
-        self.adaptors = (
-            insert(encoder.blocks, width, adaptor_width) if adaptor_width else nn.ModuleList()
-        )
-        self.gain = 1.0
-        self.mean = torch.zeros(2 * encoder.pos.shape[0] * width)
+        self.encoder, self.adaptor = freeze(encoder), adaptor
+        self.basis, self.shape = basis, shape
+        positions = len(encoder.loading)
+        self.agreement = np.ones(positions, dtype=np.float32)
+        self.alpha, self.power = 0.0, 0.0
+        self.mean = torch.zeros(positions)
         self.weights: dict[str, Tensor] = {}
+        self.ways: dict[str, tuple[float, float, Tensor]] = {}
 
-    def features(self, windows: Tensor) -> Tensor:
-        """What the readout is linear in: (batch, T, voxels) -> (batch, 2 * patches * width).
-
-        The tokens in two parts, as yet uncentred: their linear patch code, on which the readout
-        is ridge on the mean volume, and `gain` times what SC-MBM and adaptors add to it. A ridge
-        on the sum would have to take both at one size, and what is added is mostly noise; apart,
-        a gain chosen on validation takes from it what helps.
-        """
-        code = self.encoder.code(windows)
-        if self.gain == 0:  # nothing of it would be left
-            return torch.cat([code.flatten(1), torch.zeros_like(code).flatten(1)], dim=1)
-        added = self.encoder.added(windows)
-        return torch.cat([code.flatten(1), self.gain * added.flatten(1)], dim=1)
+    @property
+    def volumes(self) -> int:
+        """Volumes in a window that the encoder tells apart; of 1 it sees the window's mean."""
+        return self.encoder.tokenizer.volumes
 
     @torch.no_grad()
-    def all_features(self, windows: np.ndarray, batch: int = 64) -> np.ndarray:
-        """(n, T, voxels) -> (n, 2 * patches * width) float32, in full precision.
+    def frozen(
+        self, windows: np.ndarray, predict: bool = True
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """What the frozen encoder makes of windows (n, T, positions).
 
-        On disk, where they are too large for memory (`align.features.room`).
+        Returns:
+            Mean volumes, and the part of them that the volumes' other patches predict, both
+            (n, positions) float32, on disk where they are too large for memory; None where
+            `predict` says that it is not wanted.
         """
-        device = next(self.encoder.parameters()).device
-        out = room(len(windows), len(self.mean))
-        for i in range(0, len(windows), batch):
-            part = torch.from_numpy(windows[i : i + batch]).to(device)
-            with torch.autocast(device.type, enabled=False):  # wherever it is called from
-                out[i : i + batch] = self.features(part).cpu().numpy()
+        device = self.encoder.pos.device
+        mean = room(len(windows), windows.shape[2])
+        predictable = room(*mean.shape) if predict else None
+        for i in range(0, len(windows), BATCH):
+            part = torch.from_numpy(np.asarray(windows[i : i + BATCH], np.float32)).to(device)
+            mean[i : i + BATCH] = part.mean(1).cpu().numpy()
+            if predict:
+                seen = part if self.volumes > 1 else part.mean(1, keepdim=True)
+                with torch.autocast(device.type, enabled=False):  # wherever it is called from
+                    found = self.encoder.predictable(seen)
+                predictable[i : i + BATCH] = found.mean(1).cpu().numpy()
+        return mean, predictable
+
+    def features(
+        self,
+        mean: Tensor,
+        predictable: Tensor | None,
+        alpha: float | None = None,
+        power: float | None = None,
+        agreement: np.ndarray | None = None,
+    ) -> Tensor:
+        """What the readout is linear in, as yet uncentred: two of (n, positions) -> the same.
+
+        Args:
+            mean, predictable: of `frozen`.
+            alpha, power, agreement: in place of the reader's own.
+        """
+        alpha = self.alpha if alpha is None else alpha
+        power = self.power if power is None else power
+        gate = gate_weights(self.agreement if agreement is None else agreement, power)
+        surprise = mean if alpha == 0 else mean - alpha * predictable
+        return self.adaptor(surprise * torch.from_numpy(gate).to(mean.device))
+
+    @torch.no_grad()
+    def all_features(
+        self, mean: np.ndarray, predictable: np.ndarray | None, *given: object
+    ) -> np.ndarray:
+        """`features` of many samples, (n, positions) float32; on disk where memory is small."""
+        out = room(*mean.shape)
+        device = self.adaptor.log_weight.device
+        for part in blocks(mean.shape[1], len(mean)):
+            rows = (None if x is None else _tensor(x[part], device) for x in (mean, predictable))
+            out[part] = self.features(*rows, *given).cpu().numpy()
         return out
 
+    def centred(self, windows: np.ndarray, subject: str) -> tuple[np.ndarray, np.ndarray]:
+        """Features of a subject's windows, and the weights that read them.
+
+        Args:
+            windows: (n, T, positions).
+            subject: one never seen is read by what is shared.
+
+        Returns:
+            (n, positions) and (positions, rank), float32.
+        """
+        name = subject if subject in self.weights else "shared"
+        alpha, power, mean = self.ways.get(name, (self.alpha, self.power, self.mean))
+        found = self.all_features(*self.frozen(windows, predict=alpha != 0), alpha, power)
+        found -= mean.cpu().numpy()
+        return found, self.weights[name].cpu().numpy()
+
     def components(self, windows: np.ndarray, subjects: np.ndarray) -> np.ndarray:
-        """(n, T, voxels), (n,) -> (n, rank); a subject never seen is read by what is shared."""
+        """(n, T, positions), (n,) -> (n, rank); a subject never seen is read by what is shared."""
         out = np.empty((len(windows), len(self.basis.axes)), dtype=np.float32)
-        for part in blocks(len(self.mean), len(windows)):
-            centred = self.all_features(windows[part])
-            centre(centred, self.mean.numpy())
-            for subject in np.unique(subjects[part]):
-                rows = subjects[part] == subject
-                weight = self.weights.get(subject, self.weights["shared"])
-                out[part][rows] = centred[rows] @ weight.numpy()
+        for subject in np.unique(subjects):
+            rows = np.flatnonzero(subjects == subject)
+            for part in blocks(windows.shape[2], len(rows)):
+                features, weight = self.centred(windows[rows[part]], subject)
+                out[rows[part]] = features @ weight
         return out
 
     def query_tokens(self, components: np.ndarray) -> np.ndarray:
@@ -90,51 +153,55 @@ class BrainReader(nn.Module):
 
     def save(self, path: Path, grid: Arrays, extra: dict[str, np.ndarray], meta: dict[str, Any]):
         """Write everything that reading needs, and `extra` arrays, to one safetensors file."""
-        tensors = {f"scmbm.{k}": v for k, v in self.encoder_state().items()}
-        tensors |= {f"adaptors.{k}": v for k, v in self.adaptors.state_dict().items()}
+        tensors = {f"scmbm.{k}": v for k, v in self.encoder.state_dict().items()}
+        tensors |= {f"adaptor.{k}": v for k, v in self.adaptor.state_dict().items()}
         tensors |= {f"weights.{k}": v for k, v in self.weights.items()} | {"mean": self.mean}
+        tensors |= {f"means.{k}": way[2] for k, way in self.ways.items()}
         arrays = (
             {name: grid[name] for name in grid.names if name.startswith("grid.")}
-            | {
-                "basis.mean": self.basis.mean,
-                "basis.axes": self.basis.axes,
-                "basis.scale": self.basis.scale,
-            }
+            | {f"basis.{name}": value for name, value in vars(self.basis).items()}
+            | {"gate": self.agreement}
             | extra
         )
         tensors |= {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in arrays.items()}
         header = meta | {
             "encoder": self.encoder.settings.model_dump(mode="json"),
-            "volumes": self.encoder.tokenizer.volumes,
-            "adaptor_width": self.adaptor_width,
+            "volumes": self.volumes,
+            "adaptor_width": self.adaptor.bottleneck,
             "shape": list(self.shape),
-            "gain": self.gain,
+            "alpha": self.alpha,
+            "power": self.power,
+            "ways": {name: way[:2] for name, way in self.ways.items()},
         }
         with whole(path) as partial:
             flat = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
             save_file(flat, partial, {"meta": json.dumps(header, sort_keys=True)})
 
-    def encoder_state(self) -> dict[str, Tensor]:
-        """The frozen encoder's own weights, without the adaptors hooked behind its blocks."""
-        return self.encoder.state_dict()
-
     @classmethod
     def load(cls, arrays: Arrays) -> BrainReader:
         """From a file of `save`."""
-        basis = Basis(arrays["basis.mean"], arrays["basis.axes"], arrays["basis.scale"])
-        meta = arrays.meta
-        reader = cls(load_encoder(arrays), meta["adaptor_width"], basis, tuple(meta["shape"]))
-        state = {
-            n.removeprefix("adaptors."): torch.from_numpy(arrays[n])
-            for n in arrays.names
-            if n.startswith("adaptors.")
-        }
-        reader.adaptors.load_state_dict(state)
-        reader.gain = meta["gain"]
-        reader.mean = torch.from_numpy(arrays["mean"])
-        reader.weights = {
-            n.removeprefix("weights."): torch.from_numpy(arrays[n])
-            for n in arrays.names
-            if n.startswith("weights.")
-        }
+        basis = Basis(*(arrays[f"basis.{name}"] for name in ("mean", "axes", "scale", "weights")))
+        meta, encoder = arrays.meta, load_encoder(arrays)
+        adaptor = PositionAdaptor(grid_in(arrays, encoder), meta["adaptor_width"])
+        adaptor.load_state_dict(_part(arrays, "adaptor."))
+        reader = cls(encoder, adaptor, basis, tuple(meta["shape"]))
+        reader.agreement, reader.mean = arrays["gate"], torch.from_numpy(arrays["mean"])
+        reader.alpha, reader.power = meta["alpha"], meta["power"]
+        reader.weights, means = _part(arrays, "weights."), _part(arrays, "means.")
+        reader.ways = {name: (*way, means[name]) for name, way in meta["ways"].items()}
         return reader.eval()
+
+
+def grid_in(arrays: Arrays, encoder: SCMBM):
+    """The patches of an encoder, from the file that holds its grid."""
+    at = arrays["grid.coordinates"] if "grid.coordinates" in arrays.names else None
+    return patch_grid(encoder.settings, arrays["grid.voxels"], arrays["grid.affine"], at)
+
+
+def _part(arrays: Arrays, prefix: str) -> dict[str, Tensor]:
+    names = [n for n in arrays.names if n.startswith(prefix)]
+    return {n.removeprefix(prefix): torch.from_numpy(arrays[n]) for n in names}
+
+
+def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)

@@ -14,26 +14,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
 
 from llm4brain.align.features import weighted
 
-COUPLINGS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
-PENALTIES = tuple(np.geomspace(1e-3, 1e3, 19))
+COUPLINGS = (0.0, 0.1, 0.25, 0.5, 1.0)
+TEMPERING = (0.0, 0.5, 1.0)  # powers of the components' weights; 0 weighs all alike
+PENALTIES = tuple(np.geomspace(1e-2, 1e3, 11))
 
 
 @dataclass(frozen=True)
 class Basis:
-    """Principal components of the video tokens of train clips: what is read.
+    """Principal components of the video tokens of train clips: what is read, and how it is weighed.
 
     Attributes:
         mean: (K * d,) of the train clips.
         axes: (rank, K * d), orthonormal rows.
         scale: (rank,) standard deviation of each component over train clips.
+        weights: (rank,) of a component that was read, as it is written back into tokens.
     """
 
     mean: np.ndarray
     axes: np.ndarray
     scale: np.ndarray
+    weights: np.ndarray
 
     @classmethod
     def fit(cls, tokens: np.ndarray, rank: int) -> Basis:
@@ -44,15 +48,16 @@ class Basis:
         # The sign of a singular vector is arbitrary; fix it, so that equal data give equal bytes.
         signs = np.sign(axes[np.arange(rank), np.abs(axes[:rank]).argmax(1)])
         scale = values[:rank] / np.sqrt(len(tokens) - 1)
-        return cls(mean, (axes[:rank] * signs[:, None]).astype(np.float32), scale)
+        ones = np.ones(rank, dtype=np.float32)
+        return cls(mean, (axes[:rank] * signs[:, None]).astype(np.float32), scale, ones)
 
     def read(self, tokens: np.ndarray) -> np.ndarray:
         """(clips, K * d) -> (clips, rank)."""
         return (tokens - self.mean) @ self.axes.T
 
     def write(self, components: np.ndarray) -> np.ndarray:
-        """(clips, rank) -> (clips, K * d)."""
-        return components @ self.axes + self.mean
+        """Readings (clips, rank) -> (clips, K * d)."""
+        return (components * self.weights) @ self.axes + self.mean
 
 
 def coupled(kernel: np.ndarray, rows: np.ndarray, columns: np.ndarray, coupling: float):
@@ -61,23 +66,15 @@ def coupled(kernel: np.ndarray, rows: np.ndarray, columns: np.ndarray, coupling:
     return kernel * np.where(same, 1.0, coupling).astype(kernel.dtype)
 
 
-@dataclass(frozen=True)
-class Spectrum:
-    """Eigendecomposition of a train kernel: every penalty then costs a matrix product."""
+def ridge_dual(kernel: np.ndarray, targets: np.ndarray, penalty: float) -> np.ndarray:
+    """Dual coefficients (n, rank) of ridge with `penalty` x the mean diagonal of a kernel (n, n).
 
-    values: np.ndarray
-    vectors: np.ndarray
-    size: float
-
-    @classmethod
-    def of(cls, kernel: np.ndarray) -> Spectrum:
-        values, vectors = np.linalg.eigh(kernel.astype(np.float64))
-        return cls(values, vectors, float(np.trace(kernel)) / len(kernel))
-
-    def dual(self, targets: np.ndarray, penalty: float) -> np.ndarray:
-        """Dual coefficients (n, rank) of ridge with `penalty` x the mean diagonal."""
-        shrunk = self.vectors.T @ targets / (self.values + penalty * self.size)[:, None]
-        return self.vectors @ shrunk
+    A Cholesky factor for each penalty: up to a dozen of them cost less than one eigendecomposition.
+    """
+    regular = kernel.astype(np.float64)
+    ridge = max(penalty * np.trace(regular) / len(regular), 1e-12)
+    regular[np.diag_indices_from(regular)] += ridge
+    return cho_solve(cho_factor(regular, lower=True, overwrite_a=True), targets)
 
 
 def agreement(predicted: np.ndarray, truth: np.ndarray) -> float:
@@ -95,14 +92,12 @@ class Readout:
         dual: (n, rank) coefficients of the train samples.
         out_of_fold: (n, rank) what each train sample is read as by a readout fitted without
             its stimulus: as noisy as a test reading, which is what the LLM must learn on.
-        fold_dual: (folds, n, rank); zero rows for a fold's own samples.
         coupling, penalty: as chosen on validation.
         validation: agreement on validation stimuli.
     """
 
     dual: np.ndarray
     out_of_fold: np.ndarray
-    fold_dual: np.ndarray
     coupling: float
     penalty: float
     validation: float
@@ -117,6 +112,7 @@ def fit_readout(
     subjects_val: np.ndarray,
     targets_val: np.ndarray,
     couplings: Sequence[float] = COUPLINGS,
+    penalties: Sequence[float] = PENALTIES,
 ) -> Readout:
     """Fit on train samples, choose coupling and penalty on validation samples.
 
@@ -131,26 +127,41 @@ def fit_readout(
     couplings = couplings if len(np.unique(subjects)) > 1 else (1.0,)
     best = (-np.inf, 0.0, 0.0)
     for coupling in couplings:
-        spectrum = Spectrum.of(coupled(kernel, subjects, subjects, coupling))
+        inner = coupled(kernel, subjects, subjects, coupling)
         across = coupled(kernel_val, subjects_val, subjects, coupling)
-        rotated = across @ spectrum.vectors
-        aimed = spectrum.vectors.T @ targets
-        for penalty in PENALTIES:
-            read = rotated @ (aimed / (spectrum.values + penalty * spectrum.size)[:, None])
+        for penalty in penalties:
+            read = across @ ridge_dual(inner, targets, penalty)
             best = max(best, (agreement(read, targets_val), coupling, penalty))
     validation, coupling, penalty = best
 
     whole = coupled(kernel, subjects, subjects, coupling)
-    dual = Spectrum.of(whole).dual(targets, penalty)
+    dual = ridge_dual(whole, targets, penalty)
     out_of_fold = np.zeros_like(dual)
-    number = 0 if folds is None else folds.max() + 1
-    fold_dual = np.zeros((number, *dual.shape))
-    for fold in range(number):
+    for fold in range(0 if folds is None else folds.max() + 1):
         out, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
-        part = Spectrum.of(whole[np.ix_(rest, rest)]).dual(targets[rest], penalty)
-        fold_dual[fold, rest] = part
+        part = ridge_dual(whole[np.ix_(rest, rest)], targets[rest], penalty)
         out_of_fold[out] = whole[np.ix_(out, rest)] @ part
-    return Readout(dual, out_of_fold, fold_dual, coupling, penalty, validation)
+    return Readout(dual, out_of_fold, coupling, penalty, validation)
+
+
+def signal_to_noise(read: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """How a component that was read should weigh: its slope on the truth over its error's variance.
+
+    Under independent Gaussian errors the clip whose tokens fit a reading best is the one with the
+    largest sum of read x true x this. Components that no brain tells get next to nothing.
+
+    Args:
+        read: (n, rank) out-of-fold readings of train samples.
+        truth: (n, rank).
+
+    Returns:
+        (rank,), scaled so that weighed readings are as large as they were.
+    """
+    slope = (read * truth).sum(0) / np.square(truth).sum(0).clip(1e-12)
+    error = np.square(read - slope * truth).mean(0)
+    weights = np.clip(slope, 0, None) / error.clip(1e-6 * max(error.max(), 1e-12))
+    size = np.linalg.norm(read) / max(np.linalg.norm(read * weights), 1e-12)
+    return (weights * size).astype(np.float32)
 
 
 def primal(dual: np.ndarray, features: np.ndarray, subjects: np.ndarray, coupling: float):
@@ -164,6 +175,23 @@ def primal(dual: np.ndarray, features: np.ndarray, subjects: np.ndarray, couplin
     # A stranger is read by the part that subjects share, as if half-way own.
     weights["shared"] = total / len(own) if coupling == 0 else coupling * total
     return weights
+
+
+def written_size(read: np.ndarray, basis: Basis) -> float:
+    """Mean norm of readings (n, rank) as they are written into tokens."""
+    return float(np.linalg.norm(read * basis.weights, axis=1).mean())
+
+
+def reciprocal_rank(read: np.ndarray, truth: np.ndarray) -> float:
+    """Mean of 1 / rank of each clip's own tokens among those of all, by correlation.
+
+    Args:
+        read, truth: (clips, D), centred on train.
+    """
+    unit = [x - x.mean(1, keepdims=True) for x in (read, truth)]
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-12) for x in unit]
+    match = unit[0] @ unit[1].T
+    return float((1 / (match >= np.diag(match)[:, None]).sum(1)).mean())
 
 
 def folds_by_stimulus(stimuli: np.ndarray, folds: int) -> np.ndarray:

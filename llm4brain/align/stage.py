@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,27 +10,38 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from llm4brain.align.aligner import Aligner, Stage, VideoSide
-from llm4brain.align.reader import BrainReader
+from llm4brain.align import stranger
+from llm4brain.align.aligner import Aligner, Stage
+from llm4brain.align.functional import SharedResponse
+from llm4brain.align.gate import AgreementGate
+from llm4brain.align.reader import BrainReader, grid_in
 from llm4brain.align.readout import Basis
+from llm4brain.align.samples import Samples
+from llm4brain.align.stranger import Choice, Help, Problem
 from llm4brain.brain import cohort
-from llm4brain.brain.adaptor import freeze, insert
+from llm4brain.brain.adaptor import PositionAdaptor
 from llm4brain.brain.cohort import Cohort, rows_of
 from llm4brain.brain.pretrain import load_encoder
 from llm4brain.io import Arrays
-from llm4brain.sections import DomainMember
-from llm4brain.video.videollm import VideoLLM
 
 
 @dataclass(frozen=True)
 class StageData:
-    """Train and validation samples and the video tokens of all clips; no test sample."""
+    """Train and validation samples of the known people, and the video tokens; no test sample.
+
+    Attributes:
+        train, validation: of people of whom all is known.
+        paths: subjects, features and trials, as given.
+        video: tokens of all clips.
+        labelled: person -> how many train trials are known, of whom not all are.
+    """
 
     train: Cohort
     validation: Cohort
+    paths: tuple[Sequence[str], Sequence[Path], Sequence[Path]]
     video: Arrays
+    labelled: Mapping[str, int]
 
     @classmethod
     def load(
@@ -41,18 +53,21 @@ class StageData:
         labelled: Mapping[str, int] | None = None,
     ) -> StageData:
         """See `cohort.load`."""
-        paths = (subjects, features, trials)
-        train = cohort.load(*paths, ("train",), labelled=labelled)
-        validation = cohort.load(*paths, ("validation",), labelled=labelled)
-        return cls(train, validation, Arrays(video))
+        few = labelled or {}
+        rows = zip(subjects, features, trials, strict=True)
+        known = tuple(zip(*(row for row in rows if row[0] not in few), strict=True))
+        train, validation = (cohort.load(*known, (name,)) for name in ("train", "validation"))
+        return cls(train, validation, (subjects, features, trials), Arrays(video), few)
 
     def clips(self, samples: Cohort) -> np.ndarray:
         """(n,) row of each sample's clip in the video features."""
         return rows_of(self.video.meta["clip_id"], list(samples.column("clip_id")))
 
-    def video_tokens(self, samples: Cohort) -> np.ndarray:
-        """z_v of each sample's clip, (n, K, d)."""
-        return self.video["video_tokens"][self.clips(samples)]
+    def targets(self, samples: Cohort, basis: Basis) -> np.ndarray:
+        """(n, rank) components of each sample's clip, every clip read once."""
+        clips, place = np.unique(self.clips(samples), return_inverse=True)
+        tokens = self.video["video_tokens"][clips]
+        return basis.read(tokens.reshape(len(tokens), -1)).astype(np.float32)[place]
 
     def basis(self, rank: int) -> Basis:
         """Components of the video tokens of train clips, each clip once."""
@@ -60,69 +75,144 @@ class StageData:
         tokens = self.video["video_tokens"][clips]
         return Basis.fit(tokens.reshape(len(tokens), -1), rank)
 
+    def samples(self, reader: BrainReader) -> tuple[Samples, Samples]:
+        """Train and validation, as the frozen encoder leaves them."""
+        train, validation = (
+            Samples.of(part, self.targets(part, reader.basis), reader)
+            for part in (self.train, self.validation)
+        )
+        return train, validation
+
+    def few(self, reader: BrainReader, name: str, trials: int) -> Samples:
+        """A person's first so many train trials."""
+        at = self.paths[0].index(name)
+        own = ([part[at]] for part in self.paths)
+        found = cohort.load(*own, ("train",), labelled={name: trials})
+        return Samples.of(found, self.targets(found, reader.basis), reader)
+
+    def gate(self, smooth_mm: float, without: str = "") -> AgreementGate:
+        """The agreement of the known people's train responses, all showings apart."""
+        rows = zip(*self.paths, strict=True)
+        kept = [row for row in rows if row[0] not in self.labelled and row[0] != without]
+        every = [cohort.trials_of(*row, ("train",)) for row in kept]
+        volumes = np.concatenate([volumes for volumes, _ in every])
+        table = {
+            key: np.concatenate([trials[key].to_numpy() for _, trials in every])
+            for key in ("clip_id", "repeat")
+        }
+        who = np.repeat([row[0] for row in kept], [len(trials) for _, trials in every])
+        gate = AgreementGate(smooth_mm=smooth_mm)
+        return gate.fit(
+            volumes,
+            subjects=who,
+            moments=table["clip_id"],
+            showings=table["repeat"],
+            coordinates=self.train.millimetres,
+        )
+
     @property
     def shape(self) -> tuple[int, int]:
         return self.video.shape("video_tokens")[1:]
 
 
 def new_reader(data: StageData, pretrained: Path, adaptor_width: int, rank: int) -> BrainReader:
-    """A reader on a pretrained SC-MBM, its adaptors still no change."""
-    encoder = load_encoder(Arrays(pretrained))
-    return BrainReader(encoder, adaptor_width, data.basis(rank), data.shape)
+    """A reader on a pretrained SC-MBM, its adaptor still no change."""
+    arrays = Arrays(pretrained)
+    encoder = load_encoder(arrays)
+    adaptor = PositionAdaptor(grid_in(arrays, encoder), adaptor_width)
+    return BrainReader(encoder, adaptor, data.basis(rank), data.shape)
 
 
-def build(
-    data: StageData,
-    reader: BrainReader,
-    llm: VideoLLM,
-    folds: int,
-    domain: DomainMember,
-    qformer_adaptors: dict[str, torch.Tensor] | None = None,
-) -> Aligner:
-    """Put both sides together; `qformer_adaptors` goes on from an earlier stage."""
-    freeze(llm)
-    layers = llm.model.qformer.encoder.layer
-    width = llm.model.config.qformer_config.hidden_size
-    bottleneck = reader.adaptor_width
-    adaptors = insert(layers, width, bottleneck) if bottleneck else nn.ModuleList()
-    if qformer_adaptors:
-        adaptors.load_state_dict(qformer_adaptors)
-    side = VideoSide(llm.video_tokens, adaptors, data.video.mapped("vit_tokens"))
+def learn_gate(data: StageData, reader: BrainReader, smooth_mm: float) -> str:
+    """Give the reader its gate; returns what it rests on, in words."""
+    gate = data.gate(smooth_mm)
+    reader.agreement = gate.agreement_
+    what = " and ".join(gate.rests_on_)
+    if not what:
+        return "nothing to learn the gate from: one person, and no clip shown twice; it is off"
+    return f"the gate rests on agreement between {what}"
 
-    def components(samples: Cohort) -> np.ndarray:
-        tokens = data.video_tokens(samples)
-        return reader.basis.read(tokens.reshape(len(tokens), -1)).astype(np.float32)
 
-    return Aligner(
-        reader,
-        side,
-        data.train,
-        data.validation,
-        (components(data.train), components(data.validation)),
-        data.clips(data.train),
-        folds,
-        domain,
-    )
+@dataclass(frozen=True)
+class Known:
+    """A decoder of known people, from which new ones are read.
+
+    Attributes:
+        train, validation: samples of the known people.
+        size: mean norm of their out-of-fold readings, as they are written.
+        penalty: of their readout.
+        smooth_mm: of the gate.
+    """
+
+    data: StageData
+    reader: BrainReader
+    train: Samples
+    validation: Samples
+    size: float
+    penalty: float
+    smooth_mm: float
+
+    def give(self, name: str, trials: int, how: Help, n_components: int) -> Choice:
+        """Give the reader weights for somebody new; `shared` is anybody of whom nothing is known.
+
+        Args:
+            trials: labelled, or unlabelled, train trials of the person.
+            how: others' data serve, see `align.stranger`.
+            n_components: of the space that people's responses share.
+        """
+        choice = self._choose(trials, how, n_components)
+        few = self.data.few(self.reader, name, trials) if trials else None
+        rows = self._features(self.train, choice.alpha, choice.power)
+        mean = rows.mean(0)
+        rows -= mean
+        own = self._features(few, choice.alpha, choice.power) - mean if few else rows[:0]
+        space = None
+        if how in ("functional", "unlabelled"):
+            space = SharedResponse(n_components)
+            space.fit(rows, subjects=self.train.subjects, moments=self.train.clips)
+        problem = Problem(rows, own, self.train, few, choice.coupling, how, space)
+        weights = choice.scale * problem.weights(choice.penalty)
+        self.reader.weights[name] = torch.from_numpy(weights.astype(np.float32))
+        self.reader.ways[name] = (choice.alpha, choice.power, torch.from_numpy(mean))
+        print(f"{name}, {how}: {choice}", file=sys.stderr)
+        return choice
+
+    def _choose(self, trials: int, how: Help, n_components: int) -> Choice:
+        """Leave each known person out in turn; of one alone nobody can be."""
+        reader, names = self.reader, np.unique(self.train.subjects)
+        if len(names) < 2:
+            return Choice(reader.alpha, reader.power, 1.0, self.penalty, 1.0, float("nan"))
+        left_out = names[: stranger.LEFT_OUT]
+        gates = dict.fromkeys(left_out, reader.agreement)
+        if reader.power:
+            gates = {s: self.data.gate(self.smooth_mm, s).agreement_ for s in left_out}
+        few = {s: self.data.few(reader, s, trials) for s in left_out} if trials else {}
+        start = (reader.alpha, reader.power)
+        known = (self.train, self.validation, few, gates, self._features)
+        return stranger.choose(*known, how, start, n_components, self.size, reader.basis)
+
+    def _features(
+        self, samples: Samples, alpha: float, power: float, agreement: np.ndarray | None = None
+    ) -> np.ndarray:
+        given = (alpha, power, agreement)
+        return self.reader.all_features(samples.mean, samples.predictable, *given)
 
 
 def save(
     path: Path, aligner: Aligner, stage: Stage, source: Path, data: StageData, meta: dict[str, Any]
 ) -> None:
-    """Write the reader, the Q-Former's adaptors, and what later stages train on.
+    """Write the reader, and what later stages train on.
 
     `train.out_of_fold` and `validation.read` are components by sample, in the order of
     `train_clips`/`train_subjects` in meta.
     """
     reader = aligner.reader
     extra = {
-        f"qformer.{k}": v.cpu().numpy() for k, v in aligner.video.adaptors.state_dict().items()
-    }
-    validation = reader.components(data.validation.windows, aligner.val_subjects)
-    extra |= {
         "train.out_of_fold": stage.readout.out_of_fold.astype(np.float32),
-        "validation.read": validation,
+        "validation.read": aligner.read_validation(),
     }
     meta = meta | {
+        "window_volumes": data.train.windows.shape[1],
         "train_clips": data.train.column("clip_id").tolist(),
         "train_subjects": data.train.column("subject").tolist(),
         "validation_clips": data.validation.column("clip_id").tolist(),
@@ -132,12 +222,3 @@ def save(
         "validation_agreement": stage.readout.validation,
     }
     reader.save(path, Arrays(source), extra, meta)
-
-
-def qformer_state(arrays: Arrays) -> dict[str, torch.Tensor]:
-    """The Q-Former's adaptors of a saved stage."""
-    return {
-        n.removeprefix("qformer."): torch.from_numpy(arrays[n])
-        for n in arrays.names
-        if n.startswith("qformer.")
-    }

@@ -1,8 +1,10 @@
-"""Nonlinear adaptors: the only thing that is fine-tuned in a frozen network.
+"""The adaptor behind the frozen SC-MBM: the only thing of the brain side that gradients train.
 
-    h <- h + s * W_up gelu(W_down LN(h)),   W_up = 0 at the start            (equation 2)
+    h <- e^b * (h + s W_up gelu(W_down LN(h) + W_pos p)),   W_up = 0, b = 0 at first (equation 2)
 
-so the frozen network is unchanged at step 0.
+h is a patch of what SC-MBM leaves over, p the code of where the patch lies, b a number for each
+position. At step 0 nothing changes. It stands behind the last block and not within the blocks, so
+that the frozen network runs once for all of training.
 """
 
 from __future__ import annotations
@@ -11,65 +13,49 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from llm4brain.brain.positions import PatchGrid
 
-class Adaptor(nn.Module):
-    """One adaptor for tokens of `width`, with a bottleneck.
+
+class PositionAdaptor(nn.Module):
+    """Weigh positions, and move each patch by what it holds and where it lies.
 
     Args:
-        width: of a token.
-        bottleneck: of the adaptor.
+        grid: patches of the positions.
+        bottleneck: width of the nonlinear part; 0 leaves it out.
+        code: numbers that say where a patch lies.
         scale: s above.
     """
 
-    def __init__(self, width: int, bottleneck: int, scale: float = 1.0) -> None:
+    def __init__(
+        self, grid: PatchGrid, bottleneck: int = 0, code: int = 48, scale: float = 1.0
+    ) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.down = nn.Linear(width, bottleneck)
-        self.up = nn.Linear(bottleneck, width)
-        self.scale = scale
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
+        cells = grid.index.shape[1]
+        self.log_weight = nn.Parameter(torch.zeros(int(grid.index.max()) + 1))
+        self.bottleneck, self.scale = bottleneck, scale
+        if bottleneck:
+            self.register_buffer("index", torch.as_tensor(grid.index), persistent=False)
+            self.register_buffer("inside", torch.as_tensor(grid.inside), persistent=False)
+            self.register_buffer("code", torch.as_tensor(grid.codes(code)), persistent=False)
+            self.norm = nn.LayerNorm(cells)
+            self.down, self.place = nn.Linear(cells, bottleneck), nn.Linear(code, bottleneck)
+            self.up = nn.Linear(bottleneck, cells)
+            nn.init.zeros_(self.up.weight)
+            nn.init.zeros_(self.up.bias)
 
-    def forward(self, h: Tensor) -> Tensor:
-        """(..., width) -> (..., width)."""
-        h32 = h.to(self.norm.weight.dtype)
-        return h + (self.scale * self.up(F.gelu(self.down(self.norm(h32))))).to(h.dtype)
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, positions) -> (batch, positions)."""
+        if self.bottleneck:
+            h = F.pad(x, (0, 1))[:, self.index]  # (batch, patches, cells); -1 reads the zero
+            moved = self.scale * self.up(F.gelu(self.down(self.norm(h)) + self.place(self.code)))
+            x = x.index_add(1, self.index[self.inside], moved[:, self.inside])
+        return x * self.log_weight.exp()
 
 
 def freeze(module: nn.Module) -> nn.Module:
     """Stop gradients to all parameters and switch dropout off for good."""
     module.requires_grad_(False)
     return module.eval()
-
-
-def insert(layers: nn.ModuleList, width: int, bottleneck: int) -> nn.ModuleList:
-    """Put an adaptor behind each of a frozen network's layers.
-
-    Args:
-        layers: whose output is a tensor of tokens, or a tuple that begins with one (as the
-            layers of a Hugging Face Q-Former give).
-
-    Returns:
-        The adaptors, in order; `remove` takes them out again.
-    """
-    adaptors = nn.ModuleList()
-    for layer in layers:
-        adaptor = Adaptor(width, bottleneck).to(next(layer.parameters()).device)
-
-        def behind(_module: nn.Module, _args: object, output: object, adaptor=adaptor) -> object:
-            if isinstance(output, tuple):
-                return (adaptor(output[0]), *output[1:])
-            return adaptor(output)
-
-        adaptor.hook = layer.register_forward_hook(behind)
-        adaptors.append(adaptor)
-    return adaptors
-
-
-def remove(adaptors: nn.ModuleList) -> None:
-    """Take inserted adaptors out; the frozen network is what it was."""
-    for adaptor in adaptors:
-        adaptor.hook.remove()
 
 
 def unchanged(before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from llm4brain.brain.stored import Stored
-from llm4brain.clips import average_repeats, first_showings
+from llm4brain.clips import LEAST_VALID, average_repeats, first_showings
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays, read_table
 
@@ -34,6 +34,13 @@ class Cohort:
     voxels: np.ndarray
     affine: np.ndarray
     coordinates: np.ndarray | None = None
+
+    @property
+    def millimetres(self) -> np.ndarray:
+        """(positions, 3) MNI coordinates, NaN where unknown."""
+        if self.coordinates is not None:
+            return self.coordinates
+        return self.voxels @ self.affine[:3, :3].T + self.affine[:3, 3]
 
     def split(self, *names: str) -> Cohort:
         """The samples of the named splits; a step that is fitted asks for what it may see."""
@@ -91,13 +98,29 @@ def load(
     return Cohort(np.concatenate(windows), pd.concat(tables, ignore_index=True), *first)
 
 
+def trials_of(
+    subject: str, features: Path, trials: Path, splits: tuple[str, ...]
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Mean volumes of a subject's valid trials, (trials, positions) float32, and their table."""
+    arrays = Arrays(features)
+    table = read_table(trials, ("trial", "clip_id", "repeat", "split", "valid"))
+    _row_for_row(arrays, table)
+    keep = (table["split"].isin(splits) & (table["valid"] >= LEAST_VALID)).to_numpy()
+    volumes = arrays["windows"][keep].mean(1, dtype=np.float32)
+    return volumes, table[keep].reset_index(drop=True)
+
+
 def stored(
     subjects: Sequence[str],
     features: Sequence[Path],
     trials: Sequence[Path],
     splits: tuple[str, ...],
+    apart: bool = True,
 ) -> Stored:
     """What `load` gives with `repeats="every"`, in the same order, left on disk.
+
+    Args:
+        apart: each volume of a window is a sample of its own.
 
     Raises:
         UserError: see `load`.
@@ -111,9 +134,13 @@ def stored(
         _row_for_row(arrays, table)
         first = grid_of(arrays, first)
         _as_many_volumes(arrays, features[0])
-        places.append(np.stack([np.full_like(rows, number), rows], axis=1))
+        volumes = arrays.shape("windows")[1]
+        starts = rows * volumes
+        if apart:
+            starts = (starts[:, None] + np.arange(volumes)).ravel()
+        places.append(np.stack([np.full_like(starts, number), starts], axis=1))
     sources = [(path, "windows") for path in features]
-    return Stored(sources, np.concatenate(places), arrays.shape("windows")[1], *first)
+    return Stored(sources, np.concatenate(places), 1 if apart else volumes, *first)
 
 
 def _row_for_row(arrays: Arrays, table: pd.DataFrame) -> None:

@@ -5,9 +5,31 @@ from __future__ import annotations
 import numpy as np
 
 from llm4brain.brain.mindvis import PublishedSCMBM
-from llm4brain.brain.positions import cut, gather, runs
+from llm4brain.brain.positions import PatchGrid, cut, gather, runs
 from llm4brain.brain.sc_mbm import SCMBM
 from llm4brain.sections import EncoderSettings
+
+
+def patch_grid(
+    settings: EncoderSettings,
+    voxels: np.ndarray,
+    affine: np.ndarray,
+    coordinates: np.ndarray | None,
+) -> PatchGrid:
+    """Cubes of voxels, patches of neighbouring grayordinates, or MinD-Vis's runs of a list.
+
+    Args:
+        settings: sizes; `tokenizer`, which is `patch1d` or left to the data.
+        voxels: (n, 3) index on the shared grid, or (n, 4) of grayordinates, the first column the
+            number of their structure.
+        affine: (4, 4) to MNI mm.
+        coordinates: (n, 3) mm of grayordinates; None of voxels.
+    """
+    if settings.tokenizer == "patch1d":
+        return runs(len(voxels), settings.patch_values)
+    if coordinates is None:
+        return cut(voxels, affine, settings.patch)
+    return gather(voxels[:, 0], coordinates, settings.patch_values)
 
 
 def new_encoder(
@@ -17,19 +39,10 @@ def new_encoder(
     coordinates: np.ndarray | None,
     volumes: int,
 ) -> SCMBM:
-    """SC-MBM with untrained weights.
+    """SC-MBM with untrained weights; for the arguments see `patch_grid`.
 
     Args:
-        settings: sizes; `tokenizer`, which is `patch1d` or left to the data: cubes and the 3D CNN
-            for voxels, patches of neighbours for grayordinates.
-        voxels: (n, 3) index on the shared grid, or (n, 4) of grayordinates, the first column the
-            number of their structure.
-        affine: (4, 4) to MNI mm.
-        coordinates: (n, 3) mm of grayordinates; None of voxels.
         volumes: in a window.
     """
-    if settings.tokenizer == "patch1d":
-        return PublishedSCMBM(settings, runs(len(voxels), settings.patch_values), volumes)
-    if coordinates is None:
-        return SCMBM(settings, cut(voxels, affine, settings.patch), volumes)
-    return SCMBM(settings, gather(voxels[:, 0], coordinates, settings.patch_values), volumes)
+    kind = PublishedSCMBM if settings.tokenizer == "patch1d" else SCMBM
+    return kind(settings, patch_grid(settings, voxels, affine, coordinates), volumes)

@@ -18,50 +18,43 @@ from torch.nn import functional as F
 
 from llm4brain.brain.positions import PatchGrid
 from llm4brain.brain.sc_mbm import SCMBM, Attention, Block, Mlp
-from llm4brain.brain.tokenizer import Tokenizer, mean_code
+from llm4brain.brain.tokenizer import Tokenizer
 from llm4brain.sections import EncoderSettings
 
 
 class Tokenizer1D(Tokenizer):
-    """Patches of voxels that follow each other, through one linear layer.
-
-    Beside it stands the fixed orthogonal code of the mean volume, which all tokenizers have: it is
-    what the closed-form readout begins with, and no part of the published encoder.
+    """Patches of voxels that follow each other, through one linear layer; a token a volume.
 
     Args:
         grid: of `positions.runs`.
         volumes: volumes in a window (T).
         width: of a token.
-        frames: T: each volume has tokens of its own; 1: their mean has.
     """
 
-    def __init__(self, grid: PatchGrid, volumes: int, width: int, frames: int) -> None:
+    def __init__(self, grid: PatchGrid, volumes: int, width: int) -> None:
         super().__init__(grid, volumes)
-        self.frames, self.values = frames, grid.index.shape[1]
+        self.values = grid.index.shape[1]
         self.proj = nn.Conv1d(1, width, self.values, stride=self.values)
-        self.embed = mean_code(nn.Conv1d(1, width, self.values))
         nn.init.trunc_normal_(self.proj.weight, std=0.02)
         nn.init.zeros_(self.proj.bias)
 
     def patches(self, windows: Tensor) -> Tensor:
-        """(batch, T, voxels) -> (batch, frames * patches, cells), volume after volume."""
-        if self.frames == 1:
-            windows = windows.mean(1, keepdim=True)
+        """(batch, T, voxels) -> (batch, T * patches, cells), volume after volume."""
         return windows[:, :, self.index].flatten(1, 2)
+
+    def volumes_of(self, patches: Tensor) -> Tensor:
+        """The way back: (batch, T * patches, cells) -> (batch, T, voxels)."""
+        return patches.view(len(patches), self.volumes, -1)[:, :, self.slot]
 
     @property
     def counted(self) -> Tensor:
-        """(frames * patches, cells) bool."""
-        return self.inside.repeat(self.frames, 1)
+        """(T * patches, cells) bool."""
+        return self.inside.repeat(self.volumes, 1)
 
-    def code(self, patches: Tensor) -> Tensor:
-        """The code of the mean volume, once a frame: -> (batch, frames * patches, width)."""
-        mean = patches.unflatten(1, (self.frames, -1)).mean(1)
-        return F.linear(mean, self.embed.weight[:, 0]).repeat(1, self.frames, 1)
-
-    def forward(self, patches: Tensor) -> Tensor:
-        """(batch, n, cells) -> (batch, n, width)."""
-        return F.linear(patches, self.proj.weight[:, 0], self.proj.bias)
+    def tokens(self, patches: Tensor, visible: Tensor) -> Tensor:
+        """(batch, T * patches, cells), (batch, n) visible ones -> (batch, n, width)."""
+        own = patches.gather(1, visible[:, :, None].expand(-1, -1, patches.shape[2]))
+        return F.linear(own, self.proj.weight[:, 0], self.proj.bias)
 
 
 class TemporalBlock(nn.Module):
@@ -104,7 +97,7 @@ class PublishedSCMBM(SCMBM):
     """
 
     def __init__(self, settings: EncoderSettings, grid: PatchGrid, volumes: int) -> None:
-        self.frames = volumes if settings.temporal else 1
+        self.frames = volumes  # 1, unless settings.temporal
         super().__init__(settings, grid, volumes)
         if not settings.temporal:  # MinD-Video has one and never reads it
             self.cls_token = nn.Parameter(torch.zeros(1, 1, settings.width))
@@ -119,20 +112,16 @@ class PublishedSCMBM(SCMBM):
             nn.init.xavier_uniform_(block.mlp.fc2.weight)
 
     def new_tokenizer(self, grid: PatchGrid, volumes: int) -> Tokenizer:
-        return Tokenizer1D(grid, volumes, self.settings.width, self.frames)
+        return Tokenizer1D(grid, volumes, self.settings.width)
 
     def block(self, width: int, heads: int, mlp_ratio: float) -> nn.Module:
         if self.settings.temporal:
             return TemporalBlock(width, heads, mlp_ratio, self.frames)
         return Block(width, heads, mlp_ratio)
 
-    def tokens(self, windows: Tensor) -> Tensor:
-        """All tokens behind the final LayerNorm: -> (batch, frames * patches, width)."""
-        return self.norm(super().tokens(windows))
-
-    def added(self, windows: Tensor) -> Tensor:
-        """The tokens whole: the patch code is no part of them."""
-        return self.tokens(windows)
+    def tokens_of(self, visible: Tensor) -> Tensor:
+        """A patch is visible in all volumes, or in none."""
+        return torch.nonzero(visible.repeat(self.frames))[:, 0]
 
     def draw_masks(self, batch: int, generator: torch.Generator | None = None) -> Tensor:
         """(batch, visible) indices of tokens; a patch is visible in all volumes, or in none."""
@@ -145,16 +134,15 @@ class PublishedSCMBM(SCMBM):
 
     def encode_visible(self, patches: Tensor, visible: Tensor) -> Tensor:
         """-> (batch, 1 + visible, width), the class token first; without it if temporal."""
-        own = patches.gather(1, visible[:, :, None].expand(-1, -1, patches.shape[2]))
-        x = self.tokenizer(own) + self.pos[visible]
+        x = self.tokenizer.tokens(patches, visible) + self.pos[visible]
         if not self.settings.temporal:
             x = torch.cat([self.cls_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
         for block in self.blocks:
             x = block(x)
         return x
 
-    def predict(self, encoded: Tensor, visible: Tensor) -> Tensor:
-        """Decode all patches from the visible ones: -> (batch, frames * patches, cells)."""
+    def decode(self, encoded: Tensor, visible: Tensor) -> Tensor:
+        """The decoder's tokens of all patches: -> (batch, frames * patches, decoder_width)."""
         known = self.decoder_embed(self.norm(encoded))
         first = known.shape[1] - visible.shape[1]  # the class token, if there is one
         x = self.mask_token.to(known.dtype).expand(len(known), len(self.pos), -1)
@@ -162,4 +150,4 @@ class PublishedSCMBM(SCMBM):
         x = torch.cat([known[:, :first], x + self.decoder_pos], dim=1)
         for block in self.decoder_blocks:
             x = block(x)
-        return self.decoder_pred(self.decoder_norm(x))[:, first:]
+        return self.decoder_norm(x)[:, first:]

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# steps from a cube to those that touch it
+AROUND = np.array([d for d in np.ndindex(3, 3, 3) if d != (1, 1, 1)]) - 1
+TURNS = 8  # an eighth of the patches is hidden at a time
+
 
 @dataclass(frozen=True)
 class PatchGrid:
@@ -16,11 +20,39 @@ class PatchGrid:
         centre: (patches, 3) mean MNI coordinate of a patch's voxels, in mm; None where nobody
             knows it, and the patches' order is all there is.
         edge: voxels along an edge, of cubes; their cells are edge**3.
+        cube: (patches, 3) where cubes lie among each other.
     """
 
     index: np.ndarray
     centre: np.ndarray | None
     edge: int | None = None
+    cube: np.ndarray | None = None
+
+    @property
+    def turns(self) -> np.ndarray:
+        """(patches,) in which turn a patch is hidden; each is predicted once, from others."""
+        if self.cube is not None:  # those of a turn touch nowhere: all neighbours are visible
+            return (self.cube % 2) @ np.array([1, 2, 4])
+        turns = np.arange(len(self.index)) % TURNS
+        # a patch that repeats voxels of another would show what is hidden there
+        turns[~self.inside.all(axis=1) & (self.index >= 0).all(axis=1)] = turns[0]
+        return turns
+
+    @property
+    def neighbours(self) -> np.ndarray | None:
+        """(patches, 26) the cubes around each, in the order of `AROUND`; -1 where there is none."""
+        if self.cube is None:
+            return None
+        place = {tuple(cube): n for n, cube in enumerate(self.cube)}
+        return np.array([[place.get(tuple(c + d), -1) for d in AROUND] for c in self.cube])
+
+    @property
+    def patch_of(self) -> np.ndarray:
+        """(positions,) the patch of each voxel or grayordinate."""
+        found = np.empty(self.index.max() + 1, dtype=np.int64)
+        patch, cell = np.nonzero(self.inside)
+        found[self.index[patch, cell]] = patch
+        return found
 
     @property
     def inside(self) -> np.ndarray:
@@ -57,7 +89,7 @@ def cut(voxels: np.ndarray, affine: np.ndarray, edge: int) -> PatchGrid:
     mm = voxels @ affine[:3, :3].T + affine[:3, 3]
     counts = np.bincount(patch)
     centre = np.stack([np.bincount(patch, mm[:, axis]) / counts for axis in range(3)], axis=1)
-    return PatchGrid(index, centre, edge)
+    return PatchGrid(index, centre, edge, np.stack(np.unravel_index(occupied, span), axis=1))
 
 
 def gather(structure: np.ndarray, places: np.ndarray, size: int) -> PatchGrid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -15,16 +16,20 @@ from accelerate import Accelerator
 from safetensors.torch import save_file
 
 from llm4brain.brain.encoder import new_encoder
+from llm4brain.brain.masked_linear import covariance_components
 from llm4brain.brain.sc_mbm import SCMBM
 from llm4brain.brain.stored import Stored
 from llm4brain.brain.weights import Published
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays, whole
 from llm4brain.sections import EncoderSettings
-from llm4brain.shares import Columns, validation_mean
+from llm4brain.shares import Columns
 from llm4brain.training import fit, seed_everything
 
-CHUNK = 128  # validation windows at a time
+CHUNK = 128  # windows at a time
+WORTH = 1e-3  # of R2: what attention must add to be read, for it takes most of the time
+TESTED = 512  # validation windows whose R2 says which epoch is kept
+LINEAR = ("loading", "noise")  # the linear path, which each cohort fits anew
 
 
 @dataclass(frozen=True)
@@ -39,13 +44,13 @@ class Trained:
         Raises:
             UserError: it is of another size, or reads other windows or voxels.
         """
-        state = _weights(self.arrays)
-        own = model.state_dict()
+        state = {k: v for k, v in _weights(self.arrays).items() if k not in LINEAR}
+        own = {k: v for k, v in model.state_dict().items() if k not in LINEAR}
         other = self.arrays.meta["volumes"] != model.tokenizer.volumes
         if other or {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in own.items()}:
             wrong = "is an encoder of another size, or of other windows"
             raise UserError(self.arrays.path, wrong, "delete it and run again")
-        model.load_state_dict(state)
+        model.load_state_dict(state, strict=False)
 
 
 def pretrain(
@@ -60,17 +65,25 @@ def pretrain(
 ) -> tuple[SCMBM, pd.DataFrame]:
     """Fit SC-MBM by masked modelling; no clip, caption or label is read.
 
-    It begins at random, or at `weights` that others have trained. Windows are read batch by batch,
-    so that memory does not grow with the cohort. Those of validation get the same masks at every
-    epoch, so that epochs compare.
+    First the linear path, in closed form; then the network learns what that leaves. It begins at
+    random, or at `weights` that others have trained. Windows are read batch by batch, so that
+    memory does not grow with the cohort. Those of validation get the same masks at every epoch, so
+    that epochs compare.
+
+    Returns:
+        The model, and the log: `r2` is the share of held-out variance that it predicts with the
+        patches hidden in turns, `linear_r2` the linear path's alone, `r2_without_attention` that of
+        the epoch kept without its masked autoencoder, which is left out of the model where it adds
+        less than `WORTH`.
     """
     seed_everything(seed, "pretrain")
     grid = (train.voxels, train.affine, train.coordinates)
     model = new_encoder(settings, *grid, train.volumes)
     if weights is not None:
         weights.into(model)
+    model.set_linear(*linear_path(train, settings.n_components, settings.noise, seed))
     model.to(accelerator.device)
-    inside = model.cells.sum(1)  # (patches,) brain cells of each
+    inside = model.cells.sum(1)  # (tokens,) brain cells of each
 
     def draw(samples: np.ndarray) -> Columns:
         return train.draw(samples), model.draw_masks(len(samples))
@@ -83,16 +96,19 @@ def pretrain(
         """How many masked cells the loss is a mean over."""
         return float(len(places) * inside.sum() - inside[visible].sum())
 
-    def held_out() -> Iterator[Columns]:
-        generator = torch.Generator().manual_seed(seed)
-        for part in np.split(np.arange(len(validation)), range(CHUNK, len(validation), CHUNK)):
-            yield validation.places[part], model.draw_masks(len(part), generator)
+    some = validation.places[:: max(1, len(validation) // TESTED)]
+    linear = explained_in_turns(model, validation, some, learned=False)
+
+    def validate() -> dict[str, float]:
+        """An epoch is kept where it predicts what is hidden in turns, which is what is read."""
+        r2 = explained_in_turns(model, validation, some)
+        return {"val_loss": 1 - r2, "r2": r2, "linear_r2": linear}
 
     log = fit(
         model,
         samples=len(train),
         loss=partial(masked, train),
-        validate=lambda: validation_mean(held_out(), partial(masked, validation), accelerator),
+        validate=validate,
         settings=settings.fit,
         seed=seed,
         name="pretrain",
@@ -102,7 +118,50 @@ def pretrain(
         draw=draw,
         weigh=weigh,
     )
-    return model, log
+    model.eval()
+    reached = explained_in_turns(model, validation, some)
+    read = (model.share, model.mix.weight, model.mix.bias)  # by these alone attention is read
+    kept = [part.detach().clone() for part in read]
+    with torch.no_grad():
+        for part in read:
+            part.zero_()
+        without = explained_in_turns(model, validation, some)
+        if reached - without >= WORTH:
+            for part, value in zip(read, kept, strict=True):
+                part.copy_(value)
+    print(
+        f"R2 {reached:.4f}, {without:.4f} without attention, {linear:.4f} linear", file=sys.stderr
+    )
+    return model, log.assign(r2_without_attention=without)
+
+
+def linear_path(
+    train: Stored, n_components: int, noise: float, seed: int
+) -> tuple[torch.Tensor, float]:
+    """L and s of the linear path: the largest components of the covariance of the train volumes."""
+
+    def batches() -> Iterator[np.ndarray]:
+        for start in range(0, len(train), CHUNK):
+            yield train.read(train.places[start : start + CHUNK]).reshape(-1, len(train.voxels))
+
+    if n_components == 0:
+        return torch.zeros(len(train.voxels), 0), noise
+    values, components, _, _ = covariance_components(batches, n_components, seed)
+    return torch.from_numpy(components * np.sqrt(values).astype(np.float32)), noise
+
+
+@torch.no_grad()
+def explained_in_turns(
+    model: SCMBM, windows: Stored, places: np.ndarray, learned: bool = True
+) -> float:
+    """R2 of held-out windows whose patches are hidden in turns."""
+    device, left, total = model.pos.device, 0.0, 0.0
+    for start in range(0, len(places), CHUNK):
+        bold = torch.from_numpy(windows.read(places[start : start + CHUNK])).to(device)
+        error = bold - model.predictable(bold, learned)
+        left += float(error.square().sum(dtype=torch.float64))
+        total += float(bold.square().sum(dtype=torch.float64))
+    return 1 - left / max(total, 1e-12)
 
 
 def save_encoder(path: Path, model: SCMBM, cohort: Stored, meta: dict[str, Any]) -> None:
@@ -128,7 +187,9 @@ def load_encoder(arrays: Arrays) -> SCMBM:
     at = arrays["grid.coordinates"] if "grid.coordinates" in arrays.names else None
     grid = (arrays["grid.voxels"], arrays["grid.affine"], at)
     model = new_encoder(settings, *grid, arrays.meta["volumes"])
-    model.load_state_dict(_weights(arrays))
+    state = _weights(arrays)
+    model.set_linear(state["loading"], float(state["noise"]))
+    model.load_state_dict(state)
     return model
 
 

@@ -1,9 +1,16 @@
 """SC-MBM: sparse-coded masked brain modelling (MinD-Vis, Chen et al. 2023) on 3D patches.
 
-    L_mbm = mean over masked patches of ||x_p - x^_p||^2                     (equation 1)
+    l(s) = L_h (L_v' L_v + s I)^-1 L_v' x_v                                  (equation 1)
+    x^ = l(s) + sum_j m_j (l(s_j) - l(s)) + c(x_v - l_v) + |x_v| f(x_v / |x_v|)
+    L_mbm = mean over masked patches of ||x_p - x^_p||^2
 
-The encoder sees the visible tokens alone. Blocks carry timm's names (`norm1`, `attn.qkv`,
-...), as MinD-Vis checkpoints do.
+l, the linear path, is the closed-form masked model (`brain/masked_linear.py`): training begins
+there and learns what it leaves. m, two numbers a patch, says how far small components are to be
+trusted there: they mix in the path at other noises s_j. c is a 3D convolution over the cubes around
+a hidden one: neighbours go together alike wherever they lie, which a covariance of all pairs has to
+learn pair by pair. f is the masked autoencoder: the encoder sees the visible tokens alone. m and f
+are read from its decoder's tokens. Blocks carry timm's names (`norm1`, `attn.qkv`, ...), as
+MinD-Vis checkpoints do.
 """
 
 from __future__ import annotations
@@ -12,10 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from llm4brain.brain.masked_linear import from_visible
 from llm4brain.brain.positions import PatchGrid
-from llm4brain.brain.tokenizer import Tokenizer, Tokenizer3D, TokenizerSurface
+from llm4brain.brain.tokenizer import Surround, Tokenizer, Tokenizer3D, TokenizerSurface
 from llm4brain.recompute import recompute
 from llm4brain.sections import EncoderSettings
+
+NOISES = (1.0, 0.25, 4.0)  # at which the linear path is read, relative to s; the first is s itself
 
 
 class Attention(nn.Module):
@@ -62,12 +72,12 @@ class Block(nn.Module):
 
 
 class SCMBM(nn.Module):
-    """Tokenizer, encoder and the small decoder that masked pretraining needs.
+    """The linear path, and the masked autoencoder: tokenizer, encoder, decoder.
 
     Args:
         settings: sizes.
         grid: patches of the shared MNI grid, or of grayordinates.
-        volumes: volumes in a window.
+        volumes: volumes in a window (T).
     """
 
     def __init__(self, settings: EncoderSettings, grid: PatchGrid, volumes: int) -> None:
@@ -96,9 +106,29 @@ class SCMBM(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        for block in self.blocks:  # what a block adds starts small beside the token's own code
-            nn.init.trunc_normal_(block.attn.proj.weight, std=0.02)
-            nn.init.trunc_normal_(block.mlp.fc2.weight, std=0.02)
+        nn.init.zeros_(
+            self.decoder_pred.weight
+        )  # f = 0 and c = 0: training begins at the linear path
+        # m = 0: how much of the linear path at other noises is mixed in, patch by patch
+        self.mix = nn.Linear(s.decoder_width, len(NOISES) - 1)
+        nn.init.zeros_(self.mix.weight)
+        nn.init.zeros_(self.mix.bias)
+        self.surround = None
+        if grid.cube is not None and s.tokenizer != "patch1d":
+            self.surround = Surround(grid, self.tokenizer.values, self.tokenizer.values)
+            for layer in (self.surround.straight, self.surround.up):
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
+        # of what a checkpoint's decoder says, which predicts x and not what the linear path leaves
+        self.share = nn.Parameter(torch.ones(()))
+
+        positions = int(grid.index.max()) + 1
+        self.register_buffer("loading", torch.zeros(positions, 0))
+        self.register_buffer("noise", torch.ones(()))
+        self.register_buffer("patch_of", torch.as_tensor(grid.patch_of), False)
+        self.register_buffer("turns", torch.as_tensor(grid.turns), False)
+        self._grams: Tensor | None = None
+        self._reads: dict[int, Tensor] = {}
         if s.gradient_checkpointing:
             recompute([*self.blocks, *self.decoder_blocks])
 
@@ -111,29 +141,60 @@ class SCMBM(nn.Module):
         """One block of the encoder or the decoder."""
         return Block(width, heads, mlp_ratio)
 
-    def tokens(self, windows: Tensor) -> Tensor:
-        """All tokens of unmasked windows.
+    def set_linear(self, loading: Tensor, noise: float) -> None:
+        """Give the linear path its L (positions, k) and s; of k = 0 it predicts nothing."""
+        self.loading = loading.to(self.pos.device)
+        self.noise = torch.tensor(float(noise), device=self.pos.device)
+        self._grams, self._reads = None, {}
+
+    # -- the linear path
+
+    def linear(self, windows: Tensor, visible: Tensor) -> Tensor:
+        """x^ of the linear path, at all positions.
 
         Args:
-            windows: (batch, T, voxels), z-scored BOLD.
-
-        Returns:
-            (batch, patches, width): the residual stream behind the last block. The final
-            LayerNorm is left to the decoder of masked modelling: it divides a token by its own
-            size, and with it the amplitude that a linear readout reads.
+            windows: (batch, T, positions).
+            visible: (batch, n) indices of visible patches.
         """
-        x = self.tokenizer(self.tokenizer.patches(windows)) + self.pos
-        for block in self.blocks:
-            x = block(x)
-        return x
+        return self.linear_at_noises(windows, visible)[0]
 
-    def code(self, windows: Tensor) -> Tensor:
-        """The linear patch code of windows (batch, T, voxels): -> (batch, patches, width)."""
-        return self.tokenizer.code(self.tokenizer.patches(windows))
+    def linear_at_noises(self, windows: Tensor, visible: Tensor) -> Tensor:
+        """The same at all `NOISES`: (noises, batch, T, positions)."""
+        k = self.loading.shape[1]
+        if k == 0:
+            return torch.zeros_like(windows).expand(len(NOISES), -1, -1, -1)
+        patches = len(self.turns)  # tokens of other volumes follow those of the first
+        seen = windows.new_zeros(len(windows), patches).scatter_(1, visible % patches, 1.0)
+        # L_v' L_v is a sum over visible patches
+        inner = (seen @ self._gram_of_patches().flatten(1)).view(-1, k, k)
+        scores = ((windows * seen[:, None, self.patch_of]) @ self.loading).transpose(1, 2)
+        eye = torch.eye(k, device=inner.device)
+        # by Cholesky: MKL's LU of batches fails in several threads
+        factors = [torch.linalg.cholesky(inner + r * self.noise * eye) for r in NOISES]
+        read = [torch.cholesky_solve(scores, factor) for factor in factors]
+        return torch.stack(read).transpose(2, 3) @ self.loading.T
 
-    def added(self, windows: Tensor) -> Tensor:
-        """What the network adds to the patch code: -> (batch, patches, width)."""
-        return self.tokens(windows) - self.code(windows)
+    def _gram_of_patches(self) -> Tensor:
+        """(patches, k, k): L_p' L_p of each patch."""
+        if self._grams is None or self._grams.device != self.loading.device:
+            parts = [self.loading[self.patch_of == p] for p in range(len(self.turns))]
+            self._grams = torch.stack([part.T @ part for part in parts])
+        return self._grams
+
+    def _linear_in_turn(self, windows: Tensor, turn: int) -> Tensor:
+        """The linear path at all `NOISES` where the patches of a turn are hidden."""
+        if self.loading.shape[1] == 0:
+            return torch.zeros_like(windows).expand(len(NOISES), -1, -1, -1)
+        if turn not in self._reads or self._reads[turn].device != windows.device:
+            seen = self.turns[self.patch_of] != turn
+            read = [from_visible(self.loading, r * self.noise, seen) for r in NOISES]
+            self._reads[turn] = torch.stack(read)
+        flat, reads = windows.flatten(0, 1), self._reads[turn]
+        # at other noises only where something mixes them in
+        found = [(flat @ read.T) @ self.loading.T for read in (reads if self.learns else reads[:1])]
+        return torch.stack(found).view(len(found), *windows.shape)
+
+    # -- the masked autoencoder
 
     def draw_masks(self, batch: int, generator: torch.Generator | None = None) -> Tensor:
         """(batch, visible) indices of the patches that stay visible, drawn anew each time."""
@@ -142,16 +203,28 @@ class SCMBM(nn.Module):
         noise = torch.rand(batch, patches, generator=generator)
         return noise.argsort(1)[:, :visible].sort(1).values.to(self.pos.device)
 
+    def tokens_of(self, visible: Tensor) -> Tensor:
+        """(patches,) bool -> indices of the tokens of these patches."""
+        return torch.nonzero(visible)[:, 0]
+
+    def tokens(self, windows: Tensor) -> Tensor:
+        """All tokens of unmasked windows (batch, T, positions): -> (batch, tokens, width)."""
+        patches = self.tokenizer.patches(windows)
+        every = torch.arange(patches.shape[1], device=patches.device).expand(len(patches), -1)
+        x = self.tokenizer.tokens(patches, every) + self.pos
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
     def encode_visible(self, patches: Tensor, visible: Tensor) -> Tensor:
         """(batch, patches, cells), (batch, visible) -> (batch, visible, width)."""
-        own = patches.gather(1, visible[:, :, None].expand(-1, -1, patches.shape[2]))
-        x = self.tokenizer(own) + self.pos[visible]
+        x = self.tokenizer.tokens(patches, visible) + self.pos[visible]
         for block in self.blocks:
             x = block(x)
         return x
 
-    def predict(self, encoded: Tensor, visible: Tensor) -> Tensor:
-        """Decode all patches from the visible ones: -> (batch, patches, cells)."""
+    def decode(self, encoded: Tensor, visible: Tensor) -> Tensor:
+        """The decoder's tokens of all patches: -> (batch, patches, decoder_width)."""
         batch, patches = len(encoded), self.pos.shape[0]
         known = self.decoder_embed(self.norm(encoded))
         x = self.mask_token.to(known.dtype).expand(batch, patches, -1)
@@ -159,13 +232,96 @@ class SCMBM(nn.Module):
         x = x + self.decoder_pos
         for block in self.decoder_blocks:
             x = block(x)
-        return self.decoder_pred(self.decoder_norm(x))
+        return self.decoder_norm(x)
+
+    def predict(self, encoded: Tensor, visible: Tensor) -> Tensor:
+        """Decode all patches from the visible ones: -> (batch, patches, cells)."""
+        return self.share * self.decoder_pred(self.decode(encoded, visible))
+
+    def learned(self, patches: Tensor, visible: Tensor, linear: Tensor) -> Tensor:
+        """What the masked autoencoder adds to the linear path, at all patches.
+
+        Volumes differ in size (a mean over showings is smaller than one of them); the network sees
+        all at one size.
+
+        Args:
+            patches: (batch, patches, values).
+            visible: (batch, n) indices of visible patches.
+            linear: (noises, batch, patches, values) of the linear path.
+        """
+        seen = patches.gather(1, visible[:, :, None].expand(-1, -1, patches.shape[2]))
+        size = seen.square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-6)
+        decoded = self.decode(self.encode_visible(patches / size, visible), visible)
+        mixed = torch.einsum("bpm,mbpv->bpv", self.mix(decoded).float(), linear[1:] - linear[0])
+        return mixed + size * (self.share * self.decoder_pred(decoded)).float()
+
+    def paths(self, windows: Tensor, linear: Tensor, visible: Tensor, wanted: Tensor) -> Tensor:
+        """x^ of some patches, from all paths.
+
+        Args:
+            windows: (batch, T, positions).
+            linear: (noises, batch, T, positions) of the linear path.
+            visible: (batch, n) indices of visible tokens.
+            wanted: (batch, m) indices of tokens, none of them visible.
+
+        Returns:
+            (batch, m, values).
+        """
+        patches, expected = self.tokenizer.patches(windows), self.tokenizer.patches(linear[0])
+        pick = wanted[:, :, None].expand(-1, -1, patches.shape[2])
+        found = expected.gather(1, pick)
+        if self.surround is not None:
+            seen = patches.new_zeros(patches.shape[:2]).scatter_(1, visible, 1.0)
+            found = found + self.surround(patches - expected, seen, wanted).float()
+        if self.learns:
+            others = [self.tokenizer.patches(path) for path in linear[1:]]
+            at_noises = torch.stack([expected, *others])
+            found = found + self.learned(patches, visible, at_noises).gather(1, pick)
+        return found
 
     def masked_loss(self, windows: Tensor, visible: Tensor) -> Tensor:
         """L_mbm of windows (batch, T, voxels): masked patches alone, brain cells alone."""
+        with torch.autocast(windows.device.type, enabled=False):
+            linear = self.linear_at_noises(windows.float(), visible)
         patches = self.tokenizer.patches(windows)
-        predicted = self.predict(self.encode_visible(patches, visible), visible)
         masked = torch.ones(patches.shape[:2], dtype=torch.bool, device=patches.device)
         masked.scatter_(1, visible, False)
-        counted = masked[:, :, None] & self.cells
-        return F.mse_loss(predicted.float()[counted], patches[counted])
+        hidden = torch.nonzero(masked)[:, 1].view(len(windows), -1)
+        found = self.paths(windows, linear, visible, hidden)
+        pick = hidden[:, :, None].expand(-1, -1, patches.shape[2])
+        counted = self.cells[hidden]
+        return F.mse_loss(found[counted], patches.gather(1, pick)[counted])
+
+    # -- what reading takes
+
+    @property
+    def learns(self) -> bool:
+        """Whether the masked autoencoder says anything: it is left out where it is 0."""
+        says = bool(self.share != 0) and bool(self.decoder_pred.weight.any())
+        return self.training or says or bool(self.mix.weight.any())
+
+    def predictable(self, windows: Tensor, learned: bool = True) -> Tensor:
+        """x^ with the patches hidden in turns: each is predicted once, from patches around it.
+
+        Args:
+            windows: (batch, T, positions).
+            learned: whether what training learned is added to the linear path.
+
+        Returns:
+            (batch, T, positions).
+        """
+        out, batch = torch.zeros_like(windows), len(windows)
+        for turn in self.turns.unique().tolist():
+            hidden = self.turns == turn
+            linear = self._linear_in_turn(windows, turn)
+            found = linear[0]
+            if learned:
+                visible = self.tokens_of(~hidden).expand(batch, -1)
+                wanted = self.tokens_of(hidden).expand(batch, -1)
+                predicted = self.paths(windows, linear, visible, wanted)
+                whole = predicted.new_zeros(batch, len(self.cells), predicted.shape[2])
+                whole.scatter_(1, wanted[:, :, None].expand_as(predicted), predicted)
+                found = self.tokenizer.volumes_of(whole)
+            where = hidden[self.patch_of]
+            out[:, :, where] = found[:, :, where]
+        return out

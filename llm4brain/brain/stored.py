@@ -6,7 +6,6 @@ a window is where it lies.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,8 @@ class Stored:
     Attributes:
         sources: (file, name of an array in it): of windows (trials, T, voxels), or of a run
             (volumes, voxels).
-        places: (samples, 2) number of a sample's source, and its first row there.
+        places: (samples, 2) number of a sample's source, and its first volume there, counted
+            through all of the source.
         volumes: in a window (T).
         voxels: (voxels, 3) index on the shared grid, or (n, 4) of grayordinates.
         affine: (4, 4) to MNI mm.
@@ -54,7 +54,7 @@ class Stored:
         for source in np.unique(places[:, 0]):
             path, name = self.sources[source]
             dtype, shape, begin = Arrays(path).place(name)
-            row = math.prod(shape[1:]) * np.dtype(dtype).itemsize  # bytes
+            row = shape[-1] * np.dtype(dtype).itemsize  # bytes of a volume
             with path.open("rb", buffering=0) as file:
                 for i in np.flatnonzero(places[:, 0] == source):
                     file.seek(begin + int(places[i, 1]) * row)

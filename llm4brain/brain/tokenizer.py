@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from contextlib import nullcontext
-
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,6 +25,10 @@ class Tokenizer(nn.Module):
         self.volumes, self.values = volumes, volumes * grid.index.shape[1]
         self.register_buffer("index", torch.as_tensor(grid.index), persistent=False)
         self.register_buffer("inside", torch.as_tensor(grid.inside), persistent=False)
+        patch, cell = np.nonzero(grid.inside)
+        slot = np.empty(grid.index.max() + 1, dtype=np.int64)
+        slot[grid.index[patch, cell]] = patch * grid.index.shape[1] + cell
+        self.register_buffer("slot", torch.as_tensor(slot), persistent=False)
 
     def patches(self, windows: Tensor) -> Tensor:
         """(batch, T, voxels) -> (batch, patches, T * cells); zero in empty cells."""
@@ -34,27 +36,22 @@ class Tokenizer(nn.Module):
         cells = padded[:, :, self.index]  # (batch, T, patches, cells)
         return cells.transpose(1, 2).flatten(2)
 
+    def volumes_of(self, patches: Tensor) -> Tensor:
+        """The way back: (batch, patches, T * cells) -> (batch, T, voxels)."""
+        cells = patches.view(len(patches), len(self.index), self.volumes, -1).transpose(1, 2)
+        return cells.reshape(len(patches), self.volumes, -1)[:, :, self.slot]
+
     @property
     def counted(self) -> Tensor:
         """(patches, values) bool: what counts in the loss of masked modelling."""
         return self.inside.repeat(1, self.values // self.inside.shape[1])
 
-    def code(self, patches: Tensor) -> Tensor:
-        """The linear patch code alone: (batch, patches, values) -> (batch, patches, width)."""
-        raise NotImplementedError
-
 
 class Tokenizer3D(Tokenizer):
-    """A small 3D CNN on each patch, its volumes in time as channels.
+    """A 3D CNN over cubes of voxels, its volumes in time as channels, beside a linear embedding.
 
-    The convolutions stay within a patch: with receptive fields across patches a visible
-    token would already hold its masked neighbours, and masked modelling would be a copy.
-    Beside the CNN runs the plain linear patch embedding. It starts as an orthogonal code of the
-    window's mean volume, so that what ridge on the mean volume reads reaches the tokens whole
-    (at the SNR of single clips, free weights for each volume cost more than they explain), and
-    stays it: masked modelling of noisy BOLD would forget what predicts no neighbour, which is
-    most of the signal. The CNN sees the volumes apart and is trained; its last layer starts at
-    zero.
+    The kernel spans the cubes that touch a token's own. Of those only visible ones count, or masked
+    modelling would be a copy.
 
     Args:
         grid: the patches.
@@ -63,40 +60,58 @@ class Tokenizer3D(Tokenizer):
         channels: of the CNN.
     """
 
-    def __init__(self, grid: PatchGrid, volumes: int, width: int, channels: int = 16) -> None:
+    def __init__(self, grid: PatchGrid, volumes: int, width: int, channels: int = 64) -> None:
         super().__init__(grid, volumes)
-        self.edge = grid.edge
-        self.embed = mean_code(nn.Conv3d(volumes, width, grid.edge))
-        self.conv1 = nn.Conv3d(volumes, channels, 3, padding=1)
-        self.conv2 = nn.Conv3d(channels, channels, 3, padding=1)
-        self.out = nn.Conv3d(channels, width, grid.edge)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.embed = nn.Linear(self.values, width)
+        self.surround = Surround(grid, self.values, width, channels)
 
-    def _cubes(self, patches: Tensor) -> Tensor:
-        """(batch, patches, T * edge**3) -> (batch * patches, T, x, y, z)."""
-        return patches.reshape(-1, self.volumes, self.edge, self.edge, self.edge)
+    def tokens(self, patches: Tensor, visible: Tensor) -> Tensor:
+        """(batch, patches, T * edge**3), (batch, n) visible ones -> (batch, n, width)."""
+        own = patches.gather(1, visible[:, :, None].expand(-1, -1, patches.shape[2]))
+        seen = patches.new_zeros(patches.shape[:2]).scatter_(1, visible, 1.0)
+        return self.embed(own) + self.surround(patches, seen, visible)
 
-    def code(self, patches: Tensor) -> Tensor:
-        """The linear patch code alone: -> (batch, patches, width)."""
-        return _whole(self.embed, self._cubes(patches)).view(*patches.shape[:2], -1)
 
-    def forward(self, patches: Tensor) -> Tensor:
-        """(batch, patches, T * edge**3) -> (batch, patches, width)."""
-        cubes = self._cubes(patches)
-        # In bf16 on CPUs that multiply it, the weights' gradient is garbage where the kernel of 3
-        # is larger than its input (PyTorch 2.13's oneDNN; right from an edge of 3 on).
-        garbled = cubes.device.type == "cpu" and self.edge < self.conv1.kernel_size[0]
-        with torch.autocast("cpu", enabled=False) if garbled else nullcontext():
-            h = F.gelu(self.conv2(F.gelu(self.conv1(cubes))))
-        return self.code(patches) + _whole(self.out, h).view(*patches.shape[:2], -1)
+class Surround(nn.Module):
+    """A 3D convolution over cubes: what the cubes around one say of it.
+
+    One kernel for all places, linear beside a hidden layer. Cubes that are masked, or outside the
+    brain, count as nothing and are told apart from zeros.
+
+    Args:
+        grid: cubes.
+        values: numbers in a cube.
+        outputs: numbers that are said of a cube.
+        hidden: units of the nonlinear part.
+    """
+
+    def __init__(self, grid: PatchGrid, values: int, outputs: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.register_buffer("around", torch.as_tensor(grid.neighbours), persistent=False)
+        inputs = self.around.shape[1] * (values + 1)
+        self.straight = nn.Linear(inputs, outputs)
+        self.down, self.up = nn.Linear(inputs, hidden), nn.Linear(hidden, outputs)
+
+    def forward(self, patches: Tensor, seen: Tensor, wanted: Tensor) -> Tensor:
+        """Of the wanted cubes, what the visible ones around them say.
+
+        Args:
+            patches: (batch, patches, values); those not seen are not read.
+            seen: (batch, patches) 1 where a patch is visible, else 0.
+            wanted: (batch, m) indices of patches.
+
+        Returns:
+            (batch, m, outputs).
+        """
+        given = torch.cat([patches * seen[:, :, None], seen[:, :, None]], dim=2)
+        given = F.pad(given, (0, 0, 0, 1))  # -1 reads the zero appended here
+        rows = torch.arange(len(given), device=given.device)[:, None, None]
+        near = given[rows, self.around[wanted]].flatten(2)  # (batch, m, 26 * (values + 1))
+        return self.straight(near) + self.up(F.gelu(self.down(near)))
 
 
 class TokenizerSurface(Tokenizer):
     """Patches of grayordinates, which have no edges: one hidden layer in place of the 3D CNN.
-
-    All else is as in `Tokenizer3D`: nothing reaches across patches, and beside the part that is
-    trained runs the fixed orthogonal code of the mean volume.
 
     Args:
         grid: the patches.
@@ -107,35 +122,11 @@ class TokenizerSurface(Tokenizer):
 
     def __init__(self, grid: PatchGrid, volumes: int, width: int, hidden: int = 64) -> None:
         super().__init__(grid, volumes)
-        self.embed = mean_code(nn.Conv1d(volumes, width, grid.index.shape[1]))
-        self.hidden = nn.Conv1d(volumes, hidden, grid.index.shape[1])
-        self.out = nn.Conv1d(hidden, width, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.embed = nn.Linear(self.values, width)
+        self.hidden = nn.Linear(self.values, hidden)
+        self.out = nn.Linear(hidden, width)
 
-    def code(self, patches: Tensor) -> Tensor:
-        """(batch, patches, T * cells) -> (batch, patches, width)."""
-        return _whole(self.embed, patches.flatten(0, 1)).view(*patches.shape[:2], -1)
-
-    def forward(self, patches: Tensor) -> Tensor:
-        """(batch, patches, T * cells) -> (batch, patches, width)."""
-        h = F.gelu(_whole(self.hidden, patches.flatten(0, 1)))
-        return self.code(patches) + _whole(self.out, h).view(*patches.shape[:2], -1)
-
-
-def mean_code(conv: nn.Conv3d | nn.Conv1d) -> nn.Conv3d | nn.Conv1d:
-    """Make a convolution over a whole patch the fixed orthogonal code of its mean volume."""
-    width, volumes, *kernel = conv.weight.shape
-    code = nn.init.orthogonal_(torch.empty(width, math.prod(kernel))).view(width, 1, *kernel)
-    with torch.no_grad():
-        conv.weight.copy_(code.expand_as(conv.weight) / volumes)
-    nn.init.zeros_(conv.bias)
-    return conv.requires_grad_(False)
-
-
-def _whole(conv: nn.Conv3d | nn.Conv1d, x: Tensor) -> Tensor:
-    """A convolution whose kernel is as large as its input, as the matrix product that it is.
-
-    (n, channels, x, y, z) -> (n, width); several times faster than the convolution on CPU.
-    """
-    return F.linear(x.flatten(1), conv.weight.flatten(1), conv.bias)
+    def tokens(self, patches: Tensor, visible: Tensor) -> Tensor:
+        """(batch, patches, T * cells), (batch, n) visible ones -> (batch, n, width)."""
+        own = patches.gather(1, visible[:, :, None].expand(-1, -1, patches.shape[2]))
+        return self.embed(own) + self.out(F.gelu(self.hidden(own)))

@@ -112,6 +112,7 @@ class Published:
             said = "encoder"
             if decoder := self._decoder(model):
                 taken |= decoder
+                taken["share"] = torch.zeros(())  # it predicts x, and not what is left of it
                 said = "encoder and decoder"
         missing = model.load_state_dict(taken, strict=False).unexpected_keys
         assert not missing, missing

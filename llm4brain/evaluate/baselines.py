@@ -1,19 +1,23 @@
-"""Systems that see no trained encoder: two floors, the linear baseline, the video's ceiling.
+"""Systems that no caption or video token trained an encoder for: floors, linear baselines, ceiling.
 
-All that they know comes from train clips; the ridge's penalty comes from validation clips.
+All that they know comes from train clips; what a ridge reads and its penalty come from validation
+clips. The gate and the surprise, which ridge may take, were learned from train BOLD alone.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.preprocessing import StandardScaler, normalize
 
+from llm4brain.align.aligner import ALPHAS, POWERS
+from llm4brain.align.gate import gate_weights
 from llm4brain.errors import UserError
 from llm4brain.evaluate.retrieval import correlations
 
@@ -91,12 +95,158 @@ def random_clips(n_train: int, n_test: int, seed: Sequence[int]) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Ridge:
-    """Ridge regression from BOLD windows to video tokens, in its dual form.
+class Seen:
+    """What a subject's brain did while clips were seen, a row a clip.
+
+    Attributes:
+        windows: shape (n, volumes, positions).
+        predictable: shape (n, positions), the part of the mean volume that masked modelling
+            predicts.
+    """
+
+    windows: np.ndarray
+    predictable: np.ndarray
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """(n, positions) mean volumes."""
+        return self.windows.mean(axis=1, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Form:
+    """What ridge is given of a window.
+
+    Attributes:
+        volumes: all volumes of the window, in place of their mean x.
+        scale: equal variance for all positions, before the gate.
+        alpha: the surprise x - alpha x^ is read, x^ being the part that masked modelling predicts.
+        power: positions are multiplied by the agreement gate to this power.
+    """
+
+    volumes: bool = False
+    scale: bool = False
+    alpha: float = 0.0
+    power: float = 0.0
+
+    def of(self, seen: Seen) -> np.ndarray:
+        """(n, features), before scale and gate."""
+        if self.volumes:
+            return _flat(seen.windows)
+        return seen.mean - self.alpha * seen.predictable if self.alpha else seen.mean
+
+    def gate(self, agreement: np.ndarray) -> np.ndarray | None:
+        """(features,) weights; None where all count alike."""
+        return gate_weights(agreement, self.power) if self.power else None
+
+    @property
+    def said(self) -> str:
+        """In words, for logs.
+
+        >>> Form(alpha=0.7, power=1.0).said
+        'the mean volume, gate at power 1, surprise at alpha 0.7'
+        """
+        parts = ["all volumes" if self.volumes else "the mean volume"]
+        parts += ["equal variance"] * self.scale
+        parts.append(f"gate at power {self.power:g}" if self.power else "no gate")
+        parts.append(f"surprise at alpha {self.alpha:g}" if self.alpha else "no surprise")
+        return ", ".join(parts)
+
+
+SCALES = (False, True)
+PLAIN = tuple(Form(volumes, scale) for volumes in (True, False) for scale in SCALES)
+GATED = tuple(Form(scale=s, power=p) for p in POWERS if p for s in SCALES)
+SURPRISED = tuple(Form(scale=s, alpha=a) for a in ALPHAS if a for s in SCALES)
+BOTH = tuple(Form(False, s, a, p) for a in ALPHAS if a for p in POWERS if p for s in SCALES)
+# System -> the forms that validation chooses from. What the field calls ridge is `ridge_plain`; the
+# gate and the surprise, which are label-free parts of this project's model, are added each alone,
+# and all of it are choices of `ridge`.
+FAMILIES = {
+    "ridge": (*PLAIN, *GATED, *SURPRISED, *BOTH),
+    "ridge_plain": PLAIN,
+    "ridge_gate": GATED,
+    "ridge_surprise": SURPRISED,
+}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Products of clips' features, and their eigendecomposition, which serves all penalties.
 
     Attributes:
         scaler: mean and scale of each feature, from train.
-        train: shape (n, features), scaled.
+        train: shape (n, features), scaled and gated.
+        values, vectors: of the train kernel.
+        asked: shape (m, n), products of validation and train clips, in the eigenvectors.
+    """
+
+    scaler: StandardScaler
+    train: np.ndarray
+    values: np.ndarray
+    vectors: np.ndarray
+    asked: np.ndarray
+
+    @classmethod
+    def of(
+        cls, train: np.ndarray, validation: np.ndarray, scale: bool, gate: np.ndarray | None
+    ) -> Kernel:
+        """Of (n, features) and (m, features); only train is fitted to."""
+        scaler = StandardScaler(with_std=scale).fit(train)
+        own = _scaled(scaler, train, gate)
+        values, vectors = np.linalg.eigh((own @ own.T).astype(np.float64))
+        return cls(
+            scaler, own, values, vectors, _scaled(scaler, validation, gate) @ own.T @ vectors
+        )
+
+    def shrunk(self, penalty: float) -> np.ndarray:
+        """(n,) eigenvalues plus the penalty, which is relative to their mean."""
+        level = self.values.mean()
+        return self.values + penalty * (level if level > np.finfo(float).tiny else 1.0)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Products of the clips' video tokens, which are all that choosing needs of them.
+
+    Attributes:
+        train: shape (n, n), of train clips, centred.
+        held: shape (m, n), of validation clips at length 1 with train clips.
+    """
+
+    train: np.ndarray
+    held: np.ndarray
+
+    @classmethod
+    def of(cls, train: np.ndarray, validation: np.ndarray, centre: np.ndarray) -> Targets:
+        """Of (n, D) and (m, D) tokens, less `centre` (D,) and each row's mean."""
+        own, held = (rows - centre for rows in (train, validation))
+        for rows in (own, held):
+            rows -= rows.mean(axis=1, keepdims=True)
+        held /= np.linalg.norm(held, axis=1, keepdims=True).clip(1e-12)
+        return cls(own @ own.T, held @ own.T)
+
+    def curve(self, kernel: Kernel, penalties: np.ndarray) -> np.ndarray:
+        """(penalties,) mean correlation of readings with the validation clips' truth."""
+        train = kernel.vectors.T @ self.train @ kernel.vectors
+        held = self.held @ kernel.vectors
+        nothing = 1e-6 * np.sqrt(np.trace(self.train) / len(self.train))
+        score = np.empty(len(penalties))
+        for i, penalty in enumerate(penalties):
+            weights = kernel.asked / kernel.shrunk(penalty)  # a reading is weights @ train tokens
+            size = np.sqrt(np.sum(weights @ train * weights, axis=1).clip(0))
+            fit = np.sum(weights * held, axis=1)
+            score[i] = np.where(size > nothing, fit / size.clip(1e-300), 0.0).mean()
+        return score
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Ridge regression from BOLD to video tokens, in its dual form.
+
+    Attributes:
+        scaler: mean and scale of each feature, from train.
+        gate: shape (features,), what features are multiplied by then; None: all count alike.
+        train: shape (n, features), scaled and gated.
         dual: shape (n, D); a reading is `scaled @ train.T @ dual + centre`.
         centre: shape (D,), mean of the train targets.
         penalty: chosen one, relative to the kernel's mean eigenvalue.
@@ -104,6 +254,7 @@ class Ridge:
     """
 
     scaler: StandardScaler
+    gate: np.ndarray | None
     train: np.ndarray
     dual: np.ndarray
     centre: np.ndarray
@@ -111,14 +262,19 @@ class Ridge:
     validation: np.ndarray
 
     def read(self, windows: np.ndarray) -> np.ndarray:
-        """(n, volumes, voxels) -> (n, D)."""
-        scaled = self.scaler.transform(_flat(windows))
+        """(n, ...) features or windows as those it was fitted on -> (n, D)."""
+        scaled = _scaled(self.scaler, _flat(windows), self.gate)
         return scaled @ self.train.T @ self.dual + self.centre
 
 
 def _flat(windows: np.ndarray) -> np.ndarray:
     """(n, volumes, voxels) -> (n, volumes x voxels) float32."""
-    return windows.reshape(len(windows), -1).astype(np.float32)
+    return windows.reshape(len(windows), -1).astype(np.float32, copy=False)
+
+
+def _scaled(scaler: StandardScaler, rows: np.ndarray, gate: np.ndarray | None) -> np.ndarray:
+    scaled = scaler.transform(rows)
+    return scaled if gate is None else scaled * gate
 
 
 def fit_ridge(
@@ -128,18 +284,20 @@ def fit_ridge(
     validation_tokens: np.ndarray,
     penalties: np.ndarray = PENALTIES,
     scale: bool = True,
+    gate: np.ndarray | None = None,
 ) -> Ridge:
     """Fit on train windows alone; the penalty is the one that reads validation clips best.
 
     One eigendecomposition of the train kernel serves all penalties (Hastie & Tibshirani 2004).
 
     Args:
-        train: shape (n, volumes, voxels).
+        train: shape (n, volumes, voxels), or (n, features).
         train_tokens: shape (n, D).
-        validation: shape (m, volumes, voxels).
+        validation: shape (m, volumes, voxels), or (m, features).
         validation_tokens: shape (m, D).
         scale: give voxels equal variance. BOLD is z-scored a run, so what variance is left after
             averaging over showings tells signal from noise.
+        gate: shape (features,), what scaled voxels are multiplied by.
 
     Raises:
         UserError: windows and tokens are not of the same clips, or of different sizes.
@@ -148,21 +306,13 @@ def fit_ridge(
         if len(windows) != len(tokens) or windows.shape[1:] != train.shape[1:]:
             wrong = f"windows {windows.shape} and video tokens {tokens.shape} do not fit"
             raise UserError("features", wrong, "make the features anew")
-    scaler = StandardScaler(with_std=scale).fit(_flat(train))
-    scaled = scaler.transform(_flat(train))
+    kernel = Kernel.of(_flat(train), _flat(validation), scale, gate)
     centre = train_tokens.mean(axis=0, dtype=np.float64)
-    values, vectors = np.linalg.eigh((scaled @ scaled.T).astype(np.float64))
-    rotated = vectors.T @ (train_tokens - centre)  # (n, D)
-    asked = scaler.transform(_flat(validation)) @ scaled.T @ vectors  # (m, n)
-    level = max(values.mean(), np.finfo(float).tiny)
-    score = np.empty(len(penalties))
-    for i, penalty in enumerate(penalties):
-        reading = asked @ (rotated / (values + penalty * level)[:, None])
-        fit = correlations(reading + centre, validation_tokens, centre)
-        score[i] = np.diag(fit).mean()
-    best = int(np.argmax(score))
-    dual = vectors @ (rotated / (values + penalties[best] * level)[:, None])
-    return Ridge(scaler, scaled, dual, centre, float(penalties[best]), score)
+    score = Targets.of(train_tokens, validation_tokens, centre).curve(kernel, penalties)
+    penalty = float(penalties[np.argmax(score)])
+    rotated = kernel.vectors.T @ (train_tokens - centre)  # (n, D)
+    dual = kernel.vectors @ (rotated / kernel.shrunk(penalty)[:, None])
+    return Ridge(kernel.scaler, gate, kernel.train, dual, centre, penalty, score)
 
 
 def nearest(readings: np.ndarray, train_tokens: np.ndarray, centre: np.ndarray) -> np.ndarray:
@@ -170,30 +320,46 @@ def nearest(readings: np.ndarray, train_tokens: np.ndarray, centre: np.ndarray) 
     return np.argmax(np.round(correlations(readings, train_tokens, centre), 9), axis=1)
 
 
-# What ridge may be given of a window: its volumes apart, or their mean.
-FORMS = {"volumes": lambda windows: windows, "mean": lambda windows: windows.mean(1, keepdims=True)}
-
-
-def best_ridge(
-    train: np.ndarray,
+def best_ridges(
+    train: Seen,
     train_tokens: np.ndarray,
-    validation: np.ndarray,
+    validation: Seen,
     validation_tokens: np.ndarray,
-) -> tuple[str, Ridge]:
-    """The baseline at its strongest: `fit_ridge` on the form that reads validation clips best.
+    agreement: np.ndarray,
+    families: Mapping[str, Sequence[Form]] = FAMILIES,
+) -> dict[str, tuple[Form, Ridge]]:
+    """The baseline at its strongest: of each family the form that reads validation clips best.
 
     Volumes apart can weigh the haemodynamics, at the price of more weights than the signal of
-    single clips pays for; which wins depends on the SNR. Shapes as in `fit_ridge`.
+    single clips pays for; which wins depends on the SNR, and so do alpha and the gate's power.
+
+    Args:
+        train, validation: of one subject.
+        train_tokens: shape (n, D).
+        validation_tokens: shape (m, D).
+        agreement: shape (positions,), of the gate.
+        families: system -> what it may choose from; of forms that are level the first.
 
     Returns:
-        Name of the form, and the ridge that reads windows brought into it.
+        System -> its form, and the ridge that reads what `form.of` gives.
     """
+    centre = train_tokens.mean(axis=0, dtype=np.float64)
+    targets = Targets.of(train_tokens, validation_tokens, centre)
+    reached = {}
+    for form in dict.fromkeys(form for forms in families.values() for form in forms):
+        parts = (form.of(train), form.of(validation))
+        kernel = Kernel.of(*parts, form.scale, form.gate(agreement))
+        reached[form] = targets.curve(kernel, PENALTIES).max()
+    best = {system: max(forms, key=reached.__getitem__) for system, forms in families.items()}
     fits = {
-        (name, scale): fit_ridge(
-            form(train), train_tokens, form(validation), validation_tokens, scale=scale
+        form: fit_ridge(
+            form.of(train),
+            train_tokens,
+            form.of(validation),
+            validation_tokens,
+            scale=form.scale,
+            gate=form.gate(agreement),
         )
-        for name, form in FORMS.items()
-        for scale in (False, True)
+        for form in dict.fromkeys(best.values())
     }
-    best = max(fits, key=lambda key: fits[key].validation.max())
-    return best[0], fits[best]
+    return {system: (form, fits[form]) for system, form in best.items()}

@@ -176,6 +176,27 @@ def map_checks(
     return rows
 
 
+def gate_check(gate: nib.Nifti1Image, truth: Arrays) -> dict[str, Any]:
+    """The row on whether the agreement gate is high where the subject was tuned.
+
+    Args:
+        gate: gate.nii.gz, of all subjects.
+        truth: `data/truth/sub-XX.safetensors`.
+    """
+    values, size = gate.get_fdata(), float(gate.header.get_zooms()[0])
+    grid = mni_grid(round(size))
+    regions = planted(truth, grid.affine, grid.shape).values()
+    every = np.logical_or.reduce(list(regions)) & grid.brain
+    area, null = auc(values, every, grid.brain, int(np.ceil(2 * RADIUS_MM / size)))
+    low, high = np.quantile(null, [0.025, 0.975])
+    return {
+        "check": "gate_auc", "value": area, "null_low": low, "null_high": high,
+        "expected": "above null_high", "holds": area > high,
+        "what": f"ROC area of the agreement gate, learned without captions, for the {every.sum()} "
+        "planted voxels; null: the planted region laid elsewhere",
+    }  # fmt: skip
+
+
 def lag_checks(sweep: pd.DataFrame, truth: Arrays, clips: ClipSettings) -> list[dict[str, Any]]:
     """Rows on whether the lag sweep peaks where it was planted, and is at chance before the clip.
 

@@ -4,17 +4,17 @@ A reading matches a clip by their correlation,
 
     match(r, t) = <r, t> / (|r| |t|),     r, t centred as retrieval centres them     (1)
 
-and to first order voxel v adds to it its gradient times its input, over the window's volumes,
+and voxel v adds to it what its surprise f_v is worth (what is left of it when its neighbours are
+known, weighed by gate and adaptor: `align/reader.py`),
 
-    a_v(i, j) = sum_T x_iTv d<r_i, t_j>/dx_iTv / (|r_i| |t_j|)                        (2)
+    a_v(i, j) = f_iv <w_v, t_j> / (|r_i| |t_j|)                                       (2)
 
-for the reading of clip i and the tokens of clip j: what the match loses when the voxel is occluded,
-set to its run's mean, while the reading's length stays. In a linear reader this is exact, and the
-voxels' parts add up to the match but for the mean that the readout takes off. The map is the mean
-over test clips of a_v(i, i), less what the same readings get when blocks of clips change places, as
-for the p of table 1, so that it is evidence for this clip and not for films at large. (A block now
-and then keeps its place, so what is taken off holds a little of the clip's own: one part in as many
-as there are blocks.)
+for the reading of clip i and the tokens of clip j, w_v the voxel's readout: what the match loses
+when the voxel's surprise is set to its mean, while the reading's length stays. The readout is
+linear, so the voxels' parts add up to the match. The map is the mean over test clips of a_v(i, i),
+less what the same readings get when blocks of clips change places, as for the p of table 1, so that
+it is evidence for this clip and not for films at large. (A block now and then keeps its place, so
+what is taken off holds a little of the clip's own: one part in as many as there are blocks.)
 
 What it says and what not (Haufe et al. 2014, on filters and patterns). It is no map of weights: a
 voxel that is read only to cancel the noise of another has a weight, but its own BOLD goes with no
@@ -30,8 +30,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from llm4brain.align.reader import BrainReader
 from llm4brain.brain.cohort import Cohort
@@ -43,7 +41,7 @@ from llm4brain.io import Arrays
 
 SHUFFLES = 999  # a voxel's null spread is then known to 2%; its z needs no more
 LEVEL = 0.05  # of the threshold: the chance that any voxel without evidence passes it
-BATCH = 16  # clips at a time: what grows with them is (clips, rank, voxels)
+BATCH = 16  # clips at a time
 
 
 @dataclass(frozen=True)
@@ -72,30 +70,6 @@ class BrainMap:
         return float(self.contribution.sum(dtype=np.float64))
 
 
-def voxel_parts(reader: BrainReader, windows: np.ndarray, subject: str) -> tuple[Tensor, Tensor]:
-    """Gradient times input of each component that is read.
-
-    Args:
-        windows: shape (clips, T, voxels), z-scored BOLD.
-        subject: whose weights read; of one never seen, what subjects share.
-
-    Returns:
-        The components themselves, shape (clips, rank), as `BrainReader.components` gives them,
-        and each voxel's part of them, shape (clips, rank, voxels), summed over T.
-    """
-    device = next(reader.encoder.parameters()).device
-    weight = reader.weights.get(subject, reader.weights["shared"]).to(device)
-    x = torch.as_tensor(windows, dtype=torch.float32, device=device).requires_grad_()
-    with torch.enable_grad(), torch.autocast(device.type, enabled=False):
-        found = (reader.features(x) - reader.mean.to(device)) @ weight  # (clips, rank)
-        parts = [
-            # a clip's components depend on its own window alone, so one pass serves all clips
-            (x * torch.autograd.grad(found[:, k].sum(), x, retain_graph=True)[0]).sum(1)
-            for k in range(found.shape[1])
-        ]
-    return found.detach().cpu(), torch.stack(parts, dim=1).detach().cpu()
-
-
 def brain_map(
     reader: BrainReader,
     windows: np.ndarray,
@@ -120,12 +94,9 @@ def brain_map(
         UserError: windows are of other voxels or volumes than the model reads, or the clips make
             fewer than two blocks, which leaves nothing to change places with.
     """
-    tokenizer = reader.encoder.tokenizer
-    wanted = (tokenizer.volumes, int(tokenizer.index.max()) + 1)
-    if windows.shape[1:] != wanted:
-        volumes, voxels = windows.shape[1:]
-        wrong = f"are {volumes} volumes of {voxels} voxels; the model reads {wanted[0]} of "
-        raise UserError("windows", f"{wrong}{wanted[1]}", "remake features and model")
+    if windows.shape[2] != len(reader.agreement):
+        wrong = f"are of {windows.shape[2]} voxels; the model reads {len(reader.agreement)}"
+        raise UserError("windows", wrong, "remake features and model")
     block = blocks(clip_ids, seconds)
     if block.max() < 1:
         wrong = f"make no two blocks of {seconds:g} s, so there is no null"
@@ -135,7 +106,8 @@ def brain_map(
     centred = truth.astype(np.float64) - reader.basis.mean
     centred -= centred.mean(axis=1, keepdims=True)
     unit = centred / np.linalg.norm(centred, axis=1, keepdims=True).clip(1e-12)
-    axes = reader.basis.axes - reader.basis.axes.mean(axis=1, keepdims=True)  # (rank, D)
+    written = reader.basis.axes * reader.basis.weights[:, None]  # (rank, D)
+    axes = written - written.mean(axis=1, keepdims=True)
     aims = (unit @ axes.T).astype(np.float32)  # (clips, rank): (2) in the components' space
 
     own = np.zeros(windows.shape[2], dtype=np.float32)
@@ -143,12 +115,14 @@ def brain_map(
     readings = []
     for i in range(0, len(windows), BATCH):
         rows = slice(i, i + BATCH)
-        found, parts = (each.numpy() for each in voxel_parts(reader, windows[rows], subject))
+        features, weight = reader.centred(windows[rows], subject)
+        found = features @ weight
         length = np.linalg.norm(found @ axes, axis=1).clip(1e-12)
-        flat = (parts / (len(windows) * length)[:, None, None]).astype(np.float32)
-        flat = flat.reshape(-1, flat.shape[2])  # (batch * rank, voxels)
-        own += aims[rows].reshape(-1) @ flat
-        null += aims[orders[:, rows]].reshape(SHUFFLES, -1) @ flat
+        scaled = features / (len(windows) * length)[:, None]
+        # of one clip: its features times what their weights are worth for another's tokens
+        own += np.einsum("bv,vb->v", scaled, weight @ aims[rows].T)
+        for b in range(len(found)):
+            null += scaled[b] * (aims[orders[:, i + b]] @ weight.T)
         readings.append(reader.query_tokens(found).reshape(len(found), -1))
 
     scores = correlations(np.concatenate(readings), truth, reader.basis.mean)

@@ -1,8 +1,8 @@
-"""How far the model leads each other system, clip by clip: what two intervals cannot tell."""
+"""How far a system leads another, clip by clip: what two intervals cannot tell."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ def lead(
     samples: int,
     seed: int,
     system: str = "model",
+    permutations: int = 0,
 ) -> pd.DataFrame:
     """The system's mean minus every other's, with 95% intervals on the same resamples.
 
@@ -31,9 +32,11 @@ def lead(
         samples: resamples.
         seed: of the resamples.
         system: whose lead.
+        permutations: of `sign_flip_p`; 0 leaves it out.
 
     Returns:
-        A row another system and metric, `COLUMNS`; none where a system has no number.
+        A row another system and metric, `COLUMNS`, and `p` if asked for; none where a system has
+        no number.
 
     Raises:
         UserError: two systems are not of the same clips.
@@ -55,5 +58,44 @@ def lead(
             if not np.isfinite(apart).all():
                 continue
             low, high = interval(weights @ apart / total, int(block.max()) + 1)
-            rows.append((subject, system, name, metric, apart.mean(), low, high))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+            p = [sign_flip_p(apart, block, permutations, seed)] * bool(permutations)
+            rows.append((subject, system, name, metric, apart.mean(), low, high, *p))
+    return pd.DataFrame(rows, columns=[*COLUMNS, *["p"] * bool(permutations)])
+
+
+def sign_flip_p(apart: np.ndarray, block: np.ndarray, permutations: int, seed: int) -> float:
+    """Two-sided p of a mean difference, on the blocks of its interval.
+
+    Of two systems that are equally good, nobody can tell which is which: in any block the two may
+    change places, which turns the sign of the block's summed difference D_b.
+
+    Args:
+        apart: shape (clips,), one system's values minus the other's.
+        block: shape (clips,), from `llm4brain.evaluate.bootstrap.blocks`.
+        permutations: how many sets of signs are drawn.
+
+    Returns:
+        (1 + number of draws with |sum s_b D_b| >= |sum D_b|) / (1 + draws), so never 0 (Phipson
+        & Smyth 2010).
+    """
+    sums = np.bincount(block, weights=apart)
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (permutations, len(sums)))
+    as_far = np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9
+    return float((1 + as_far.sum()) / (1 + permutations))
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """p of a family of comparisons, corrected for their number (Holm 1979).
+
+    The i-th smallest of m, i = 0 .. m - 1, becomes the largest (m - j) p_j of all j <= i, at most
+    1. What is not a number belongs to no family and stays.
+
+    >>> holm([0.01, float("nan"), 0.04, 0.03]).tolist()
+    [0.03, nan, 0.06, 0.06]
+    """
+    found = np.array(p, dtype=float)
+    known = np.flatnonzero(np.isfinite(found))
+    order = known[np.argsort(found[known], kind="stable")]
+    steps = found[order] * np.arange(len(order), 0, -1)
+    found[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return found

@@ -1,18 +1,22 @@
-"""The arm `reference`: what the systems without a trained encoder say of a subject's test clips."""
+"""The arm `reference`: what floors, linear baselines and ceilings say of a subject's test clips."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from llm4brain.align.reader import BrainReader
 from llm4brain.clips import average_repeats, first_showings
 from llm4brain.errors import UserError
 from llm4brain.evaluate.baselines import (
-    FORMS,
-    best_ridge,
+    Form,
+    Ridge,
+    Seen,
+    best_ridges,
     constant_caption,
     nearest,
     random_clips,
@@ -31,7 +35,8 @@ class Decoded:
         clip_ids: the test clips, in the order of the readings' rows.
         readings: `<system>` and `truth` (clips, D) float32; `centre` (D,), the mean of `truth`
             over train clips.
-        ridge: the penalty that was chosen, and what each of the grid reached on validation.
+        ridge: system -> what its ridge took: form, scale, alpha, power and penalty, the same in
+            words, and what each penalty reached on validation.
     """
 
     table: pd.DataFrame
@@ -62,12 +67,15 @@ def reference_systems(
     video_tokens: np.ndarray,
     captions: pd.DataFrame,
     generated: pd.DataFrame,
+    reader: BrainReader,
+    say: Callable[[np.ndarray], list[str]],
     repeats: Literal["average", "single"],
     seed: tuple[int, ...],
 ) -> Decoded:
-    """Decode with `constant`, `random`, `ridge`, `nearest` and `video`.
+    """Decode with `constant`, `random`, the ridges of `FAMILIES`, `nearest` and `video`.
 
-    Where a test reading is an average over showings, `ridge_single` reads the first one.
+    `ridge_llm` puts ridge's reading into words. Where a test reading is an average over showings,
+    `ridge_single` reads the first one.
 
     Args:
         windows: shape (trials, volumes, voxels), a subject's.
@@ -76,6 +84,10 @@ def reference_systems(
         video_tokens: shape (clips, K, d).
         captions: clip_id, caption; of train clips alone are they read.
         generated: clip_id, caption; what the video-LLM says of each test clip itself.
+        reader: of its frozen encoder and its gate alone does ridge take anything, neither of which
+            a caption or a video token went into; never its adaptor, mean or weights, which did
+            learn from them.
+        say: puts readings (n, K, d) into words, by an LLM that was not tuned on brains.
         repeats: what a test window holds, see `per_clip`.
         seed: of the random floor.
 
@@ -96,24 +108,29 @@ def reference_systems(
         if not own.any():
             raise UserError("features", f"hold no valid {split} clip", "correct splits or masks")
         clips[split] = table["clip_id"][own].tolist()
-        part[split] = windows[own]
+        part[split] = _seen(windows[own], reader)
         tokens[split] = flat[[row[clip] for clip in clips[split]]]
 
     references = references_of(captions, clips["train"])
     typical = typical_captions(references)
-    form, ridge = best_ridge(
-        part["train"], tokens["train"], part["validation"], tokens["validation"]
+    ridges = best_ridges(
+        part["train"],
+        tokens["train"],
+        part["validation"],
+        tokens["validation"],
+        reader.agreement,
     )
-    read = ridge.read(FORMS[form](part["test"]))
-    reads = {"ridge": read}
+    reads = {name: ridge.read(form.of(part["test"])) for name, (form, ridge) in ridges.items()}
+    form, ridge = ridges["ridge"]
     if first is not None:
         shown = dict(zip(first[1]["clip_id"], first[0], strict=True))
         single = np.stack([shown[clip] for clip in clips["test"]])
-        reads["ridge_single"] = ridge.read(FORMS[form](single))
+        reads["ridge_single"] = ridge.read(form.of(_seen(single, reader)))
     closest = nearest(tokens["test"], tokens["train"], ridge.centre)
     n = len(clips["test"])
     blind = random_clips(len(clips["train"]), n, seed)
     which = np.random.default_rng([*seed, 1]).random(n)  # which of the clip's captions
+    z_f = reads["ridge"].astype(np.float32).reshape(n, *video_tokens.shape[1:])  # (n, K, d)
     texts = {
         ("constant", "floor"): [constant_caption(references)] * n,
         ("random", "floor"): [
@@ -123,6 +140,7 @@ def reference_systems(
             (name, "baseline"): [typical[i] for i in nearest(own, tokens["train"], ridge.centre)]
             for name, own in reads.items()
         },
+        ("ridge_llm", "baseline"): say(z_f),
         # who read the clip perfectly, but could only say what was written of a train clip
         ("nearest", "ceiling"): [typical[i] for i in closest],
         ("video", "ceiling"): [own[0] for own in references_of(generated, clips["test"])],
@@ -137,15 +155,29 @@ def reference_systems(
     readings = {
         "random": tokens["train"][blind],
         **reads,
+        "ridge_llm": reads["ridge"],
         "nearest": tokens["train"][closest],
         "video": tokens["test"],
         TRUTH: tokens["test"],
         CENTRE: ridge.centre,
     }
-    chosen = {
-        "form": form,
+    readings = {name: array.astype(np.float32) for name, array in readings.items()}
+    took = {name: _took(*own) for name, own in ridges.items()}
+    return Decoded(said, clips["test"], readings, took)
+
+
+def _seen(windows: np.ndarray, reader: BrainReader) -> Seen:
+    """A split by itself: what is predicted of a train window owes nothing to a test window."""
+    return Seen(windows, reader.frozen(windows)[1])
+
+
+def _took(form: Form, ridge: Ridge) -> dict[str, Any]:
+    return {
+        "form": "volumes" if form.volumes else "mean",
+        "scale": form.scale,
+        "alpha": form.alpha,
+        "power": form.power,
         "penalty": ridge.penalty,
+        "said": form.said,
         "validation": np.round(ridge.validation, 6).tolist(),
     }
-    readings = {name: array.astype(np.float32) for name, array in readings.items()}
-    return Decoded(said, clips["test"], readings, chosen)

@@ -20,26 +20,27 @@ SHOWN = ("model", "ridge")
 OF_METRIC = ("", "_low", "_high", "_p")
 COLUMNS = ("snr", "subject", "system", "kind", "n_clips")
 COLUMNS += tuple(f"{metric}{end}" for metric in COMPARED for end in OF_METRIC)
-COLUMNS += ("gain", "references", "data")
+COLUMNS += ("alpha", "power", "references", "data")
 FLOOR = "highest floor"
 LEVEL = 0.05 / (len(SHOWN) * len(COMPARED))  # Bonferroni over what one SNR shows
 
 
 def snr_rows(
-    snr: float, model: Mapping[str, Any], reference: Mapping[str, Any], gain: float
+    snr: float, model: Mapping[str, Any], reference: Mapping[str, Any], chosen: Mapping[str, Any]
 ) -> pd.DataFrame:
     """The systems of one SNR, and the highest of its floors in each metric by itself.
 
     Args:
         snr: of the phantom.
         model, reference: metrics.json of the full arm and of what needs no training, one subject.
-        gain: of what the encoder adds, as validation chose it.
+        chosen: alpha of the surprise and power of the gate, as validation chose them.
 
     Returns:
         `COLUMNS`, a row a system.
     """
     systems = {**reference["systems"], **model["systems"]}
-    shared = {"snr": snr, "gain": gain} | {k: model[k] for k in ("subject", "references", "data")}
+    shared = {"snr": snr} | {k: chosen[k] for k in ("alpha", "power")}
+    shared |= {k: model[k] for k in ("subject", "references", "data")}
     rows = [
         shared
         | {"system": name, "kind": own["kind"], "n_clips": own["n_clips"]}

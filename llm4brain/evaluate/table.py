@@ -126,6 +126,19 @@ def left_out(table: pd.DataFrame) -> list[str]:
     ]
 
 
+def taken(scored: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line for each ridge: what validation chose of its options.
+
+    Args:
+        scored: as of `table1`.
+    """
+    return [
+        f"sub-{metrics['subject']}: {name} took {took['said']}, penalty {took['penalty']:.3g}"
+        for metrics in scored.values()
+        for name, took in metrics.get("ridge", {}).items()
+    ]
+
+
 def summary(table: pd.DataFrame) -> str:
     """The table for people who read a log: leading metrics first, intervals in brackets; last,
     which columns are empty and why."""

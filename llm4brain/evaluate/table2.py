@@ -1,6 +1,8 @@
-"""Table 2: ablations and cohorts, each cell beside its floor, ridge, ceiling and the full model.
+"""Table 2: ablations, cohorts and what is added to ridge, each beside floor, ridge and ceiling.
 
-A cell is one arm, trained on one cohort, reading one subject.
+A cell is one arm, trained on one cohort, reading one subject. Its lead is what it scores above the
+full arm trained on everybody, clip by clip; a ridge's is what it scores above the plain one; with
+minutes of a stranger, a second lead is over the same minutes alone.
 """
 
 from __future__ import annotations
@@ -16,16 +18,31 @@ import pandas as pd
 from llm4brain.arms import FULL, Cohort
 from llm4brain.errors import UserError
 from llm4brain.evaluate.names import COMPARED
-from llm4brain.evaluate.paired import lead
+from llm4brain.evaluate.paired import holm, lead
 from llm4brain.evaluate.table import MEAN
 from llm4brain.sections import EvaluateSettings
 
 SYSTEM = "model"
-ABOUT = ("part", "arm", "differs", "training", "cohort", "minutes", "others", "subject", "n_clips")
-BESIDE = ("floor", "ridge", "ceiling", "lead", "lead_low", "lead_high")
+RIDGE = "ridge_plain"
+# Systems of `reference` -> what they add to the plain ridge.
+RIDGES = {
+    RIDGE: "",
+    "ridge_gate": "the gate",
+    "ridge_surprise": "the surprise",
+    "ridge": "gate, surprise or both, by validation",
+    "ridge_llm": "the same, and the LLM before any tuning on fMRI",
+}
+PARTS = ("full", "ablation", "ridge", "cohort")
+ABOUT = ("part", "arm", "differs", "training", "cohort", "how", "minutes", "others", "subject")
+ABOUT += ("n_clips", "over")
+BESIDE = ("floor", "ridge", "ceiling")
+LEADS = ("lead", "alone_lead")
+OF_LEAD = ("", "_low", "_high", "_p", "_holm")
+CHOSEN = ("alpha", "power", "coupling")  # what validation chose
 OF_METRIC = ("", "_low", "_high", "_p", *(f"_{name}" for name in BESIDE))
+OF_METRIC += tuple(f"_{name}{end}" for name in LEADS for end in OF_LEAD)
 COLUMNS = (*ABOUT, *(f"{m}{end}" for m in COMPARED for end in OF_METRIC))
-COLUMNS += ("gain", "coupling", "references", "data")
+COLUMNS += (*CHOSEN, "references", "data")
 CEILING = "video"
 
 
@@ -34,12 +51,12 @@ class Cell:
     """One result and how it was come by.
 
     Attributes:
-        arm, cohort, subject: its target path.
+        arm, cohort, subject: its target path; of `RIDGES` the arm is the system.
         trained: whom the cohort holds.
         scanned: minutes of the subject's training scans, all of them.
         metrics: of its metrics.json.
-        predictions: of its system `model`.
-        gain, coupling: as its model has them.
+        predictions: of its system.
+        chosen: for this subject, what `CHOSEN` names; what is missing was not chosen.
     """
 
     arm: str
@@ -49,16 +66,38 @@ class Cell:
     scanned: float
     metrics: Mapping[str, Any]
     predictions: pd.DataFrame
-    gain: float
-    coupling: float
+    chosen: Mapping[str, float]
 
     @property
-    def key(self) -> str:
-        return f"results/{self.arm}/{self.cohort}/sub-{self.subject}"
+    def key(self) -> tuple[str, str, str]:
+        return self.arm, self.cohort, self.subject
+
+    @property
+    def system(self) -> str:
+        return self.arm if self.arm in RIDGES else SYSTEM
+
+    @property
+    def how(self) -> str:
+        """How others' data serve a subject of whom minutes are known; empty for anybody else."""
+        known = self.trained.minutes and self.subject == self.trained.target
+        return self.trained.how if known else ""
+
+    @property
+    def over(self) -> tuple[str, str, str]:
+        """The cell that its lead is over."""
+        if self.arm in RIDGES:
+            return RIDGE, self.cohort, self.subject
+        return FULL, "all", self.subject
+
+    @property
+    def alone(self) -> tuple[str, str, str]:
+        """The cell of the same minutes alone; itself, where there are none."""
+        minutes = self.cohort.removesuffix(f"-{self.how}")
+        return self.arm, f"{minutes}-alone" if self.how else self.cohort, self.subject
 
     @property
     def minutes(self) -> float:
-        """Of the subject's labelled training scans that the model has seen."""
+        """Of the subject's training scans that the model has seen; `unlabelled` of no caption."""
         if self.subject in self.trained.members:
             return self.scanned
         return self.trained.minutes if self.subject == self.trained.target else 0.0
@@ -70,16 +109,17 @@ class Cell:
 
     @property
     def training(self) -> str:
-        """The cohort as seen by the subject: `own`, `all`, `without`, `without-4min`."""
-        if self.trained.target:
-            minutes = f"-{self.trained.minutes:g}min" if self.trained.minutes else ""
-            return f"without{minutes}" if self.subject == self.trained.target else self.cohort
+        """The cohort as seen by the subject: `own`, `all`, `without`, `without-4min-alone`."""
+        if self.trained.target == self.subject:
+            return f"without{self.cohort.removeprefix(f'without-{self.subject}')}"
         if self.cohort == "all":
             return "all"
         return "own" if self.trained.members == (self.subject,) else self.cohort
 
     @property
     def part(self) -> str:
+        if self.arm in RIDGES:
+            return "ridge"
         if self.arm != FULL:
             return "ablation"
         return FULL if self.cohort == "all" else "cohort"
@@ -112,13 +152,16 @@ def table2(
         cells: in the order of the table; those of the full arm on all subjects among them.
         references: subject -> metrics.json of the systems that need no training.
         arms: arm -> what differs from the settings.
-        settings: length of the bootstrap's blocks and number of resamples.
-        seed: of the resamples.
+        settings: length of blocks, numbers of resamples and of sign flips.
+        seed: of both.
 
     Returns:
         `COLUMNS`: `<metric>_floor` is the highest of all floors, the cell's own and those without
-        a brain; `_ridge` and `_ceiling` (the video through the LLM) the subject's; `_lead` the
-        cell minus the full arm on all subjects, clip by clip.
+        a brain; `_ridge` and `_ceiling` (the video through the LLM) the subject's. `_lead` is the
+        cell minus `over`, clip by clip: `full` (on all subjects), or `ridge_plain` for a ridge.
+        `_alone_lead` is it minus the same minutes alone. Either has the ends of its 95% interval,
+        the p of `sign_flip_p`, and that p by Holm. The family that Holm corrects for are all leads
+        of the metric in this table, over whatever cell and of every subject.
 
     Raises:
         UserError: references or data differ between cells, or the full arm is not among them.
@@ -129,70 +172,77 @@ def table2(
             wrong = f"{name} differ between cells"
             raise UserError("--metrics", wrong, "score all against the same captions")
     full = {cell.subject: cell for cell in cells if cell.part == FULL}
+    found = {cell.key: cell for cell in cells}
     rows = []
     for cell in cells:
         if cell.subject not in full:
-            raise UserError(cell.key, "has no full model beside it", "add results/full/all")
+            where = "/".join(cell.key)
+            raise UserError(where, "has no full model beside it", "add results/full/all")
         own, other = cell.metrics["systems"], references[cell.subject]["systems"]
         floors = [s for s in (*own.values(), *other.values()) if s["kind"] == "floor"]
         row: dict[str, Any] = {
-            "part": cell.part, "arm": cell.arm, "differs": differs(arms[cell.arm]),
-            "training": cell.training, "cohort": cell.cohort, "minutes": cell.minutes,
-            "others": cell.others, "subject": cell.subject, "n_clips": own[SYSTEM]["n_clips"],
-            "gain": cell.gain, "coupling": cell.coupling,
+            "part": cell.part, "arm": cell.arm, "training": cell.training, "cohort": cell.cohort,
+            "differs": RIDGES[cell.arm] if cell.arm in RIDGES else differs(arms[cell.arm]),
+            "how": cell.how or None, "minutes": cell.minutes, "others": cell.others,
+            "subject": cell.subject, "n_clips": own[cell.system]["n_clips"],
+            "over": None if cell.over == cell.key else cell.over[0], **cell.chosen,
             "references": cell.metrics["references"], "data": cell.metrics["data"],
         }  # fmt: skip
-        leads = _lead(cell, full[cell.subject], settings, seed)
+        if cell.how in ("unlabelled", "alone"):
+            row["coupling"] = None  # between people, which is not used there
+        for name, key in zip(LEADS, (cell.over, cell.alone), strict=True):
+            row |= _lead(cell, found.get(key, cell), name, settings, seed)
         for metric in COMPARED:
-            row |= {f"{metric}{end}": own[SYSTEM][f"{metric}{end}"] for end in OF_METRIC[:4]}
+            row |= {f"{metric}{end}": own[cell.system][f"{metric}{end}"] for end in OF_METRIC[:4]}
             known = [s[metric] for s in floors if s[metric] is not None]
             row[f"{metric}_floor"] = max(known)
             row[f"{metric}_ridge"] = other["ridge"][metric]
             row[f"{metric}_ceiling"] = other[CEILING][metric]
-            row |= {f"{metric}_{name}": value for name, value in leads.get(metric, {}).items()}
         rows.append(row)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
+    for metric in COMPARED:
+        p = [f"{metric}_{name}_p" for name in LEADS]
+        family = table[p].to_numpy(float)
+        table[[f"{c[:-1]}holm" for c in p]] = holm(family.ravel()).reshape(family.shape)
     table = pd.concat([table, _means(table)], ignore_index=True)
-    order = table["part"].map(["full", "ablation", "cohort"].index)
+    order = table["part"].map(PARTS.index)
     group = table[["arm", "training"]].agg(tuple, axis=1)
     place = group.map({each: i for i, each in enumerate(dict.fromkeys(group))})
     table = table.assign(_order=order, _place=place).sort_values(
         ["_order", "_place"], kind="stable"
     )
     digits = {c: 4 if c.startswith("similarity") else 2 for c in table if c.startswith(COMPARED)}
-    digits |= {c: 6 for c in table if c.endswith("_p")}
+    digits |= {c: 6 for c in table if c.endswith(("_p", "_holm"))}
     return table[list(COLUMNS)].round(digits).reset_index(drop=True)
 
 
 def _lead(
-    cell: Cell, full: Cell, settings: EvaluateSettings, seed: int
-) -> dict[str, dict[str, float]]:
-    """Metric -> lead, lead_low, lead_high of a cell over the full model; none over itself."""
-    if cell is full:
+    cell: Cell, other: Cell, name: str, settings: EvaluateSettings, seed: int
+) -> dict[str, float]:
+    """`<metric>_<name>`, the ends of its interval and its p; nothing of a cell over itself."""
+    if cell is other:
         return {}
-    pair = {"cell": cell.predictions, FULL: full.predictions}
-    found = lead(pair, cell.subject, settings.block, settings.samples, seed, "cell")
+    pair = {"cell": cell.predictions, "other": other.predictions}
+    given = (settings.block, settings.samples, seed, "cell", settings.permutations)
+    ends = {"difference": "", "low": "_low", "high": "_high", "p": "_p"}
     return {
-        row["metric"]: {
-            "lead": row["difference"], "lead_low": row["low"], "lead_high": row["high"]
-        }
-        for row in found.to_dict("records")
-    }  # fmt: skip
+        f"{row['metric']}_{name}{end}": row[column]
+        for row in lead(pair, cell.subject, *given).to_dict("records")
+        for column, end in ends.items()
+    }
 
 
 def _means(table: pd.DataFrame) -> pd.DataFrame:
     """The mean over subjects of each arm and kind of cohort; no interval, no p."""
     rows = []
-    values = [f"{m}{end}" for m in COMPARED for end in ("", *(f"_{n}" for n in BESIDE[:4]))]
+    meant = [f"{m}{end}" for m in COMPARED for end in ("", *(f"_{n}" for n in (*BESIDE, *LEADS)))]
+    numbers = [f"{m}{end}" for m in COMPARED for end in OF_METRIC]
     for _, own in table.groupby(["arm", "training"], sort=False):
-        row = own.iloc[0].to_dict() | dict.fromkeys(
-            [c for m in COMPARED for c in (f"{m}_low", f"{m}_high", f"{m}_p")], np.nan
-        )
-        row |= {c: np.nan for c in COLUMNS if c.endswith(("_lead_low", "_lead_high"))}
-        row |= {c: own[c].astype(float).mean(skipna=False) for c in values}
+        row = own.iloc[0].to_dict() | dict.fromkeys(numbers, np.nan)
+        row |= {c: own[c].astype(float).mean(skipna=False) for c in meant}
         same = own["cohort"].nunique() == 1
         row |= {"subject": MEAN, "n_clips": own["n_clips"].sum(), "minutes": own["minutes"].mean()}
         row |= {"cohort": own["cohort"].iloc[0] if same else own["training"].iloc[0]}
-        row |= {c: own[c].mean() if own[c].nunique() == 1 else np.nan for c in ("gain", "coupling")}
+        row |= {c: own[c].mean() if own[c].nunique() == 1 else np.nan for c in CHOSEN}
         rows.append(row)
     return pd.DataFrame(rows)

@@ -112,3 +112,33 @@ def draw_map(z: nib.Nifti1Image, threshold: float, title: str) -> Figure:
         fontsize=8.5,
     )
     return figure
+
+
+def draw_gate(gate: nib.Nifti1Image, title: str) -> Figure:
+    """Agreement through a glass brain: a mean correlation at each voxel, 0 where there is none.
+
+    Args:
+        gate: of `image`, 0 or more.
+        title: says whose brains, and whether data are simulated.
+    """
+    figure = plt.figure(figsize=(10, 3.4))
+    plotting.plot_glass_brain(
+        gate,
+        display_mode="lyrz",
+        vmin=0,
+        vmax=float(gate.get_fdata().max()) or 1.0,
+        colorbar=True,
+        cmap="inferno_r",
+        axes=figure.add_axes((0.01, 0.10, 0.98, 0.76)),
+        figure=figure,
+    )
+    figure.suptitle(title, fontsize=11)
+    figure.text(
+        0.5,
+        0.03,
+        "mean correlation of responses to the same clip, between showings and between people; "
+        "train films, no captions",
+        ha="center",
+        fontsize=8.5,
+    )
+    return figure

@@ -74,7 +74,7 @@ def export(project: Path, settings: Config, arm: str, cohort: str, out: Path) ->
 def known(adapted: Path, video: Path) -> np.ndarray:
     """What the video tokens of the train clips are in the reader's components: (clips, rank)."""
     arrays, tokens = Arrays(adapted), Arrays(video)
-    basis = Basis(arrays["basis.mean"], arrays["basis.axes"], arrays["basis.scale"])
+    basis = Basis(*(arrays[f"basis.{name}"] for name in ("mean", "axes", "scale", "weights")))
     clips = sorted(set(arrays.meta["train_clips"]))
     rows = [tokens.meta["clip_id"].index(clip) for clip in clips]
     flat = tokens["video_tokens"][rows].reshape(len(rows), -1)
@@ -118,7 +118,7 @@ Arm `{kept["arm"]}`, trained on sub-{", sub-".join(kept["subjects"])}: {about}.
 | file | what it is |
 |---|---|
 | `{ADAPTER[1]}`, `{ADAPTER[0]}` | LoRA of the LLM, in PEFT's format |
-| `{READER}` | SC-MBM, its adaptors, the readout to query tokens |
+| `{READER}` | SC-MBM, gate, adaptor, the readout to query tokens |
 | `{VIDEO_LLM}/` | the video-LLM (`{kept["video_llm"]}`), in transformers' format |
 | `{KNOWN}` | where the train clips lie, to tell a reading from noise |
 | `{SETTINGS}` | settings and provenance |

@@ -29,9 +29,14 @@ PREPROC = "_desc-preproc_bold.nii.gz"
 
 @dataclass(frozen=True)
 class Exported:
-    """What `llm4brain export` wrote."""
+    """What `llm4brain export` wrote.
+
+    Attributes:
+        volumes: in a window.
+    """
 
     reader: BrainReader
+    volumes: int
     voxels: np.ndarray
     llm: VideoLLM
     known: np.ndarray
@@ -53,7 +58,8 @@ class Exported:
         llm = VideoLLM.load(folder / VIDEO_LLM, device=place, **how)
         load_lora(llm, folder)
         known = Arrays(folder / KNOWN)["components"]
-        return cls(BrainReader.load(arrays), arrays["grid.voxels"], llm, known, settings)
+        reader, volumes = BrainReader.load(arrays), arrays.meta["window_volumes"]
+        return cls(reader, volumes, arrays["grid.voxels"], llm, known, settings)
 
 
 def run_of(path: Path) -> Derived:
@@ -145,9 +151,9 @@ def decode_run(
         raise UserError(f"--subject {subject}", wrong, "leave it out: what they share then reads")
     tr, start = timing(run)
     span = window_volumes(clips["window"], tr)
-    wanted = model.reader.encoder.tokenizer.volumes
-    if span != wanted:
-        wrong = f"has {span} volumes a window at its TR of {tr:g} s; the model reads {wanted}"
+    if span != model.volumes:
+        wrong = f"has {span} volumes a window at its TR of {tr:g} s; the model reads "
+        wrong += str(model.volumes)
         raise UserError(path, wrong, "resample it to the TR that the model was trained at")
     grid = mni_grid(settings.voxel_mm)
     if not np.array_equal(grid.voxels, model.voxels):

@@ -9,6 +9,7 @@ import pandas as pd
 
 from llm4brain.evaluate.names import COMPARED
 from llm4brain.evaluate.table import MEAN
+from llm4brain.evaluate.table2 import LEADS
 from llm4brain.report.cells import numeric
 from llm4brain.report.draw import Interval, ends, intervals
 from llm4brain.report.tables import Cell, axes_told, column_axes, drawn_lead, interval
@@ -20,16 +21,22 @@ BESIDE = {  # column's end -> kind, name, what it is
     "floor": ("floor", "highest floor", "of the full arm's: no brain, or a broken one"),
     "ceiling": ("ceiling", "video", "the LLM watching the film itself"),
 }
+WAYS = {  # how others' data serve -> what is said of it; by anatomy, nothing
+    "": "",
+    "functional": ", by responses too",
+    "unlabelled": " without captions",
+}
 PARTS = {
     "full": "The full arm, trained on every subject",
     "ablation": "Arms: a part changed or left out, trained on every subject",
+    "ridge": "Linear baselines: what is added to ridge",
     "cohort": "Cohorts: the full arm, trained on others and less",
 }
 
 
 @dataclass(frozen=True)
 class ArmRow:
-    """A line: a number and a drawing of each metric that leads, and the lead over `full`."""
+    """A line: a number and a drawing of each metric that leads, and the lead over another line."""
 
     name: str
     about: str
@@ -62,7 +69,7 @@ def arms(cells: pd.DataFrame) -> Arms:
     """
     table = numeric(cells)
     axes = column_axes(table, *(f"_{end}" for end in BESIDE))
-    of_lead = table[[f"{LEADS_IN}_lead{end}" for end in ("", "_low", "_high")]]
+    of_lead = table[[f"{LEADS_IN}_{n}{end}" for n in LEADS for end in ("", "_low", "_high")]]
     lead_axis = ends(of_lead.astype(float).to_numpy().ravel())
     found = []
     for part, title in PARTS.items():
@@ -91,11 +98,16 @@ def training_words(training: str) -> str:
 
     >>> training_words("own"), training_words("without"), training_words("without-0.5min")
     ('the subject alone', 'the others', 'the others and 0.5 min')
+    >>> training_words("without-4min-unlabelled"), training_words("without-4min-alone")
+    ('the others and 4 min without captions', '4 min alone')
     """
     if training == "own":
         return "the subject alone"
-    _, _, minutes = training.partition("-")
-    return f"the others and {minutes.removesuffix('min')} min" if minutes else "the others"
+    _, minutes, how = (*training.split("-"), "", "")[:3]
+    minutes = f"{minutes.removesuffix('min')} min"
+    if how == "alone":
+        return f"{minutes} alone"
+    return f"the others and {minutes}{WAYS[how]}" if minutes != " min" else "the others"
 
 
 def _cell(
@@ -119,8 +131,10 @@ def _beside(
 
 
 def _lead(subjects: pd.DataFrame, axis: tuple[float, float]) -> Cell:
-    """Of an arm over `full`, which has none over itself; where all clips score alike, said so."""
-    stem = f"{LEADS_IN}_lead"
+    """Over the same minutes alone where there are minutes, else over `full` or plain ridge; where
+    all clips score alike, said so."""
+    over = "alone" if subjects["training"].str.contains("min").any() else subjects["over"].iloc[0]
+    stem = f"{LEADS_IN}_{'alone_lead' if over == 'alone' else 'lead'}"
     names = {stem: "difference", f"{stem}_low": "low", f"{stem}_high": "high"}
     own = subjects.rename(columns=names)[["subject", *names.values()]]
     own = own.dropna(subset=["difference"])
@@ -128,4 +142,4 @@ def _lead(subjects: pd.DataFrame, axis: tuple[float, float]) -> Cell:
         return Cell("")
     drawn = drawn_lead(own, axis, WIDTH)
     alike = not own[list(names.values())].to_numpy(float).any()
-    return replace(drawn, text="as full") if alike else drawn
+    return replace(drawn, text=f"as {over}") if alike else drawn

@@ -8,8 +8,13 @@ from dataclasses import dataclass
 SYSTEMS = {
     "model": "decoded from the brain: the mean over a clip's showings",
     "model_single": "decoded from the brain: one showing of a clip",
-    "ridge": "linear regression to the video tokens, then the nearest train caption",
+    "ridge": "linear regression to the video tokens, the agreement gate and the surprise among its "
+    "options, chosen on validation; then the nearest train caption",
     "ridge_single": "the same from one showing",
+    "ridge_llm": "ridge's reading, put into words by the LLM as it was before tuning",
+    "ridge_plain": "ridge with neither: linear regression, as the field calls it",
+    "ridge_gate": "linear regression with the agreement gate alone",
+    "ridge_surprise": "linear regression from the surprise alone",
     "constant": "one caption for every clip, the best that train has",
     "random": "a train caption drawn blindly",
     "prompt": "the LLM with its prompt and nothing to look at",
@@ -26,7 +31,7 @@ SYSTEMS = {
 }
 KINDS = {
     "model": "Model",
-    "baseline": "Linear baseline",
+    "baseline": "Linear baselines",
     "floor": "Floors: no brain, or a broken one",
     "control": "Control: another real brain",
     "ceiling": "Ceilings",
@@ -91,7 +96,8 @@ class Part:
 PARTS = {
     "table2": Part(
         "Table 2: other arms, other cohorts, less data",
-        "How the result depends on a part of the method, on who it is trained on, and on minutes.",
+        "How the result depends on a part of the method, on who it is trained on, and on minutes. "
+        "Each p of a lead stands beside its correction for all leads of the metric (Holm).",
         pictured=False,
         of_phantom=False,
     ),
@@ -100,7 +106,8 @@ PARTS = {
     ),
     "calibration": Part(
         "Reading a stranger",
-        "How well a subject is read of whom the training saw nothing, or a few labelled minutes.",
+        "How well a subject is read of whom training saw nothing, from a few minutes of scans: by "
+        "anatomy, by responses to the same films, without captions, and alone.",
         of_phantom=False,
     ),
 }

@@ -86,11 +86,11 @@ class EncoderSettings(Settings):
         None,
         description="`path:` of a MinD-Vis or MinD-Video checkpoint that pretraining begins at",
     )
-    width: Count = Field(96, description="of a token; a multiple of `heads`")
+    width: Count = Field(48, description="of a token; a multiple of `heads`")
     blocks: Count = Field(2, description="transformer blocks of the encoder")
     heads: Count = Field(4, description="attention heads")
     mlp_ratio: Positive = Field(1.0, description="width of a block's MLP over that of a token")
-    decoder_width: Count = Field(64, description="of the decoder of masked modelling")
+    decoder_width: Count = Field(32, description="of the decoder of masked modelling")
     decoder_blocks: Count = Field(1, description="its transformer blocks")
     gradient_checkpointing: bool = Field(
         False, description="keep no activations within blocks: less memory, a third more time"
@@ -98,10 +98,16 @@ class EncoderSettings(Settings):
     pretraining: bool = Field(
         True, description="begin at the model of the pretraining cohort, where there is one"
     )
-    mask_ratio: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.75, description="share of patches that are masked"
+    n_components: Annotated[int, Field(ge=0)] = Field(
+        200, description="of the linear path, at which the network starts; 0: there is none"
     )
-    fit: FitSettings = FitSettings(epochs=6, batch_size=64, lr=2e-3)
+    noise: Positive = Field(
+        1.0, description="variance that the linear path adds to each voxel's own, which is 1"
+    )
+    mask_ratio: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.25, description="share of patches that are masked in training; reading hides an eighth"
+    )
+    fit: FitSettings = FitSettings(epochs=1, batch_size=64, lr=2e-3)
 
 
 class PretrainingSettings(Settings):
@@ -120,28 +126,50 @@ class PretrainingSettings(Settings):
 
 
 class AlignSettings(Settings):
-    """Closed-form readout, adaptors, CLIP loss."""
+    """Closed-form readout, what it reads and of what, and the adaptor."""
 
     rank: Count = Field(64, description="components of the video tokens that are read")
     folds: Annotated[int, Field(ge=2)] = Field(4, description="cross-fitting, by train stimuli")
+    alpha: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None,
+        description="share of what masked modelling predicts that is taken away; null: validation "
+        "chooses",
+    )
+    weigh_components: bool = Field(
+        True, description="weigh components by what train people's brains tell of them"
+    )
     adaptor_width: Annotated[int, Field(ge=0)] = Field(
-        32, description="bottleneck of the adaptors; 0: there are none"
+        0, description="bottleneck of the adaptor's nonlinear part; 0: it weighs positions alone"
     )
-    gain: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="of what SC-MBM and adaptors add to the code; null: validation chooses"
+    fit: FitSettings = Field(
+        FitSettings(epochs=0, batch_size=3, lr=0.03),
+        description="of the adaptor before domain adaptation; batches are of people",
     )
-    fit: FitSettings = FitSettings(epochs=2, batch_size=64, lr=1e-3)
 
 
-DomainMember = Literal["none", "adversarial", "coral", "selfsupervised"]
+DomainMethod = Literal["gate", "adversarial", "coral", "selfsupervised"]
 
 
 class AdaptSettings(Settings):
-    """Domain adaptation across subjects."""
+    """Domain adaptation across subjects, and the adaptor from there."""
 
-    member: DomainMember = Field("selfsupervised", description="what L_da is; docs/method.md")
+    methods: list[DomainMethod] = Field(
+        ["gate"], description="a closed form, and losses beside the CLIP loss; docs/method.md"
+    )
+    power: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="of the agreement gate; null: validation chooses"
+    )
+    smooth_mm: Annotated[float, Field(ge=0)] = Field(
+        8.0, description="standard deviation of the Gaussian that smooths the gate"
+    )
+    n_components: Count = Field(
+        200, description="of the space in which people known by minutes meet the others"
+    )
     weight: Annotated[float, Field(ge=0)] = Field(0.1, description="of L_da beside the CLIP loss")
-    fit: FitSettings = FitSettings(epochs=1, batch_size=64, lr=3e-4)
+    fit: FitSettings = Field(
+        FitSettings(epochs=5, batch_size=3, lr=0.05),
+        description="of the adaptor; batches are of people",
+    )
 
 
 class TuneSettings(Settings):

@@ -1,0 +1,154 @@
+"""The agreement gate: which positions respond alike when the same moment of a film is seen.
+
+    a_v = mean over pairs of showings of corr(x_v, x'_v)        (within people, and between)
+    g_v = max(0, smooth(a)_v)^power
+
+No caption, label or content of a film is used; a clip's name says which windows belong to the same
+moment, and no more. The gate multiplies each position before the readout, whose penalty it thereby
+lowers where people agree. It is a domain adaptation across people: a position of the shared space
+counts as far as people agree there, and carries over to people of whom nothing is known.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+REACH = 2.5  # standard deviations of the smoothing kernel that are summed
+BLOCK = 2000  # positions smoothed at once
+
+
+def pair_agreement(samples: np.ndarray, who: np.ndarray, moments: np.ndarray) -> np.ndarray | None:
+    """Mean correlation over moments between pairs of series, position by position.
+
+    With each series z-scored over its moments, the products of all pairs at a moment follow from
+    the sum over series and the sum of squares, so the cost is linear in the number of series.
+
+    Args:
+        samples: (n, positions), a row a series and moment, at most one for each.
+        who: (n,) label of the series (a person, or a showing).
+        moments: (n,) label of what was seen.
+
+    Returns:
+        (positions,), or None where no moment has two series.
+    """
+    names, place = np.unique(moments, return_inverse=True)
+    total = np.zeros((len(names), samples.shape[1]), dtype=np.float32)
+    squares, count = np.zeros_like(total), np.zeros(len(names))
+    for label in np.unique(who):
+        rows = np.flatnonzero(who == label)
+        own = samples[rows] - samples[rows].mean(0)
+        own /= own.std(0).clip(1e-6)
+        np.add.at(total, place[rows], own)
+        np.add.at(squares, place[rows], own**2)
+        np.add.at(count, place[rows], 1)
+    shared = count > 1
+    if shared.sum() < 2:
+        return None
+    pairs = count[shared] * (count[shared] - 1)
+    products = (total[shared] ** 2 - squares[shared]) / pairs[:, None]
+    return products.mean(0, dtype=np.float64)
+
+
+class AgreementGate(TransformerMixin, BaseEstimator):
+    """Weigh positions by how well responses to the same moment agree.
+
+    Args:
+        power: of the agreement; 0 leaves all positions as they are.
+        smooth_mm: standard deviation of the Gaussian that smooths the agreement; 0 does not.
+
+    Attributes:
+        agreement_: (positions,), smoothed and floored at 0; all ones where nothing could agree.
+        rests_on_: what it was learned from: `showings`, `people`, both or neither.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> film = rng.normal(size=(1, 200, 1)) * [[[1.0, 0.0]]]  # the first position responds
+        >>> X = (film + rng.normal(size=(3, 200, 2))).reshape(600, 2)
+        >>> gate = AgreementGate(smooth_mm=0)
+        >>> gate.fit(X, subjects=np.repeat([0, 1, 2], 200), moments=np.tile(np.arange(200), 3))
+        AgreementGate(smooth_mm=0)
+        >>> [round(float(a), 1) for a in gate.agreement_]
+        [0.5, 0.1]
+    """
+
+    def __init__(self, power: float = 1.0, smooth_mm: float = 8.0) -> None:
+        self.power, self.smooth_mm = power, smooth_mm
+
+    def fit(self, X, y=None, subjects=None, moments=None, showings=None, coordinates=None):
+        """Learn the agreement.
+
+        Args:
+            X: (samples, positions), a row a person, moment and showing.
+            subjects, moments, showings: (samples,) labels; without showings each row is the first.
+            coordinates: (positions, 3) mm; without them, or where they are NaN, no smoothing.
+        """
+        X = validate_data(self, X, dtype=np.float32)
+        n = len(X)
+        subjects = np.zeros(n, int) if subjects is None else np.asarray(subjects)
+        moments = np.arange(n) if moments is None else np.asarray(moments)
+        showings = np.ones(n, int) if showings is None else np.asarray(showings)
+        within = [
+            pair_agreement(X[own], showings[own], moments[own])
+            for own in (np.flatnonzero(subjects == s) for s in np.unique(subjects))
+        ]
+        within = [a for a in within if a is not None]
+        between = pair_agreement(*_averaged(X, subjects, moments))
+        parts = {"showings": np.mean(within, axis=0) if within else None, "people": between}
+        found = {name: part for name, part in parts.items() if part is not None}
+        self.rests_on_ = tuple(found)
+        raw = np.mean(list(found.values()), axis=0) if found else np.ones(X.shape[1])
+        if found and coordinates is not None and self.smooth_mm:
+            raw = smooth(raw, np.asarray(coordinates, dtype=float), self.smooth_mm)
+        self.agreement_ = np.clip(raw, 0, None).astype(np.float32)
+        return self
+
+    @property
+    def weights_(self) -> np.ndarray:
+        """(positions,) what positions are multiplied by, of mean square 1."""
+        return gate_weights(self.agreement_, self.power)
+
+    def transform(self, X) -> np.ndarray:
+        """(samples, positions), weighed."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        return X * self.weights_.astype(X.dtype)
+
+
+def gate_weights(agreement: np.ndarray, power: float) -> np.ndarray:
+    """agreement^power of mean square 1; ones where nobody agrees anywhere."""
+    if power == 0 or not agreement.any():
+        return np.ones(len(agreement), dtype=np.float32)
+    weights = agreement.astype(np.float64) ** power
+    return (weights / np.sqrt(np.mean(weights**2))).astype(np.float32)
+
+
+def smooth(values: np.ndarray, coordinates: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian mean of `values` (positions,) over neighbours in mm; as it is without a place."""
+    known = np.isfinite(coordinates).all(axis=1)
+    out, place = values.copy(), coordinates[known]
+    if not known.any():
+        return out
+    tree, own, smoothed = cKDTree(place), values[known], np.empty(known.sum())
+    for start in range(0, len(place), BLOCK):
+        part = slice(start, start + BLOCK)
+        near = cKDTree(place[part]).sparse_distance_matrix(
+            tree, REACH * sigma, output_type="coo_matrix"
+        )
+        weight = np.exp(-0.5 * (near.data / sigma) ** 2)
+        rows = len(place[part])
+        total = np.bincount(near.row, weight, rows)
+        smoothed[part] = np.bincount(near.row, weight * own[near.col], rows) / total
+    out[known] = smoothed
+    return out
+
+
+def _averaged(X: np.ndarray, subjects: np.ndarray, moments: np.ndarray):
+    """Mean over showings: rows, subjects and moments of each pair of person and moment."""
+    keys = np.stack([np.unique(k, return_inverse=True)[1] for k in (subjects, moments)], axis=1)
+    pairs, place = np.unique(keys, axis=0, return_inverse=True)
+    out = np.zeros((len(pairs), X.shape[1]), dtype=np.float32)
+    np.add.at(out, place, X)
+    return out / np.bincount(place)[:, None], pairs[:, 0], pairs[:, 1]

@@ -1,0 +1,203 @@
+"""Reading people of whom little or nothing is known.
+
+A known person is left out, as if new, and read from the others, with as many minutes as the new
+person has. What serves there (alpha, the gate's power, coupling, penalty) is taken for the new
+person, whose own validation films nobody looks at. Readings are brought to the size that known
+people's have out of fold, for a ridge that trusts little says little, and the LLM takes a small
+reading for a vague one. How components weigh is known people's too: learned from readings of
+people left out, it read worse.
+
+How others' data serve (`Help`):
+
+    coupled      the readout is fitted on all, samples of different people alike by `coupling`
+    functional   and through the space that people's responses share, learned from the same minutes
+    unlabelled   through that space alone: no caption of the new person is used
+    alone        the person's own minutes; of the others only encoder, gate and these choices
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from llm4brain.align.features import products
+from llm4brain.align.functional import SharedResponse
+from llm4brain.align.readout import Basis, agreement, coupled, ridge_dual, written_size
+from llm4brain.align.samples import Samples
+
+Help = Literal["coupled", "functional", "unlabelled", "alone"]
+ALPHAS, POWERS = (0.0, 0.5, 0.7, 0.9), (0.0, 0.5, 1.0, 1.5)
+COUPLINGS = (0.1, 0.25, 0.5, 1.0)
+PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
+LEFT_OUT = 6  # people who are left out in turn, at the most
+
+# samples, alpha, power, agreement of the gate -> uncentred features
+Features = Callable[[Samples, float, float, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What serves a new person.
+
+    Attributes:
+        alpha, power, coupling, penalty: as chosen on people left out.
+        scale: that brings readings to the size of known people's.
+        agreement: of the readings of people left out with the truth.
+    """
+
+    alpha: float
+    power: float
+    coupling: float
+    penalty: float
+    scale: float
+    agreement: float
+
+
+class Problem:
+    """Others' samples and a new person's, of which every penalty costs a matrix product.
+
+    Args:
+        known: (n, positions) features of the others, centred; own: (m, positions), m may be 0.
+        samples, few: what they are of.
+        coupling: between people.
+        space: the others' common space; None of `coupled` and `alone`.
+    """
+
+    def __init__(
+        self,
+        known: np.ndarray,
+        own: np.ndarray,
+        samples: Samples,
+        few: Samples | None,
+        coupling: float,
+        how: Help,
+        space: SharedResponse | None,
+    ) -> None:
+        self.how, self.coupling = how, coupling
+        mine = few.targets if few is not None else np.zeros((0, samples.targets.shape[1]))
+        parts = {"alone": (own, mine), "unlabelled": (known, samples.targets)}
+        both = np.concatenate([known, own]), np.concatenate([samples.targets, mine])
+        self.rows, self.targets = parts.get(how, both)
+        who = np.array([*samples.subjects, *[""] * len(own)])
+        self.own = {"alone": np.ones(len(own), bool)}.get(how, who == "")
+        if how == "unlabelled":
+            who, self.own = samples.subjects, np.zeros(len(known), bool)
+        self.way, self.shared, self.sizes = None, None, (0.0, 0.0)
+        kernel = np.zeros((len(self.rows),) * 2)
+        if how != "unlabelled":
+            labels = who if how != "alone" else np.array([""] * len(own))
+            plain = coupled(products(self.rows, self.rows), labels, labels, coupling)
+            self.sizes = (1 / max(np.trace(plain) / len(plain), 1e-12), 0.0)
+            kernel = kernel + self.sizes[0] * plain
+        if space is not None:
+            moments = few.clips if few is not None else np.array([])
+            reliability = space.reliability_
+            self.way = space.way_of(own, moments) * reliability
+            known_rows = np.concatenate(
+                [
+                    known[samples.subjects == s] @ (space.maps_[s] * reliability)
+                    for s in np.unique(samples.subjects)
+                ]
+            )
+            order = np.argsort(np.argsort(samples.subjects, kind="stable"), kind="stable")
+            self.shared = known_rows[order]
+            if how == "functional":
+                self.shared = np.concatenate([self.shared, own @ self.way])
+            inner = self.shared @ self.shared.T
+            self.sizes = (self.sizes[0], 1 / max(np.trace(inner) / len(inner), 1e-12))
+            kernel = kernel + self.sizes[1] * inner
+        self.kernel = kernel
+
+    def weights(self, penalty: float) -> np.ndarray:
+        """(positions, rank): the new person's readout."""
+        dual = ridge_dual(self.kernel, self.targets, penalty).astype(np.float32)
+        out = np.zeros((self.rows.shape[1], dual.shape[1]), dtype=np.float32)
+        if self.sizes[0]:
+            near = np.where(self.own, 1.0, self.coupling).astype(np.float32)[:, None]
+            out += np.float32(self.sizes[0]) * (self.rows.T @ (near * dual))
+        if self.way is not None:
+            out += np.float32(self.sizes[1]) * (self.way @ (self.shared.T @ dual))
+        return out
+
+
+def choose(
+    known: Samples,
+    validation: Samples,
+    few: Mapping[str, Samples],
+    gates: Mapping[str, np.ndarray],
+    features: Features,
+    how: Help,
+    start: tuple[float, float],
+    n_components: int,
+    size: float,
+    basis: Basis,
+) -> Choice:
+    """Leave known people out, one at a time, and choose what reads their validation films best.
+
+    Args:
+        known, validation: samples of the known people.
+        few: known person -> its samples of as many minutes as the new one has; empty for none.
+        gates: known person -> agreement of the gate learned without that person.
+        features: of samples, for an alpha, power and gate.
+        how: others' data serve.
+        start: alpha and power to begin at.
+        n_components: of the common space.
+        size: mean norm of known people's out-of-fold readings, as they are written.
+        basis: of the components, which says how they are written.
+
+    From `start`, alpha, power and coupling are moved one after another.
+    """
+    left_out = [s for s in gates if (validation.subjects == s).any()][:LEFT_OUT]
+
+    def read(
+        alpha: float, power: float, coupling: float, penalties: Sequence[float]
+    ) -> dict[str, list[np.ndarray]]:
+        """Readings of the validation samples of everybody left out, one for each penalty."""
+        found = {}
+        for name in left_out:
+            others = known.without(name)
+            rows = features(others, alpha, power, gates[name])
+            mean = rows.mean(0)
+            mine = few.get(name)
+            own = rows[:0] if mine is None else features(mine, alpha, power, gates[name]) - mean
+            shown = features(validation.of_subject(name), alpha, power, gates[name]) - mean
+            space = None
+            if how in ("functional", "unlabelled"):
+                space = SharedResponse(n_components)
+                space.fit(rows - mean, subjects=others.subjects, moments=others.clips)
+            problem = Problem(rows - mean, own, others, mine, coupling, how, space)
+            found[name] = [shown @ problem.weights(penalty) for penalty in penalties]
+        return found
+
+    def reach(alpha: float, power: float, coupling: float) -> tuple[float, float]:
+        """Best agreement, where components count as they weigh, and its penalty."""
+        found = read(alpha, power, coupling, PENALTIES)
+        count = np.sqrt(basis.weights)
+        truth = {name: validation.of_subject(name).targets * count for name in left_out}
+        reached = [
+            np.mean([agreement(found[name][i] * count, truth[name]) for name in left_out])
+            for i in range(len(PENALTIES))
+        ]
+        best = int(np.argmax(reached))
+        return float(reached[best]), PENALTIES[best]
+
+    now = {"alpha": start[0], "power": start[1], "coupling": 0.25}
+    best = reach(**now)
+    options = {"coupling": COUPLINGS, "power": POWERS, "alpha": ALPHAS}
+    if how in ("alone", "unlabelled"):
+        options.pop("coupling")
+    if not start[1]:
+        options.pop("power")  # no gate
+    for name, values in options.items():
+        for value in values:
+            if value != now[name]:
+                tried = reach(**(now | {name: value}))
+                if tried[0] > best[0]:
+                    best, now = tried, now | {name: value}
+    found = read(**now, penalties=[best[1]])
+    sizes = [written_size(found[name][0], basis) for name in left_out]
+    scale = size / max(float(np.mean(sizes)), 1e-12)
+    return Choice(**now, penalty=best[1], scale=scale, agreement=best[0])

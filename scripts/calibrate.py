@@ -1,0 +1,51 @@
+"""A finished decoder reads a person of whom it knows minutes."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast
+
+from llm4brain import steps
+from llm4brain.align.reader import BrainReader
+from llm4brain.align.readout import written_size
+from llm4brain.align.stage import Known, StageData
+from llm4brain.align.stranger import Help
+from llm4brain.io import Arrays
+from llm4brain.provenance import record
+from llm4brain.sections import AdaptSettings
+from llm4brain.training import machine
+
+
+def main(
+    subject: list[str],
+    features: list[Path],
+    trials: list[Path],
+    video: Path,
+    adapted: Path,
+    target: str,
+    known: int,
+    how: str,
+    out: Path,
+    settings: str,
+    seed: int,
+    threads: int,
+    precision: str,
+    code: str,
+) -> None:
+    """`known` is how many of the target's first train trials are known, `how` they serve."""
+    chosen = AdaptSettings.given(settings)
+    machine(threads, precision)
+    before = Arrays(adapted)
+    data = StageData.load(subject, features, trials, video, {target: known})
+    reader = BrainReader.load(before)
+    size = written_size(before["train.out_of_fold"], reader.basis)
+    samples = data.samples(reader)
+    others = Known(data, reader, *samples, size, before.meta["penalty"], before.meta["smooth_mm"])
+    choice = others.give(target, known, cast(Help, how), chosen.n_components)
+    made_by = record(chosen.model_dump(mode="json"), code, seed)
+    extra = {name: before[name] for name in ("train.out_of_fold", "validation.read")}
+    meta = {"provenance": made_by, "new": asdict(choice)}
+    reader.save(out, before, extra, before.meta | meta | {"coupling": choice.coupling})
+
+
+if __name__ == "__main__":
+    steps.run(main)
