@@ -39,12 +39,20 @@ def main(
     reader = BrainReader.load(before)
     size = written_size(before["train.out_of_fold"], reader.basis)
     samples = data.samples(reader)
-    others = Known(data, reader, *samples, size, before.meta["penalty"], before.meta["smooth_mm"])
+    others = Known(
+        data,
+        reader,
+        *samples,
+        size,
+        before.meta["penalty"],
+        before.meta["smooth_mm"],
+        before.meta["options"],
+    )
     choice = others.give(target, known, cast(Help, how), chosen.n_components)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     extra = {name: before[name] for name in ("train.out_of_fold", "validation.read")}
     meta = {"provenance": made_by, "new": asdict(choice)}
-    reader.save(out, before, extra, before.meta | meta | {"coupling": choice.coupling})
+    reader.save(out, before, extra, before.meta | meta)
 
 
 if __name__ == "__main__":

@@ -150,7 +150,3 @@ def test_of_a_target_no_validation_trial_is_known(scans):
 def test_more_minutes_than_were_scanned_are_an_error(scans):
     with pytest.raises(UserError, match="10 training trials, and 11 were asked for"):
         samples.load(*scans, ("train",), labelled={"01": 11})
-
-
-def test_options_name_subject_and_trials():
-    assert samples.known_trials(["01=15", "02=3"]) == {"01": 15, "02": 3}

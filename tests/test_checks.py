@@ -8,7 +8,16 @@ from conftest import jobs, snakemake
 from sklearn.metrics import roc_auc_score
 
 from llm4brain.errors import UserError
-from llm4brain.evaluate.checks import COLUMNS, auc, dice, lag_checks, map_checks, moved, table
+from llm4brain.evaluate.checks import (
+    COLUMNS,
+    auc,
+    dice,
+    gate_check,
+    lag_checks,
+    map_checks,
+    moved,
+    table,
+)
 from llm4brain.io import Arrays, read_json, read_table, write_arrays, write_table
 from llm4brain.phantom.anatomy import template
 from llm4brain.preprocess.grid import mni_grid
@@ -78,6 +87,17 @@ def test_a_map_of_noise_has_no_certain_voxel_and_does_not_hold(truth):
     assert not any(row["holds"] for row in rows.values())
     assert np.isnan(rows["map_certain"]["value"])
     assert 0.3 < rows["map_auc"]["null_low"] < 0.5 < rows["map_auc"]["null_high"] < 0.7
+
+
+def test_a_gate_is_checked_by_where_it_is_high(truth):
+    mm = np.stack(np.indices(GRID.shape), -1) @ GRID.affine[:3, :3].T + GRID.affine[:3, 3]
+    for centres, holds in ((SPHERES.values(), True), ([(30, 30, 20), (-30, 40, 10)], False)):
+        values = np.random.default_rng(0).uniform(0, 0.1, GRID.shape) * GRID.brain
+        for centre in centres:
+            values[sphere(mm, centre, 14) & GRID.brain] += 0.4
+        row = gate_check(nib.Nifti1Image(values.astype(np.float32), GRID.affine), truth)
+        assert (row["check"], bool(row["holds"])) == ("gate_auc", holds)
+    assert row["null_low"] < 0.5 < row["null_high"]
 
 
 def test_a_map_off_the_grid_is_one_line(truth):
@@ -152,7 +172,8 @@ def test_the_table_is_by_check_then_subject(truth):
 def test_the_tiny_cohort_is_mapped_and_checked(tiny_run, tiny_settings):
     """All rules of rules/maps.smk; what is found in so small a cohort means nothing."""
     own = [f"results/full/all/sub-{s}" for s in ("01", "02")]
-    made = ("checks.csv", *(f"full/all/sub-0[12]/{name}*" for name in ("map", "lag")))
+    made = ("checks.csv", "full/all/gate*")
+    made += tuple(f"full/all/sub-0[12]/{name}*" for name in ("map", "lag"))
 
     def make(*targets):
         done = snakemake(tiny_run, *targets, "--configfile", tiny_settings)
@@ -169,6 +190,11 @@ def test_the_tiny_cohort_is_mapped_and_checked(tiny_run, tiny_settings):
         assert set(found["data"]) == {"simulated"}
         assert found.groupby("check")["subject"].agg(list).map(lambda s: s == ["01", "02"]).all()
         checks = {"map_auc", "map_dice", "map_auc_who", "map_certain", "lag_peak", "lag_before"}
+        checks |= {"gate_auc"}
+        gate = nib.load(tiny_run / "results/full/all/gate.nii.gz").get_fdata()
+        assert gate.min() >= 0
+        assert gate.any()
+        assert (tiny_run / "results/full/all/gate.png").stat().st_size > 10_000
         assert checks <= set(found["check"])
         folder = tiny_run / "results" / "full" / "all" / "sub-01"
         about = read_json(folder / "map.json")
@@ -182,7 +208,7 @@ def test_the_tiny_cohort_is_mapped_and_checked(tiny_run, tiny_settings):
         assert (folder / "map.png").stat().st_size > 50_000
         # what `dvc repro` asks for then holds them as well
         again = ("refresh", "--configfile", tiny_settings, "-R", "brain_map")
-        assert {"brain_map": 2, "checks": 1}.items() <= jobs(tiny_run, *again).items()
+        assert {"brain_map": 2, "gate_map": 1, "checks": 1}.items() <= jobs(tiny_run, *again).items()
     finally:
         # no more than this: other tests make results here at the same time
         for path in [p for name in made for p in (tiny_run / "results").glob(name)]:

@@ -87,7 +87,7 @@ def test_windows_of_two_splits_share_no_volume(monkeypatch):
 PLANTED = {
     ("decode", "data/captions/human.tsv"),
     ("align", "data/captions/generated.tsv"),
-    ("adapt", "results/full/all/gate.nii.gz"),
+    ("adapt", "data/truth/sub-02.safetensors"),
     ("tune", "data/captions/human.tsv"),
     ("pretrain", "data/truth/sub-01.safetensors"),
     ("reference", "results/full/all/sub-01/metrics.json"),

@@ -38,6 +38,7 @@ from llm4brain.align.readout import (
     signal_to_noise,
 )
 from llm4brain.align.samples import Samples
+from llm4brain.errors import UserError
 from llm4brain.sections import DomainMethod, FitSettings
 from llm4brain.training import fit, seed_everything
 
@@ -74,6 +75,9 @@ class Aligner(nn.Module):
         self.train_samples, self.validation = train, validation
         self.names = np.unique(train.subjects)
         self.folds = folds_by_stimulus(train.stimuli, n_folds)
+        if self.folds.max() < 1:
+            wrong = f"hold one film ({train.stimuli[0]}): no clip can be read out of fold"
+            raise UserError("train stimuli", wrong, "name two or more in splits.train")
         self.methods = tuple(methods)
         self.domain = losses(methods, train.targets.shape[1], len(self.names))
         self.alphas, self.tempering = alphas, tempering
@@ -251,8 +255,10 @@ class Aligner(nn.Module):
 def _tempered(told: np.ndarray, read: np.ndarray, power: float) -> np.ndarray:
     """Weights to a power, scaled so that weighed readings stay as large as they were."""
     weights = told**power if power else np.ones_like(told)
-    size = np.linalg.norm(read) / max(np.linalg.norm(read * weights), 1e-12)
-    return (weights * size).astype(np.float32)
+    size = np.linalg.norm(read)
+    if not size:  # nothing was read: nothing tells how components should weigh
+        return np.ones_like(told)
+    return (weights * size / max(np.linalg.norm(read * weights), 1e-12)).astype(np.float32)
 
 
 @dataclass(frozen=True)

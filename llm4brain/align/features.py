@@ -1,7 +1,7 @@
 """Features of many windows, which may be more than memory holds, and products of them.
 
-A window's features are two numbers a token and channel: 160 KB of the default phantom's, 11 MB
-of a published encoder's on a whole brain. What does not fit lies in a file of no name, which ends
+A window's features are a number a position: 15 KB of the default phantom's, 0.1 MB of a whole brain
+at 4 mm. What does not fit lies in a file of no name, which ends
 with the process, and products go over it in blocks of columns.
 """
 
@@ -59,9 +59,3 @@ def weighted(features: np.ndarray, rows: np.ndarray, dual: np.ndarray) -> np.nda
     chosen = dual[rows].astype(features.dtype)
     parts = [features[:, part][rows].T @ chosen for part in blocks(*features.shape)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def centre(features: np.ndarray, mean: np.ndarray) -> None:
-    """Take the mean off, in place, a part of the rows at a time."""
-    for part in blocks(features.shape[1], len(features)):
-        features[part] -= mean

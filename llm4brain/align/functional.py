@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from llm4brain.errors import UserError
+
 
 class SharedResponse(BaseEstimator):
     """A common space of people's responses to the same moments.
@@ -48,9 +50,12 @@ class SharedResponse(BaseEstimator):
         self.n_components, self.penalty, self.new_penalty = n_components, penalty, new_penalty
 
     def fit(self, X, y=None, subjects=None, moments=None):
-        """X: (samples, positions), a row a person and moment; centred by person.
+        """X: (samples, positions), a row a person and moment.
 
         Only moments that all people saw are taken.
+
+        Raises:
+            UserError: they are fewer than three.
         """
         subjects, moments = np.asarray(subjects), np.asarray(moments)
         names = np.unique(subjects)
@@ -59,11 +64,15 @@ class SharedResponse(BaseEstimator):
             for s, rows in ((s, np.flatnonzero(subjects == s)) for s in names)
         }
         common = sorted(set.intersection(*(set(rows) for rows in own.values())))
+        if len(common) < 3:
+            wrong = f"by all of {', '.join(map(str, names))} are {len(common)}: no space to share"
+            raise UserError("clips seen", wrong, "leave functional and unlabelled out")
         self.moments_ = np.array(common)
         parts: dict[Any, tuple] = {}
         hat = np.zeros((len(common), len(common)))
         for s in names:
             rows = X[[own[s][m] for m in common]].astype(np.float32)
+            rows = rows - rows.mean(0)
             values, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64))
             ridge = self.penalty * values.mean()
             hat += (vectors * (values / (values + ridge))) @ vectors.T / len(names)
@@ -83,7 +92,7 @@ class SharedResponse(BaseEstimator):
         """The way of a new person into the space: (positions, n_components).
 
         Args:
-            X: (samples, positions) of the person, a row a moment, centred.
+            X: (samples, positions) of the person, a row a moment.
             moments: (samples,) labels, as of `fit`; others are not used.
             mean: begin at the mean of the known people's ways.
         """
@@ -93,6 +102,7 @@ class SharedResponse(BaseEstimator):
         if len(rows) < 2:
             return known
         own = np.asarray(X, dtype=np.float32)[rows]
+        own = own - own.mean(0)
         aim = self.coordinates_[[place[moments[i]] for i in rows]]
         left = aim - aim.mean(0) - own @ known
         kernel = (own @ own.T).astype(np.float64)

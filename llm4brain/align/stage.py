@@ -23,6 +23,7 @@ from llm4brain.brain import cohort
 from llm4brain.brain.adaptor import PositionAdaptor
 from llm4brain.brain.cohort import Cohort, rows_of
 from llm4brain.brain.pretrain import load_encoder
+from llm4brain.errors import UserError
 from llm4brain.io import Arrays
 
 
@@ -142,6 +143,7 @@ class Known:
         size: mean norm of their out-of-fold readings, as they are written.
         penalty: of their readout.
         smooth_mm: of the gate.
+        options: `alphas` and `powers` that known people's were chosen from; one alone is fixed.
     """
 
     data: StageData
@@ -151,6 +153,7 @@ class Known:
     size: float
     penalty: float
     smooth_mm: float
+    options: Mapping[str, Sequence[float]]
 
     def give(self, name: str, trials: int, how: Help, n_components: int) -> Choice:
         """Give the reader weights for somebody new; `shared` is anybody of whom nothing is known.
@@ -162,6 +165,9 @@ class Known:
         """
         choice = self._choose(trials, how, n_components)
         few = self.data.few(self.reader, name, trials) if trials else None
+        if few is not None and not len(few):
+            wrong = f"has no valid one among its first {trials} train trials"
+            raise UserError(f"sub-{name}", wrong, "give more minutes")
         rows = self._features(self.train, choice.alpha, choice.power)
         mean = rows.mean(0)
         rows -= mean
@@ -183,13 +189,22 @@ class Known:
         if len(names) < 2:
             return Choice(reader.alpha, reader.power, 1.0, self.penalty, 1.0, float("nan"))
         left_out = names[: stranger.LEFT_OUT]
+        print(f"left out in turn: {', '.join(left_out)}", file=sys.stderr)
         gates = dict.fromkeys(left_out, reader.agreement)
-        if reader.power:
-            gates = {s: self.data.gate(self.smooth_mm, s).agreement_ for s in left_out}
+        if max(self.options["powers"]):
+            learned = {s: self.data.gate(self.smooth_mm, s) for s in left_out}
+            # without repeats, one person who is left tells nothing: the whole gate stands in
+            gates |= {s: gate.agreement_ for s, gate in learned.items() if gate.rests_on_}
         few = {s: self.data.few(reader, s, trials) for s in left_out} if trials else {}
+        free = {
+            name: getattr(stranger, name.upper()) if len(values) > 1 else values
+            for name, values in self.options.items()
+            if name in ("alphas", "powers")
+        }
         start = (reader.alpha, reader.power)
         known = (self.train, self.validation, few, gates, self._features)
-        return stranger.choose(*known, how, start, n_components, self.size, reader.basis)
+        given = (how, start, n_components, self.size, reader.basis)
+        return stranger.choose(*known, *given, **free)
 
     def _features(
         self, samples: Samples, alpha: float, power: float, agreement: np.ndarray | None = None

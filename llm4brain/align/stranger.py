@@ -32,7 +32,7 @@ Help = Literal["coupled", "functional", "unlabelled", "alone"]
 ALPHAS, POWERS = (0.0, 0.5, 0.7, 0.9), (0.0, 0.5, 1.0, 1.5)
 COUPLINGS = (0.1, 0.25, 0.5, 1.0)
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
-LEFT_OUT = 6  # people who are left out in turn, at the most
+LEFT_OUT = 6  # people who are left out in turn, at the most: the first by label
 
 # samples, alpha, power, agreement of the gate -> uncentred features
 Features = Callable[[Samples, float, float, np.ndarray], np.ndarray]
@@ -134,6 +134,8 @@ def choose(
     n_components: int,
     size: float,
     basis: Basis,
+    alphas: Sequence[float] = ALPHAS,
+    powers: Sequence[float] = POWERS,
 ) -> Choice:
     """Leave known people out, one at a time, and choose what reads their validation films best.
 
@@ -147,6 +149,7 @@ def choose(
         n_components: of the common space.
         size: mean norm of known people's out-of-fold readings, as they are written.
         basis: of the components, which says how they are written.
+        alphas, powers: to choose from.
 
     From `start`, alpha, power and coupling are moved one after another.
     """
@@ -186,11 +189,9 @@ def choose(
 
     now = {"alpha": start[0], "power": start[1], "coupling": 0.25}
     best = reach(**now)
-    options = {"coupling": COUPLINGS, "power": POWERS, "alpha": ALPHAS}
+    options = {"coupling": COUPLINGS, "power": powers, "alpha": alphas}
     if how in ("alone", "unlabelled"):
         options.pop("coupling")
-    if not start[1]:
-        options.pop("power")  # no gate
     for name, values in options.items():
         for value in values:
             if value != now[name]:

@@ -196,12 +196,6 @@ def _numbers(label: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
-def known_trials(options: Sequence[str]) -> dict[str, int]:
-    """What a command line says of subjects who are known in part: `01=60` is 60 trials of 01."""
-    pairs = (option.partition("=") for option in options)
-    return {subject: int(number) for subject, _, number in pairs}
-
-
 def rows_of(names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
     """Position in `names` of each of `wanted`."""
     place = {name: i for i, name in enumerate(names)}

@@ -96,7 +96,8 @@ def pretrain(
         """How many masked cells the loss is a mean over."""
         return float(len(places) * inside.sum() - inside[visible].sum())
 
-    some = validation.places[:: max(1, len(validation) // TESTED)]
+    spread = np.linspace(0, len(validation) - 1, min(len(validation), TESTED)).astype(int)
+    some = validation.places[spread]
     linear = explained_in_turns(model, validation, some, learned=False)
 
     def validate() -> dict[str, float]:
@@ -129,6 +130,10 @@ def pretrain(
         if reached - without >= WORTH:
             for part, value in zip(read, kept, strict=True):
                 part.copy_(value)
+        elif without < linear and model.surround is not None:  # begun at another cohort's network
+            for layer in (model.surround.straight, model.surround.up):
+                layer.weight.zero_()
+                layer.bias.zero_()
     print(
         f"R2 {reached:.4f}, {without:.4f} without attention, {linear:.4f} linear", file=sys.stderr
     )
@@ -147,7 +152,7 @@ def linear_path(
     if n_components == 0:
         return torch.zeros(len(train.voxels), 0), noise
     values, components, _, _ = covariance_components(batches, n_components, seed)
-    return torch.from_numpy(components * np.sqrt(values).astype(np.float32)), noise
+    return torch.from_numpy(components * np.sqrt(values.clip(0)).astype(np.float32)), noise
 
 
 @torch.no_grad()

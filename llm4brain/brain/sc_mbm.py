@@ -199,7 +199,7 @@ class SCMBM(nn.Module):
     def draw_masks(self, batch: int, generator: torch.Generator | None = None) -> Tensor:
         """(batch, visible) indices of the patches that stay visible, drawn anew each time."""
         patches = self.pos.shape[0]
-        visible = max(1, round(patches * (1 - self.settings.mask_ratio)))
+        visible = min(max(1, round(patches * (1 - self.settings.mask_ratio))), patches - 1)
         noise = torch.rand(batch, patches, generator=generator)
         return noise.argsort(1)[:, :visible].sort(1).values.to(self.pos.device)
 
