@@ -226,7 +226,10 @@ def test_a_stage_says_what_its_gate_rests_on(cohort, tmp_path, people, showings,
     for name in people:
         own = np.flatnonzero(samples.table["subject"] == name)
         table = samples.table.iloc[np.tile(own, showings)].assign(valid=1.0, onset=0.0, run="01")
-        table["repeat"], table["trial"] = np.repeat(np.arange(showings), len(own)), range(len(table))
+        table["repeat"], table["trial"] = (
+            np.repeat(np.arange(showings), len(own)),
+            range(len(table)),
+        )
         rng = np.random.default_rng(0)
         windows = np.tile(samples.windows[own], (showings, 1, 1))
         windows = windows + rng.normal(size=windows.shape).astype(np.float32)

@@ -1,4 +1,4 @@
-"""SC-MBM: positions, hidden patches from visible ones alone, from the linear path on; its adaptor."""
+"""SC-MBM: hidden patches from visible ones alone, from the linear path on; its adaptor."""
 
 import numpy as np
 import pandas as pd

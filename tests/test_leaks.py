@@ -2,7 +2,7 @@
 
 A guard that never fails proves nothing. So each leak is planted here on purpose, as somebody in a
 hurry would write it, and its guard must notice. Four kinds: a test stimulus among what is fitted;
-a mean, scale, gate or basis that has seen test; an epoch, penalty or alpha chosen on test; reference
+a mean, scale, gate or basis that has seen test; an epoch, penalty, alpha chosen on test; reference
 words that reach the decoder. The guard is the same for all: what is fitted, or read of one clip,
 is equal to the byte whether the (other) test clips are what they are or garbage.
 """
@@ -31,9 +31,7 @@ from leak_data import (
 )
 from sklearn.preprocessing import StandardScaler
 
-from llm4brain.align.aligner import Aligner
 from llm4brain import provenance
-
 from llm4brain.align.aligner import Aligner
 from llm4brain.align.gate import pair_agreement
 from llm4brain.align.reader import BrainReader
@@ -130,8 +128,9 @@ def known_by_all_its_trials(patch):
 
 def of_the_target(self, split):
     """A leak's own look at films of the stranger that nobody may look at."""
-    ends = ("safetensors", "tsv")
-    features, table = (Path(f"data/features/sub-{NEW}{t}.{e}") for t, e in zip(("", "_trials"), ends))
+    features, table = (
+        Path(f"data/features/sub-{NEW}{end}") for end in (".safetensors", "_trials.tsv")
+    )
     found = load([NEW], [features], [table], (split,))
     return Samples.of(found, self.data.targets(found, self.reader.basis), self.reader)
 
@@ -148,7 +147,9 @@ def penalty_chosen_on_the_target(patch):
         shown = self._features(asked, choice.alpha, choice.power) - mean
         problem = Problem(rows - mean, rows[:0], self.train, None, 1.0, "coupled", None)
         reached = {p: agreement(shown @ problem.weights(p), asked.targets) for p in PENALTIES}
-        return replace(choice, penalty=max(reached, key=reached.get), agreement=max(reached.values()))
+        return replace(
+            choice, penalty=max(reached, key=reached.get), agreement=max(reached.values())
+        )
 
     patch.setattr(Known, "_choose", leaky)
 
@@ -264,9 +265,10 @@ def resumed_guard(made, tmp_path, monkeypatch):
             save(self, epoch, *more)
             raise Killed
 
-        with monkeypatch.context() as patch, pytest.raises(Killed):
+        with monkeypatch.context() as patch:
             patch.setattr(Checkpoint, "save", killed)
-            run(stage, study, models, tmp_path / "out")
+            with pytest.raises(Killed):
+                run(stage, study, models, tmp_path / "out")
         assert list((tmp_path / "out").rglob("index.json"))
         again = run(stage, other, models, tmp_path / "out")
         fresh = run(stage, other, models, tmp_path / "fresh")

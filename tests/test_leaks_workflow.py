@@ -149,7 +149,9 @@ def test_a_rule_with_an_input_too_many_is_noticed(tmp_path):
     assert forbidden(inputs_of(tmp_path, PLANTED)) == PLANTED
 
 
-@pytest.mark.parametrize("how", ["", "-4min", "-4min-functional", "-4min-unlabelled", "-4min-alone"])
+@pytest.mark.parametrize(
+    "how", ["", "-4min", "-4min-functional", "-4min-unlabelled", "-4min-alone"]
+)
 def test_what_is_trained_without_a_subject_has_no_file_of_it(tmp_path, how):
     """But its own readout where minutes of it are known."""
     cohort = f"without-01{how}"

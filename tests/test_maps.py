@@ -34,7 +34,9 @@ def shown():
     """Windows of noise in which some voxels know the components of the clip's tokens."""
     rng = np.random.default_rng(0)
     axes = np.linalg.qr(rng.normal(size=(D, RANK)))[0].T.astype(np.float32)
-    basis = Basis(rng.normal(size=D).astype(np.float32), axes, np.ones(RANK), np.array([2, 1, 1, 0.5]))
+    basis = Basis(
+        rng.normal(size=D).astype(np.float32), axes, np.ones(RANK), np.array([2, 1, 1, 0.5])
+    )
     components = rng.normal(size=(CLIPS, RANK))
     windows = rng.normal(size=(CLIPS, VOLUMES, len(VOXELS)))
     windows[:, :, PLANTED] += (2 * components @ rng.normal(size=(RANK, len(PLANTED))))[:, None]
