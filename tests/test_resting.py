@@ -120,7 +120,10 @@ def test_from_derivatives_without_events_to_where_the_cohorts_own_pretraining_be
     one, other = (load_file(tmp_path / f"{name}.safetensors") for name in ("further", "is"))
     assert one.keys() == other.keys()
     anew = {"scmbm.loading", "scmbm.noise"}  # the linear path is each cohort's own
-    assert all(np.array_equal(one[n], other[n]) for n in one.keys() - anew)
+    # by these the network is read, and they are set to zero where it predicts worse than without
+    last = ("scmbm.share", "scmbm.mix.", "scmbm.surround.straight.", "scmbm.surround.up.")
+    kept = [n for n in one.keys() - anew if not n.startswith(last)]
+    assert all(np.array_equal(one[n], other[n]) for n in kept)
     assert not np.array_equal(one["scmbm.loading"], other["scmbm.loading"])
     first = [(tmp_path / f"{name}.csv").read_text().splitlines()[1] for name in ("is", "begins")]
     assert first[0].split(",")[0] == first[1].split(",")[0] == "0"

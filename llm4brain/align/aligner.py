@@ -42,8 +42,9 @@ from llm4brain.errors import UserError
 from llm4brain.sections import DomainMethod, FitSettings
 from llm4brain.training import fit, seed_everything
 
-ALPHAS = (0.0, 0.25, 0.5, 0.7, 0.8, 0.9, 1.0)  # shares of the predictable that may be taken away
-POWERS = (0.0, 0.5, 1.0, 1.5, 2.0)  # of the gate
+ALPHAS = (0.0, 0.25, 0.5, 0.7, 0.9)  # shares of the predictable that may be taken away
+POWERS = (0.0, 0.5, 1.0, 1.5)  # of the gate
+COARSE = PENALTIES[1::2]  # of people alone, while alpha and power are chosen
 
 ALIKE = 0.9  # correlation of video readings above which clips count as showing the same
 
@@ -147,16 +148,16 @@ class Aligner(nn.Module):
         self.reader.alpha, self.reader.power = alpha, power
         train, held_out = self.features()
         self.reader.alpha, self.reader.power = before
-        total = np.zeros(len(PENALTIES))
+        total = np.zeros(len(COARSE))
         for name in np.unique(self.validation.subjects):
             own, asked = self.train_samples.subjects == name, self.validation.subjects == name
             if not own.any():
                 continue
             kernel, across = products(train[own], train[own]), products(held_out[asked], train[own])
-            for i, penalty in enumerate(PENALTIES):
+            for i, penalty in enumerate(COARSE):
                 read = across @ ridge_dual(kernel, self.train_samples.targets[own], penalty)
                 total[i] += agreement(read, self.validation.targets[asked]) * asked.sum()
-        return float(total.max() / len(self.validation)), PENALTIES[int(total.argmax())]
+        return float(total.max() / len(self.validation)), COARSE[int(total.argmax())]
 
     def weigh_components(self, held_out: np.ndarray) -> None:
         """Weigh the components by what train people's brains tell of them.
