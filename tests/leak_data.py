@@ -5,6 +5,7 @@ one test clip, `SPARED`, is as it was, so that what is read of it can be compare
 """
 
 import importlib.util
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from tiny_models import blip2
 from transformers import Blip2ForConditionalGeneration
 
 from llm4brain.io import Arrays, read_table, write_arrays, write_table
+from llm4brain.video.videollm import VideoLLM
 
 SUBJECTS = ("01", "02")
 NEW, KNOWN = "03", 8  # somebody whom nothing is trained on, and how many trials are known of it
@@ -283,3 +285,41 @@ def _sharpened(folder: Path) -> None:
             if weight.ndim == 2:
                 weight *= 20
     model.save_pretrained(folder)
+
+
+# -- leaks of reference words, which decode and reference must notice
+
+
+def reference_words() -> list[str]:
+    """The references of the test clips, in order, from where the workflow keeps them."""
+    table = read_table("data/clips.tsv")
+    said = read_table("data/captions/human.tsv").set_index("clip_id")["caption"]
+    return [said[name] for name in table.loc[table["split"] == "test", "clip_id"]]
+
+
+def teacher_forced(patch):
+    """d: the text is the likeliest next token after each token of the reference."""
+
+    def leaky(self, prefix, max_new_tokens=32, batch=256):
+        said = list(itertools.islice(itertools.cycle(reference_words()), len(prefix)))
+        with torch.no_grad():
+            logits, _ = self.answer(prefix, said)
+        _, mask = self.answer_ids(said)
+        parts = logits.argmax(-1).split(mask.sum(1).tolist())
+        return self.tokenizer.batch_decode(parts, skip_special_tokens=True)
+
+    patch.setattr(VideoLLM, "generate", leaky)
+
+
+def begun_with_the_reference(patch):
+    """d: generation is free-running, from the reference's first word on."""
+    honest = VideoLLM.generate
+
+    def leaky(self, prefix, max_new_tokens=32, batch=256):
+        said = itertools.islice(itertools.cycle(reference_words()), len(prefix))
+        first = self.tokenizer([s.split()[0] for s in said], add_special_tokens=False)
+        words = self.embeddings(torch.tensor([ids[:1] for ids in first["input_ids"]]))
+        begun = torch.cat([prefix, words], dim=1)
+        return honest(self, begun, max_new_tokens, batch)
+
+    patch.setattr(VideoLLM, "generate", leaky)

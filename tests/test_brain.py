@@ -12,7 +12,7 @@ from llm4brain.brain import pretrain as pretraining
 from llm4brain.brain.adaptor import PositionAdaptor, freeze, unchanged
 from llm4brain.brain.encoder import new_encoder
 from llm4brain.brain.masked_linear import MaskedLinearModel, covariance_components, loadings
-from llm4brain.brain.positions import cut, gather, runs, sincos
+from llm4brain.brain.positions import cut, runs, sincos
 from llm4brain.brain.pretrain import explained_in_turns, linear_path, pretrain
 from llm4brain.brain.sc_mbm import SCMBM
 from llm4brain.brain.tokenizer import Tokenizer3D
@@ -393,11 +393,3 @@ def test_the_cnn_learns_in_bf16_what_it_learns_in_fp32(edge):
         loss = tokenizer.tokens(patches, every).float().square().mean()
     for found, right in zip(torch.autograd.grad(loss, weights), exact, strict=True):
         assert (found - right).norm() < 0.05 * right.norm()
-
-
-def test_patches_of_grayordinates_are_hidden_once_each():
-    mm = np.random.default_rng(0).uniform(-60, 60, (50, 3))
-    grid = gather(np.zeros(50, int), mm, 4)
-    assert len(grid.turns) == len(grid.index)
-    assert set(grid.turns) == set(range(8))
-    assert grid.neighbours is None

@@ -1,9 +1,6 @@
-"""Checkpoints of MinD-Vis and MinD-Video: our encoder is theirs, to 1e-5, by plain arithmetic.
+"""Checkpoints of MinD-Vis and MinD-Video: our encoder is theirs, to 1e-5, by plain numpy.
 
-Their weights can't be had here. What is written instead has the layout of their public code (names,
-shapes, the pickled settings), small and at random; the mathematics is written out below in numpy,
-without a module of ours.
-"""
+Their weights can't be had here: what is written has the layout of their code, small and random."""
 
 import pickle
 import sys
