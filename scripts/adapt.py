@@ -42,8 +42,9 @@ def main(
         print(learn_gate(data, reader, chosen.smooth_mm), file=sys.stderr)
     powers = POWERS if chosen.power is None else (chosen.power,)
     folds = before.meta["folds"]
-    samples, options["powers"] = data.samples(reader), powers
-    aligner = Aligner(reader, *samples, folds, chosen.methods, **options)
+    samples = data.samples(reader)
+    aligner = Aligner(reader, *samples, folds, chosen.methods, powers=powers, **options)
+    options["powers"] = aligner.powers  # no power but 0 without a gate, for new people too
     identity = [made_by, accelerator.mixed_precision]
     identity += map(sha256, [*features, *trials, video, aligned])
     folder = out.with_suffix(".checkpoint")

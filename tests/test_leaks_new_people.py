@@ -12,6 +12,7 @@ import pytest
 from leak_data import (
     KNOWN,
     NEW,
+    SETTINGS,
     but_the_first_trials,
     run,
     with_other_trials,
@@ -180,6 +181,15 @@ def test_unlabelled_minutes_are_read_without_what_was_shown_in_them(
     made, tmp_path, monkeypatch, how
 ):
     assert blind_to_labels(made, tmp_path, monkeypatch, how) == (how == "unlabelled")
+
+
+def test_without_a_gate_a_stranger_is_read_without_one_too(made, tmp_path, monkeypatch):
+    study, _, models = made
+    monkeypatch.setitem(SETTINGS, "adapt", SETTINGS["adapt"] | {"methods": []})
+    run("adapt", study, models, tmp_path)
+    meta = Arrays(tmp_path / "adapt.safetensors").meta
+    assert meta["power"] == meta["new"]["power"] == 0
+    assert meta["options"]["powers"] == [0]
 
 
 def test_each_way_of_calibrating_gives_the_stranger_weights_of_its_own(made, tmp_path):
