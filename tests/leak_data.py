@@ -287,6 +287,13 @@ def _sharpened(folder: Path) -> None:
     model.save_pretrained(folder)
 
 
+def made_in(folder: Path) -> tuple[Path, Path, Path]:
+    """The study, its poisoned twin, and the models fitted on the study."""
+    study = write_study(folder / "clean", poisoned=False)
+    twin = write_study(folder / "poisoned", poisoned=True)
+    return study, twin, write_models(study, folder / "models")
+
+
 # -- leaks of reference words, which decode and reference must notice
 
 

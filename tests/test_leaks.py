@@ -15,15 +15,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from leak_data import (
     FITTED,
     SUBJECTS,
     begun_with_the_reference,
+    made_in,
     run,
     teacher_forced,
-    write_models,
-    write_study,
 )
 from sklearn.preprocessing import StandardScaler
 
@@ -44,10 +42,7 @@ ALL = ("train", "validation", "test")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The study, its poisoned twin, and the models fitted on the study."""
-    folder = tmp_path_factory.mktemp("leaks")
-    study = write_study(folder / "clean", poisoned=False)
-    twin = write_study(folder / "poisoned", poisoned=True)
-    return study, twin, write_models(study, folder / "models")
+    return made_in(tmp_path_factory.mktemp("leaks"))
 
 
 @pytest.fixture
@@ -222,14 +217,12 @@ def mean_of_every_window(patch):
     """b: features are centred by a mean that the test windows are part of."""
     honest = Aligner.features
 
-    def leaky(self):
-        parts = honest(self)
+    def leaky(self, *given):
+        train, held_out, own = honest(self, *given)
         paths = everybody_s_files()[0]
         every = np.concatenate([Arrays(path)["windows"] for path in paths], dtype=np.float32)
-        mean = self.reader.all_features(*self.reader.frozen(every)).mean(0)
-        shift = mean - self.reader.mean.numpy()
-        self.reader.mean = torch.from_numpy(mean)
-        return tuple(part - shift for part in parts)
+        mean = self.reader.all_features(*self.reader.frozen(every), *given).mean(0)
+        return train - (mean - own), held_out - (mean - own), mean
 
     patch.setattr(Aligner, "features", leaky)
 

@@ -14,10 +14,9 @@ from leak_data import (
     NEW,
     SETTINGS,
     but_the_first_trials,
+    made_in,
     run,
     with_other_trials,
-    write_models,
-    write_study,
 )
 
 from llm4brain import provenance
@@ -37,10 +36,7 @@ WAYS = ("coupled", "functional", "unlabelled", "alone")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The study, its poisoned twin, and the models fitted on the study."""
-    folder = tmp_path_factory.mktemp("leaks")
-    study = write_study(folder / "clean", poisoned=False)
-    twin = write_study(folder / "poisoned", poisoned=True)
-    return study, twin, write_models(study, folder / "models")
+    return made_in(tmp_path_factory.mktemp("leaks"))
 
 
 # -- a stranger, of whom nothing or a few minutes are known

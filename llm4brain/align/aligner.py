@@ -91,7 +91,8 @@ class Aligner(nn.Module):
     def refit(self) -> float:
         """Choose the surprise and the gate, solve the readout; returns validation agreement."""
         self.choose_features()
-        train, held_out = self.features()
+        train, held_out, mean = self.features()
+        self.reader.mean = torch.from_numpy(mean)
         known = self.train_samples
         at = PENALTIES.index(self.penalty)  # of people alone; together it lies near
         self.readout = fit_readout(
@@ -114,17 +115,20 @@ class Aligner(nn.Module):
         self.weigh_components(held_out)
         return solved.validation
 
-    def features(self) -> tuple[np.ndarray, np.ndarray]:
-        """Features of train and validation samples, less the mean of train, which is kept."""
+    def features(self, *given: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Features of train and validation samples, less the mean of train, and that mean.
+
+        Args:
+            given: alpha and power, in place of the reader's.
+        """
         both = [
-            self.reader.all_features(s.mean, s.predictable)
+            self.reader.all_features(s.mean, s.predictable, *given)
             for s in (self.train_samples, self.validation)
         ]
         mean = both[0].mean(0)
-        self.reader.mean = torch.from_numpy(mean)
         for part in both:
             part -= mean
-        return both[0], both[1]
+        return both[0], both[1], mean
 
     def choose_features(self) -> None:
         """Set alpha and the gate's power to those that read validation films best.
@@ -144,10 +148,7 @@ class Aligner(nn.Module):
 
     def _alone(self, alpha: float, power: float) -> tuple[float, float]:
         """Validation agreement of a ridge on each person alone, and the penalty that reaches it."""
-        before = self.reader.alpha, self.reader.power
-        self.reader.alpha, self.reader.power = alpha, power
-        train, held_out = self.features()
-        self.reader.alpha, self.reader.power = before
+        train, held_out, _ = self.features(alpha, power)
         total = np.zeros(len(COARSE))
         for name in np.unique(self.validation.subjects):
             own, asked = self.train_samples.subjects == name, self.validation.subjects == name
@@ -165,18 +166,16 @@ class Aligner(nn.Module):
         The weights come from out-of-fold readings of train films, their power from validation.
         """
         basis, truth = self.reader.basis, self.validation.targets
-        told = signal_to_noise(self.readout.out_of_fold, self.train_samples.targets)
-        read = self._read(held_out)
+        read, subjects = self._read(held_out), self.validation.subjects
         reached = {}
         for power in self.tempering:
-            weighed = replace(basis, weights=_tempered(told, self.readout.out_of_fold, power))
+            given = (self.readout.out_of_fold, self.train_samples.targets, power)
+            weighed = replace(basis, weights=signal_to_noise(*given))
             ranks = [
                 reciprocal_rank(
                     (read[rows] * weighed.weights) @ basis.axes, truth[rows] @ basis.axes
                 )
-                for rows in (
-                    self.validation.subjects == s for s in np.unique(self.validation.subjects)
-                )
+                for rows in (subjects == name for name in np.unique(subjects))
             ]
             reached[power] = (float(np.mean(ranks)), weighed)
         best = max(reached, key=lambda power: reached[power][0])
@@ -251,15 +250,6 @@ class Aligner(nn.Module):
             view = torch.cat(views) * written if views else None
             domain = self.domain(Batch(brain, torch.cat(numbers), view))
         return {"loss": clip + weight * domain, "clip_loss": clip, "domain_loss": domain}
-
-
-def _tempered(told: np.ndarray, read: np.ndarray, power: float) -> np.ndarray:
-    """Weights to a power, scaled so that weighed readings stay as large as they were."""
-    weights = told**power if power else np.ones_like(told)
-    size = np.linalg.norm(read)
-    if not size:  # nothing was read: nothing tells how components should weigh
-        return np.ones_like(told)
-    return (weights * size / max(np.linalg.norm(read * weights), 1e-12)).astype(np.float32)
 
 
 @dataclass(frozen=True)

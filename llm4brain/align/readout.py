@@ -144,7 +144,7 @@ def fit_readout(
     return Readout(dual, out_of_fold, coupling, penalty, validation)
 
 
-def signal_to_noise(read: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def signal_to_noise(read: np.ndarray, truth: np.ndarray, power: float = 1.0) -> np.ndarray:
     """How a component that was read should weigh: its slope on the truth over its error's variance.
 
     Under independent Gaussian errors the clip whose tokens fit a reading best is the one with the
@@ -153,15 +153,20 @@ def signal_to_noise(read: np.ndarray, truth: np.ndarray) -> np.ndarray:
     Args:
         read: (n, rank) out-of-fold readings of train samples.
         truth: (n, rank).
+        power: of the weights; 0 weighs all alike.
 
     Returns:
-        (rank,), scaled so that weighed readings are as large as they were.
+        (rank,), scaled so that weighed readings are as large as they were; ones where nothing was
+        read, and nothing tells.
     """
     slope = (read * truth).sum(0) / np.square(truth).sum(0).clip(1e-12)
     error = np.square(read - slope * truth).mean(0)
     weights = np.clip(slope, 0, None) / error.clip(1e-6 * max(error.max(), 1e-12))
-    size = np.linalg.norm(read) / max(np.linalg.norm(read * weights), 1e-12)
-    return (weights * size).astype(np.float32)
+    weights = weights**power
+    weighed = np.linalg.norm(read * weights)
+    if not weighed:
+        return np.ones(len(weights), dtype=np.float32)
+    return (weights * np.linalg.norm(read) / weighed).astype(np.float32)
 
 
 def primal(dual: np.ndarray, features: np.ndarray, subjects: np.ndarray, coupling: float):

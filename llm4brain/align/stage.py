@@ -13,7 +13,6 @@ import torch
 
 from llm4brain.align import stranger
 from llm4brain.align.aligner import Aligner, Stage
-from llm4brain.align.functional import SharedResponse
 from llm4brain.align.gate import AgreementGate
 from llm4brain.align.reader import BrainReader, grid_in
 from llm4brain.align.readout import Basis
@@ -172,10 +171,7 @@ class Known:
         mean = rows.mean(0)
         rows -= mean
         own = self._features(few, choice.alpha, choice.power) - mean if few else rows[:0]
-        space = None
-        if how in ("functional", "unlabelled"):
-            space = SharedResponse(n_components)
-            space.fit(rows, subjects=self.train.subjects, moments=self.train.clips)
+        space = stranger.common_space(rows, self.train, how, n_components)
         problem = Problem(rows, own, self.train, few, choice.coupling, how, space)
         weights = choice.scale * problem.weights(choice.penalty)
         self.reader.weights[name] = torch.from_numpy(weights.astype(np.float32))

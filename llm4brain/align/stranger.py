@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -56,6 +57,16 @@ class Choice:
     agreement: float
 
 
+def common_space(
+    rows: np.ndarray, samples: Samples, how: Help, n_components: int
+) -> SharedResponse | None:
+    """The space that known people's features (n, positions) share; None where `how` needs none."""
+    if how not in ("functional", "unlabelled"):
+        return None
+    space = SharedResponse(n_components)
+    return space.fit(rows, subjects=samples.subjects, moments=samples.clips)
+
+
 class Problem:
     """Others' samples and a new person's, of which every penalty costs a matrix product.
 
@@ -63,7 +74,8 @@ class Problem:
         known: (n, positions) features of the others, centred; own: (m, positions), m may be 0.
         samples, few: what they are of.
         coupling: between people.
-        space: the others' common space; None of `coupled` and `alone`.
+        how: others' data serve.
+        space: of `common_space`.
     """
 
     def __init__(
@@ -76,51 +88,38 @@ class Problem:
         how: Help,
         space: SharedResponse | None,
     ) -> None:
-        self.how, self.coupling = how, coupling
-        mine = few.targets if few is not None else np.zeros((0, samples.targets.shape[1]))
-        parts = {"alone": (own, mine), "unlabelled": (known, samples.targets)}
-        both = np.concatenate([known, own]), np.concatenate([samples.targets, mine])
-        self.rows, self.targets = parts.get(how, both)
-        who = np.array([*samples.subjects, *[""] * len(own)])
-        self.own = {"alone": np.ones(len(own), bool)}.get(how, who == "")
-        if how == "unlabelled":
-            who, self.own = samples.subjects, np.zeros(len(known), bool)
-        self.way, self.shared, self.sizes = None, None, (0.0, 0.0)
-        kernel = np.zeros((len(self.rows),) * 2)
+        # which samples tell what was shown: `alone` leaves the others' out, `unlabelled` the own
+        parts = []
+        if how != "alone":
+            parts.append((known, samples.subjects, samples.targets))
+        if how != "unlabelled" and few is not None:
+            parts.append((own, np.full(len(own), ""), few.targets))
+        self.rows, who, self.targets = (np.concatenate(p) for p in zip(*parts, strict=True))
+        self.near = np.where(who == "", 1.0, coupling).astype(np.float32)[:, None]
+        self.sizes, self.way = [0.0, 0.0], None
+        self.kernel = np.zeros((len(self.rows), len(self.rows)))
         if how != "unlabelled":
-            labels = who if how != "alone" else np.array([""] * len(own))
-            plain = coupled(products(self.rows, self.rows), labels, labels, coupling)
-            self.sizes = (1 / max(np.trace(plain) / len(plain), 1e-12), 0.0)
-            kernel = kernel + self.sizes[0] * plain
+            plain = coupled(products(self.rows, self.rows), who, who, coupling)
+            self.sizes[0] = 1 / max(np.trace(plain) / len(plain), 1e-12)
+            self.kernel += self.sizes[0] * plain
         if space is not None:
             moments = few.clips if few is not None else np.array([])
-            reliability = space.reliability_
-            self.way = space.way_of(own, moments) * reliability
-            known_rows = np.concatenate(
-                [
-                    known[samples.subjects == s] @ (space.maps_[s] * reliability)
-                    for s in np.unique(samples.subjects)
-                ]
-            )
-            order = np.argsort(np.argsort(samples.subjects, kind="stable"), kind="stable")
-            self.shared = known_rows[order]
-            if how == "functional":
-                self.shared = np.concatenate([self.shared, own @ self.way])
+            ways = space.maps_ | {"": space.way_of(own, moments)}
+            ways = {name: way * space.reliability_ for name, way in ways.items()}
+            self.way, self.shared = ways[""], np.empty((len(who), len(space.reliability_)))
+            for name in np.unique(who):
+                self.shared[who == name] = self.rows[who == name] @ ways[name]
             inner = self.shared @ self.shared.T
-            self.sizes = (self.sizes[0], 1 / max(np.trace(inner) / len(inner), 1e-12))
-            kernel = kernel + self.sizes[1] * inner
-        self.kernel = kernel
+            self.sizes[1] = 1 / max(np.trace(inner) / len(inner), 1e-12)
+            self.kernel += self.sizes[1] * inner
 
     def weights(self, penalty: float) -> np.ndarray:
         """(positions, rank): the new person's readout."""
-        dual = ridge_dual(self.kernel, self.targets, penalty).astype(np.float32)
-        out = np.zeros((self.rows.shape[1], dual.shape[1]), dtype=np.float32)
-        if self.sizes[0]:
-            near = np.where(self.own, 1.0, self.coupling).astype(np.float32)[:, None]
-            out += np.float32(self.sizes[0]) * (self.rows.T @ (near * dual))
+        dual = ridge_dual(self.kernel, self.targets, penalty)
+        out = self.sizes[0] * (self.rows.T @ (self.near * dual.astype(np.float32)))
         if self.way is not None:
-            out += np.float32(self.sizes[1]) * (self.way @ (self.shared.T @ dual))
-        return out
+            out += self.sizes[1] * (self.way @ (self.shared.T @ dual))
+        return out.astype(np.float32)
 
 
 def choose(
@@ -155,23 +154,26 @@ def choose(
     """
     left_out = [s for s in gates if (validation.subjects == s).any()][:LEFT_OUT]
 
+    @lru_cache(maxsize=len(left_out))  # couplings are tried on the same features
+    def prepared(name: str, alpha: float, power: float):
+        """Centred features: the others, the person left out, its films to read; and the space."""
+        others, mine = known.without(name), few.get(name)
+        rows = features(others, alpha, power, gates[name])
+        mean = rows.mean(0)
+        rows -= mean
+        own = rows[:0] if mine is None else features(mine, alpha, power, gates[name]) - mean
+        shown = features(validation.of_subject(name), alpha, power, gates[name]) - mean
+        return rows, own, shown, common_space(rows, others, how, n_components)
+
     def read(
         alpha: float, power: float, coupling: float, penalties: Sequence[float]
     ) -> dict[str, list[np.ndarray]]:
         """Readings of the validation samples of everybody left out, one for each penalty."""
         found = {}
         for name in left_out:
-            others = known.without(name)
-            rows = features(others, alpha, power, gates[name])
-            mean = rows.mean(0)
-            mine = few.get(name)
-            own = rows[:0] if mine is None else features(mine, alpha, power, gates[name]) - mean
-            shown = features(validation.of_subject(name), alpha, power, gates[name]) - mean
-            space = None
-            if how in ("functional", "unlabelled"):
-                space = SharedResponse(n_components)
-                space.fit(rows - mean, subjects=others.subjects, moments=others.clips)
-            problem = Problem(rows - mean, own, others, mine, coupling, how, space)
+            rows, own, shown, space = prepared(name, alpha, power)
+            given = (rows, own, known.without(name), few.get(name), coupling, how, space)
+            problem = Problem(*given)
             found[name] = [shown @ problem.weights(penalty) for penalty in penalties]
         return found
 

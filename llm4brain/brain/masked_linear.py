@@ -65,9 +65,16 @@ def covariance_components(
     return values[order], components, total / volumes, volumes
 
 
-def loadings(volumes: np.ndarray, n_components: int, seed: int = 0) -> np.ndarray:
-    """L (positions, k): components of the volumes (n, positions), scaled by what they hold."""
-    values, components, _, _ = covariance_components(lambda: [volumes], n_components, seed)
+def loadings(
+    volumes: np.ndarray | Callable[[], Iterable[np.ndarray]], n_components: int, seed: int = 0
+) -> np.ndarray:
+    """L (positions, k): components of the volumes (n, positions), scaled by what they hold.
+
+    Args:
+        volumes: all at once, or as `covariance_components` takes them.
+    """
+    batches = volumes if callable(volumes) else lambda: [volumes]
+    values, components, _, _ = covariance_components(batches, n_components, seed)
     return components * np.sqrt(values.clip(0)).astype(np.float32)
 
 

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from safetensors.torch import save_file
 
 from llm4brain.brain.encoder import new_encoder
-from llm4brain.brain.masked_linear import covariance_components
+from llm4brain.brain.masked_linear import loadings
 from llm4brain.brain.sc_mbm import SCMBM
 from llm4brain.brain.stored import Stored
 from llm4brain.brain.weights import Published
@@ -151,8 +151,7 @@ def linear_path(
 
     if n_components == 0:
         return torch.zeros(len(train.voxels), 0), noise
-    values, components, _, _ = covariance_components(batches, n_components, seed)
-    return torch.from_numpy(components * np.sqrt(values.clip(0)).astype(np.float32)), noise
+    return torch.from_numpy(loadings(batches, n_components, seed)), noise
 
 
 @torch.no_grad()
