@@ -63,7 +63,11 @@ TARGETS = {
     "results/checks.csv": (
         {k: n for k, n in SHARED.items() if k not in LAG_NEEDS_NO}
         | subjects("01", "02", "03") | {"pretrain": 1, "align": 1, "adapt": 1}
-        | {"brain_map": 3, "lag_sweep": 3, "checks": 1}
+        | {"brain_map": 3, "lag_sweep": 3, "gate_map": 1, "checks": 1}
+    ),
+    "results/full/all/gate.png": (
+        {k: n for k, n in SHARED.items() if k not in LAG_NEEDS_NO}
+        | subjects("01", "02", "03") | {"pretrain": 1, "align": 1, "adapt": 1, "gate_map": 1}
     ),
     "data/bold/sub-03.safetensors": (
         {
@@ -78,13 +82,14 @@ TARGETS = {
     ),
 }  # fmt: skip
 TARGETS["results/no-gap/all/sub-02/metrics.json"] = TARGETS["results/full/all/sub-02/metrics.json"]
-# the readout and its adaptors twice: without the subject, and with four minutes of it
+# trained without the subject, and calibrated by four minutes of it
 TARGETS["results/full/without-01-4min/sub-01/metrics.json"] = TARGETS[
     "results/full/all/sub-02/metrics.json"
-] | {"align": 2, "adapt": 2}
+] | {"calibrate": 1}
 TARGETS["results/report.html"] = TARGETS["results/table1.csv"] | {
     "lag_sweep": 3,
     "brain_map": 3,
+    "gate_map": 1,
     "checks": 1,
     "report": 1,
 }
