@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from llm4brain.align.contrast import ClipLoss, same_clips
 from llm4brain.align.domain import Adversarial, Batch, Coral, SelfSupervised, losses
 from llm4brain.align.functional import SharedResponse
-from llm4brain.align.gate import AgreementGate, gate_weights, pair_agreement, smooth
+from llm4brain.align.gate import AgreementGate, gate_weights, pair_agreement, smooth, smooth_weights
 from llm4brain.align.readout import (
     PENALTIES,
     Basis,
@@ -188,9 +188,18 @@ def test_the_gate_s_power_and_where_nobody_agrees():
 
 def test_smoothing_is_a_gaussian_mean_over_those_with_a_place():
     place = np.array([[0.0, 0, 0], [8, 0, 0], [100, 0, 0], [np.nan] * 3])
-    found = smooth(np.array([1.0, 0, 5, 7]), place, 8.0)
+    found = smooth(np.array([[1.0, 0, 5, 7], [0, 2, 0, 0]]), place, 8.0)
     near = np.exp(-0.5)
-    assert found == pytest.approx([1 / (1 + near), near / (1 + near), 5, 7])
+    assert found[0] == pytest.approx([1 / (1 + near), near / (1 + near), 5, 7])
+    assert found[1] == pytest.approx([2 * near / (1 + near), 2 / (1 + near), 0, 0])
+
+
+def test_smoothed_weights_read_raw_rows_as_the_weights_read_smoothed_ones():
+    rng = np.random.default_rng(0)
+    place, rows, weights = rng.normal(0, 5, (30, 3)), rng.normal(size=(4, 30)), rng.normal(size=30)
+    place[3] = np.nan
+    raw = rows @ smooth_weights(weights[:, None], place, 4.0)
+    assert raw[:, 0] == pytest.approx(smooth(rows, place, 4.0) @ weights, abs=1e-5)
 
 
 # -- the space that people's responses share

@@ -11,6 +11,8 @@ counts as far as people agree there, and carries over to people of whom nothing 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy.spatial import cKDTree
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -101,7 +103,7 @@ class AgreementGate(TransformerMixin, BaseEstimator):
         self.rests_on_ = tuple(found)
         raw = np.mean(list(found.values()), axis=0) if found else np.ones(X.shape[1])
         if found and coordinates is not None and self.smooth_mm:
-            raw = smooth(raw, np.asarray(coordinates, dtype=float), self.smooth_mm)
+            raw = smooth(raw[None], np.asarray(coordinates, dtype=float), self.smooth_mm)[0]
         self.agreement_ = np.clip(raw, 0, None).astype(np.float32)
         return self
 
@@ -126,23 +128,40 @@ def gate_weights(agreement: np.ndarray, power: float) -> np.ndarray:
 
 
 def smooth(values: np.ndarray, coordinates: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian mean of `values` (positions,) over neighbours in mm; as it is without a place."""
-    known = np.isfinite(coordinates).all(axis=1)
-    out, place = values.copy(), coordinates[known]
-    if not known.any():
-        return out
-    tree, own, smoothed = cKDTree(place), values[known], np.empty(known.sum())
-    for start in range(0, len(place), BLOCK):
-        part = slice(start, start + BLOCK)
-        near = cKDTree(place[part]).sparse_distance_matrix(
+    """Gaussian mean of `values` (n, positions) over neighbours; as it is without a place.
+
+    Args:
+        coordinates: (positions, 3) mm, NaN without a place.
+        sigma: standard deviation, mm, above 0.
+    """
+    out = values.copy()
+    for part, near, kernel in _kernels(coordinates, sigma):
+        out[:, part] = (kernel @ values[:, near].T).T
+    return out
+
+
+def smooth_weights(weights: np.ndarray, coordinates: np.ndarray, sigma: float) -> np.ndarray:
+    """Weights (positions, n) that read raw rows as `weights` read what `smooth` makes of them."""
+    out = weights.copy()
+    out[np.isfinite(coordinates).all(axis=1)] = 0
+    for part, near, kernel in _kernels(coordinates, sigma):
+        out[near] += kernel.T @ weights[part]
+    return out
+
+
+def _kernels(coordinates: np.ndarray, sigma: float) -> Iterator[tuple]:
+    """Smoothing of some positions at a time: they, those that have a place, rows that sum to 1."""
+    placed = np.flatnonzero(np.isfinite(coordinates).all(axis=1))
+    tree = cKDTree(coordinates[placed])
+    for start in range(0, len(placed), BLOCK):
+        part = placed[start : start + BLOCK]
+        near = cKDTree(coordinates[part]).sparse_distance_matrix(
             tree, REACH * sigma, output_type="coo_matrix"
         )
-        weight = np.exp(-0.5 * (near.data / sigma) ** 2)
-        rows = len(place[part])
-        total = np.bincount(near.row, weight, rows)
-        smoothed[part] = np.bincount(near.row, weight * own[near.col], rows) / total
-    out[known] = smoothed
-    return out
+        near.data = np.exp(-0.5 * (near.data / sigma) ** 2)
+        total = np.bincount(near.row, near.data, len(part))
+        near.data = (near.data / total[near.row]).astype(np.float32)
+        yield part, placed, near.tocsr()
 
 
 def _averaged(X: np.ndarray, subjects: np.ndarray, moments: np.ndarray):

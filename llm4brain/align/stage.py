@@ -13,7 +13,8 @@ import torch
 
 from llm4brain.align import stranger
 from llm4brain.align.aligner import Aligner, Stage
-from llm4brain.align.gate import AgreementGate
+from llm4brain.align.features import blocks
+from llm4brain.align.gate import AgreementGate, smooth, smooth_weights
 from llm4brain.align.reader import BrainReader, grid_in
 from llm4brain.align.readout import Basis
 from llm4brain.align.samples import Samples
@@ -167,15 +168,19 @@ class Known:
         if few is not None and not len(few):
             wrong = f"has no valid one among its first {trials} train trials"
             raise UserError(f"sub-{name}", wrong, "give more minutes")
-        rows = self._features(self.train, choice.alpha, choice.power)
+        seen = choice.alpha, choice.power, choice.smooth_mm
+        rows = self._features(self.train, *seen)
         mean = rows.mean(0)
         rows -= mean
-        own = self._features(few, choice.alpha, choice.power) - mean if few else rows[:0]
+        own = self._features(few, *seen) - mean if few else rows[:0]
         space = stranger.common_space(rows, self.train, how, n_components)
         problem = Problem(rows, own, self.train, few, choice.coupling, how, space)
         weights = choice.scale * problem.weights(choice.penalty)
+        if choice.smooth_mm:  # the reader's features are not smoothed: its weights are
+            weights = smooth_weights(weights, self.data.train.millimetres, choice.smooth_mm)
+            mean = self._features(self.train, *seen[:2], 0.0).mean(0)
         self.reader.weights[name] = torch.from_numpy(weights.astype(np.float32))
-        self.reader.ways[name] = (choice.alpha, choice.power, torch.from_numpy(mean))
+        self.reader.ways[name] = (*seen[:2], torch.from_numpy(mean))
         print(f"{name}, {how}: {choice}", file=sys.stderr)
         return choice
 
@@ -183,7 +188,8 @@ class Known:
         """Leave each known person out in turn; of one alone nobody can be."""
         reader, names = self.reader, np.unique(self.train.subjects)
         if len(names) < 2:
-            return Choice(reader.alpha, reader.power, 1.0, self.penalty, 1.0, float("nan"))
+            now = (reader.alpha, reader.power, 0.0)
+            return Choice(*now, 1.0, self.penalty, 1.0, float("nan"))
         left_out = names[: stranger.LEFT_OUT]
         print(f"left out in turn: {', '.join(left_out)}", file=sys.stderr)
         gates = dict.fromkeys(left_out, reader.agreement)
@@ -203,10 +209,19 @@ class Known:
         return stranger.choose(*known, *given, **free)
 
     def _features(
-        self, samples: Samples, alpha: float, power: float, agreement: np.ndarray | None = None
+        self,
+        samples: Samples,
+        alpha: float,
+        power: float,
+        smooth_mm: float,
+        agreement: np.ndarray | None = None,
     ) -> np.ndarray:
         given = (alpha, power, agreement)
-        return self.reader.all_features(samples.mean, samples.predictable, *given)
+        found = self.reader.all_features(samples.mean, samples.predictable, *given)
+        if smooth_mm:
+            for part in blocks(found.shape[1], len(found)):
+                found[part] = smooth(found[part], self.data.train.millimetres, smooth_mm)
+        return found
 
 
 def save(

@@ -30,13 +30,14 @@ from llm4brain.align.readout import Basis, agreement, coupled, ridge_dual, writt
 from llm4brain.align.samples import Samples
 
 Help = Literal["coupled", "functional", "unlabelled", "alone"]
+SMOOTHING = (0.0, 3.0, 6.0)
 ALPHAS, POWERS = (0.0, 0.5, 0.7, 0.9), (0.0, 0.5, 1.0, 1.5)
 COUPLINGS = (0.1, 0.25, 0.5, 1.0)
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
 LEFT_OUT = 6  # people who are left out in turn, at the most: the first by label
 
-# samples, alpha, power, agreement of the gate -> uncentred features
-Features = Callable[[Samples, float, float, np.ndarray], np.ndarray]
+# samples, alpha, power, smooth_mm, agreement of the gate -> uncentred features
+Features = Callable[[Samples, float, float, float, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,15 @@ class Choice:
     """What serves a new person.
 
     Attributes:
-        alpha, power, coupling, penalty: as chosen on people left out.
+        alpha, power, smooth_mm, coupling, penalty: as chosen on people left out. Features are
+            smoothed by a Gaussian of so many mm, since places of function differ between people.
         scale: that brings readings to the size of known people's.
         agreement: of the readings of people left out with the truth.
     """
 
     alpha: float
     power: float
+    smooth_mm: float
     coupling: float
     penalty: float
     scale: float
@@ -135,6 +138,7 @@ def choose(
     basis: Basis,
     alphas: Sequence[float] = ALPHAS,
     powers: Sequence[float] = POWERS,
+    smoothing: Sequence[float] = SMOOTHING,
 ) -> Choice:
     """Leave known people out, one at a time, and choose what reads their validation films best.
 
@@ -142,44 +146,44 @@ def choose(
         known, validation: samples of the known people.
         few: known person -> its samples of as many minutes as the new one has; empty for none.
         gates: known person -> agreement of the gate learned without that person.
-        features: of samples, for an alpha, power and gate.
+        features: of samples, for an alpha, power, smoothing and gate.
         how: others' data serve.
         start: alpha and power to begin at.
         n_components: of the common space.
         size: mean norm of known people's out-of-fold readings, as they are written.
         basis: of the components, which says how they are written.
-        alphas, powers: to choose from.
+        alphas, powers, smoothing: to choose from.
 
-    From `start`, alpha, power and coupling are moved one after another.
+    From `start`, coupling, smoothing, power and alpha are moved one after another.
     """
     left_out = [s for s in gates if (validation.subjects == s).any()][:LEFT_OUT]
 
     @lru_cache(maxsize=len(left_out))  # couplings are tried on the same features
-    def prepared(name: str, alpha: float, power: float):
+    def prepared(name: str, *seen: float):
         """Centred features: the others, the person left out, its films to read; and the space."""
         others, mine = known.without(name), few.get(name)
-        rows = features(others, alpha, power, gates[name])
+        rows = features(others, *seen, gates[name])
         mean = rows.mean(0)
         rows -= mean
-        own = rows[:0] if mine is None else features(mine, alpha, power, gates[name]) - mean
-        shown = features(validation.of_subject(name), alpha, power, gates[name]) - mean
+        own = rows[:0] if mine is None else features(mine, *seen, gates[name]) - mean
+        shown = features(validation.of_subject(name), *seen, gates[name]) - mean
         return rows, own, shown, common_space(rows, others, how, n_components)
 
     def read(
-        alpha: float, power: float, coupling: float, penalties: Sequence[float]
+        coupling: float, penalties: Sequence[float], **seen: float
     ) -> dict[str, list[np.ndarray]]:
         """Readings of the validation samples of everybody left out, one for each penalty."""
         found = {}
         for name in left_out:
-            rows, own, shown, space = prepared(name, alpha, power)
+            rows, own, shown, space = prepared(name, *seen.values())
             given = (rows, own, known.without(name), few.get(name), coupling, how, space)
             problem = Problem(*given)
             found[name] = [shown @ problem.weights(penalty) for penalty in penalties]
         return found
 
-    def reach(alpha: float, power: float, coupling: float) -> tuple[float, float]:
+    def reach(**now: float) -> tuple[float, float]:
         """Best agreement, where components count as they weigh, and its penalty."""
-        found = read(alpha, power, coupling, PENALTIES)
+        found = read(penalties=PENALTIES, **now)
         count = np.sqrt(basis.weights)
         truth = {name: validation.of_subject(name).targets * count for name in left_out}
         reached = [
@@ -189,9 +193,9 @@ def choose(
         best = int(np.argmax(reached))
         return float(reached[best]), PENALTIES[best]
 
-    now = {"alpha": start[0], "power": start[1], "coupling": 0.25}
+    now = {"alpha": start[0], "power": start[1], "smooth_mm": 0.0, "coupling": 0.25}
     best = reach(**now)
-    options = {"coupling": COUPLINGS, "power": powers, "alpha": alphas}
+    options = {"coupling": COUPLINGS, "smooth_mm": smoothing, "power": powers, "alpha": alphas}
     if how in ("alone", "unlabelled"):
         options.pop("coupling")
     for name, values in options.items():
