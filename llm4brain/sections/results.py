@@ -53,7 +53,7 @@ class Table2Settings(Settings):
         None, description="subjects who are left out, one at a time; null: each"
     )
     minutes: list[Positive] = Field(
-        [1, 2, 4, 8, 16], description="of the target's labelled training scans, beside none at all"
+        [1, 4, 16], description="of the target's labelled training scans, beside none at all"
     )
 
 
