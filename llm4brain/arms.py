@@ -89,18 +89,6 @@ def cohort(name: str, subjects: list[str]) -> Cohort:
     return Cohort(others, target, float(found[3]), found[4] or "coupled")
 
 
-def twin(settings: Config, arm: str) -> str:
-    """The arm that has this one's tuning where both read every clip alike; empty if there is none.
-
-    Whether they do is known once both are adapted: where validation chooses to take nothing of
-    the encoder, arms that differ in the encoder alone read alike.
-    """
-    if arm == FULL or FULL not in settings.arms:
-        return ""
-    same = settings.arm(arm).tune == settings.arm(FULL).tune
-    return FULL if same else ""
-
-
 def home(settings: Config, stage: Stage, arm: str, cohort: str) -> str:
     """Folder of the model that this arm and cohort have after a stage: its own, or a shared one."""
     until = list(SECTIONS)[: list(SECTIONS).index(stage) + 1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,12 +45,6 @@ def whole(path: str | Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def copy(source: str | Path, path: str | Path) -> None:
-    """Copy a file, whole or not at all."""
-    with whole(path) as partial:
-        shutil.copyfile(source, partial)
 
 
 def keep_only(folder: str | Path, names: Collection[str]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,40 +35,39 @@ def records(ledger: Path = LEDGER) -> Iterator[tuple[Path, dict[str, Any]]]:
             continue  # half-written by a kill: Snakemake takes the job as incomplete
 
 
-def notice(ledger: Path = LEDGER, seen: Path = SEEN) -> list[Path]:
-    """Date those inputs to now whose content is not what an output was made from.
+def changed_unnoticed(ledger: Path = LEDGER, seen: Path = SEEN) -> list[tuple[Path, Path]]:
+    """Inputs that changed after an output was made from them, under a date that hides it.
 
     Looked into are files that changed on disk (ctime, which no tool sets) after the job that read
     them, and whose date (mtime) is no later than its output's; those that are later Snakemake
     compares itself.
 
     Returns:
-        the files that got a new date.
+        each such input, once, with an output that is out of date.
     """
     known = json.loads(seen.read_text()) if seen.is_file() else {}
-    hashed, dated = {}, []
+    hashed, found = {}, {}
     for made, record in records(ledger):
         if not made.is_file():
             continue
         date = made.stat().st_mtime
         for name, checksum in (record.get("input_checksums") or {}).items():
             path = Path(name)
-            if path in dated or not path.is_file():
+            if path in found or not path.is_file():
                 continue
-            found = path.stat()
-            if found.st_mtime > date or found.st_ctime <= (record.get("endtime") or 0):
+            now = path.stat()
+            if now.st_mtime > date or now.st_ctime <= (record.get("endtime") or 0):
                 continue
-            key = [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+            key = [now.st_size, now.st_mtime_ns, now.st_ctime_ns]
             if name not in hashed:
                 before = known.get(name, {})
                 same = before.get("key") == key
                 hashed[name] = before if same else {"key": key, "sha256": sha256(path)}
             if f"sha256:{hashed[name]['sha256']}" != checksum:
-                os.utime(path)
-                dated.append(path)
+                found[path] = made
     if hashed:
         write_json(seen, known | hashed)
-    return dated
+    return list(found.items())
 
 
 def made_with(path: str | Path, param: str, ledger: Path = LEDGER) -> bool:

@@ -4,7 +4,6 @@ import json
 import math
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import joblib
 
@@ -161,35 +160,6 @@ def stage(name, *files):
     return of
 
 
-def of_twin(*finds):
-    """A function of the wildcards: what these find for the arm that may read alike, if any."""
-
-    def of(wildcards):
-        arm = arms.twin(SETTINGS, wildcards.arm)
-        its = SimpleNamespace(**dict(wildcards.items()) | {"arm": arm})
-        found = [find(its) for find in finds] if arm else []
-        return [
-            f for part in found for f in ([part] if isinstance(part, str) else part)
-        ]
-
-    return of
-
-
-def said(wildcards):
-    """What an arm's LLM says to a subject's scans, and what it read."""
-    folder = f"results/{wildcards.arm}/{wildcards.cohort}/sub-{wildcards.subject}"
-    return [f"{folder}/decoded.tsv", f"{folder}/readings.safetensors"]
-
-
-def twin_options(*names):
-    """A function of wildcards and input: the first of `input.twin` by these names, or nothing."""
-
-    def of(wildcards, input):
-        return [word for pair in zip(names, input.twin) for word in pair]
-
-    return of
-
-
 def each(option, values):
     """`--option VALUE` for each value, as words."""
     return [word for value in values for word in (f"--{option}", value)]
@@ -273,12 +243,10 @@ include: "memory.smk"
 
 
 if workflow.is_main_process:
-    for file in ledger.notice():
-        print(
-            f"{file}: has changed under an old date, so it counts as new",
-            file=sys.stderr,
-        )
     with one_line_errors():
+        for file, made in ledger.changed_unnoticed():
+            wrong = f"is not what {made} was made from, and its older date hides it from Snakemake"
+            raise UserError(file, wrong, f"touch it, or delete {made}")
         ready.require_apart(SETTINGS)
         if not NO_RAW:
             ready.require_captions(SETTINGS)

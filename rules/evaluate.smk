@@ -15,7 +15,6 @@ rule decode:
         model=VIDEO_LLM,
         other_features=other_features,
         other_trials=other_trials,
-        twin=of_twin(stage("tune", "tune/adapter_model.safetensors"), said),
     output:
         decoded="results/{arm}/{cohort}/sub-{subject}/decoded.tsv",
         readings="results/{arm}/{cohort}/sub-{subject}/readings.safetensors",
@@ -36,7 +35,6 @@ rule decode:
         clips=settings("clips", "lag", "window"),
         video=settings("video_llm", "max_new_tokens", *LOADED),
         other=other_options,
-        twin=twin_options("--twin-tuned", "--twin-decoded", "--twin-readings"),
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
         code=code("decode"),
@@ -47,7 +45,7 @@ rule decode:
         "--trials {input.trials} --bold {input.bold} --clips {input.clips} "
         "--video-llm {params.video_llm} --video {input.video} --adapted {input.adapted} "
         "--tuned {input.tuned} --out {output.decoded} --readings {output.readings} "
-        "{params.other} {params.twin} --settings {params.settings:q} --clip-settings {params.clips:q} "
+        "{params.other} --settings {params.settings:q} --clip-settings {params.clips:q} "
         "--video-settings {params.video:q} --seed {params.seed} --threads $OMP_NUM_THREADS "
         "--precision {params.precision} --code {params.code} > {log} 2>&1"
 

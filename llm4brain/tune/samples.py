@@ -34,15 +34,6 @@ class Samples:
         return [np.flatnonzero(self.clip == c) for c in range(len(self.z_v))]
 
 
-def read_alike(one: Arrays, other: Arrays) -> bool:
-    """Whether two adapted encoders leave tuning the same samples, to the bit."""
-    arrays = ("train.out_of_fold", "validation.read", "basis.mean", "basis.axes", "basis.weights")
-    told = ("train_clips", "validation_clips", "shape")
-    return all(one.meta[key] == other.meta[key] for key in told) and all(
-        np.array_equal(one[name], other[name]) for name in arrays
-    )
-
-
 def tuning_samples(
     adapted: Arrays,
     reader: BrainReader,
