@@ -1,4 +1,4 @@
-"""The state of training after an epoch, in one folder: resumed after a kill, gone after success."""
+"""The state of training after each epoch, in one folder, from which a killed run resumes."""
 
 from __future__ import annotations
 
@@ -51,13 +51,9 @@ class Checkpoint:
         return None
 
     def clear(self) -> None:
-        """Delete the checkpoint, and its folder if nothing else lies there."""
-        if not self.writes:
-            return
-        (self.folder / "index.json").unlink(missing_ok=True)
-        self._delete()
-        if self.folder.is_dir() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        """See `remove_checkpoint`."""
+        if self.writes:
+            remove_checkpoint(self.folder)
 
     def _delete(self, keep: str = "") -> None:
         """Delete weights other than `keep`, and what a killed process left half-written."""
@@ -65,6 +61,16 @@ class Checkpoint:
             for old in self.folder.glob(pattern):
                 if old.name != keep:
                     old.unlink()
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Delete a checkpoint, and its folder if nothing else lies there."""
+    (folder / "index.json").unlink(missing_ok=True)
+    for pattern in ("epoch-*.safetensors", ".partial-*"):
+        for file in folder.glob(pattern):
+            file.unlink()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def snapshot(optimizer, params: dict[str, Tensor], best: dict[str, Tensor]) -> dict[str, Tensor]:

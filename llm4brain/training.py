@@ -104,7 +104,8 @@ def fit(
         settings: epochs, batch size, learning rate, ...
         seed: seeds initial order and dropout; the same seed gives the same bytes.
         name: what the progress bar and the seeds are called.
-        folder: where checkpoints lie while training lasts; gone after success.
+        folder: of checkpoints; the last one too stays until the caller has written what it made of
+            the model, and calls `remove_checkpoint`.
         accelerator: device, precision, gradient scaling.
         identity: what must be equal for a checkpoint to be resumed (settings, data hashes).
         draw: indices of a step's samples -> the columns that `loss` reads, a row a sample.
@@ -185,12 +186,10 @@ def fit(
             if first:
                 said = " ".join([name, *(f"{k}={v:.5g}" for k, v in row.items())])
                 tqdm.write(said, file=sys.stderr)
-            if epoch < settings.epochs:
-                checkpoint.save(epoch, snapshot(optimizer, params, best), log)
+            checkpoint.save(epoch, snapshot(optimizer, params, best), log)
     with torch.no_grad():
         for n, p in params.items():
             p.copy_(best[n])
-    checkpoint.clear()
     table = pd.DataFrame(log)
     # A resumed log has lost the order in which its terms came, so they go by name.
     table = table[["epoch", *sorted(c for c in table if c != "epoch")]]

@@ -9,6 +9,7 @@ from llm4brain.align.aligner import POWERS, Aligner, train_stage
 from llm4brain.align.reader import BrainReader
 from llm4brain.align.readout import written_size
 from llm4brain.align.stage import Known, StageData, learn_gate, save
+from llm4brain.checkpoint import remove_checkpoint
 from llm4brain.io import Arrays
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import AdaptSettings
@@ -58,6 +59,7 @@ def main(
     meta = {"provenance": made_by, "folds": folds, "options": options, "new": asdict(choice)}
     save(out, aligner, stage, aligned, data, meta | {"smooth_mm": chosen.smooth_mm})
     save_log(stage.log, log, plot, f"Domain adaptation ({', '.join(chosen.methods) or 'none'})")
+    remove_checkpoint(folder)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from pathlib import Path
 from llm4brain import steps
 from llm4brain.align.aligner import ALPHAS, TEMPERING, Aligner, train_stage
 from llm4brain.align.stage import StageData, new_reader, save
+from llm4brain.checkpoint import remove_checkpoint
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import AlignSettings
 from llm4brain.training import machine, save_log, seed_everything
@@ -44,6 +45,7 @@ def main(
     meta = {"provenance": made_by, "folds": chosen.folds, "options": options}
     save(out, aligner, stage, pretrained, data, meta)
     save_log(stage.log, log, plot, f"Alignment on {', '.join(subject)}")
+    remove_checkpoint(folder)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from llm4brain import steps
 from llm4brain.align.reader import BrainReader
+from llm4brain.checkpoint import remove_checkpoint
 from llm4brain.io import Arrays, read_table, write_json
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import TuneSettings, VideoLLMSettings
@@ -48,6 +49,7 @@ def main(
         save_lora(llm.model.language_model, out.parent, "models/video_llm")
         write_json(out.with_name("provenance.json"), made_by | reads | {"captions": whose})
         save_log(table, log, plot, "LLM tuning")
+        remove_checkpoint(folder)
     accelerator.end_training()
 
 

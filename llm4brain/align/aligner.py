@@ -292,7 +292,7 @@ def train_stage(
         accelerator=accelerator,
         identity=identity,
     )
-    if not log["best"].iloc[-1]:  # with the best epoch's weights back, all is chosen anew
-        aligner.readout = None
+    # with the best epoch's weights back, or resumed after the last epoch, all is chosen anew
+    if aligner.readout is None or not log["best"].iloc[-1]:
         aligner.refit()
     return Stage(log, aligner.readout)
