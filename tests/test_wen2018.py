@@ -18,6 +18,7 @@ from llm4brain.errors import UserError
 from llm4brain.preprocess import clean
 from llm4brain.preprocess.bold import subject_bold
 from llm4brain.sections import BoldSettings, ClipSettings, Splits
+from llm4brain.video.frames import stimulus_durations
 from llm4brain.wen2018 import convert, disk, facts
 from llm4brain.wen2018.facts import STIMULI, Scan, scans
 

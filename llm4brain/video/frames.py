@@ -15,6 +15,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -76,6 +77,9 @@ def open_film(path: Path) -> Film:
             stream = container.streams.best("video")
             if stream is None:
                 raise UserError(path, "holds no video", _AGAIN)
+            if stream.codec_context is None:
+                wrong = "has a codec that PyAV does not decode"
+                raise UserError(path, wrong, _command(path, stream.average_rate or 25))
             packets = [
                 (p.pts, p.dts, p.duration or 0, p.is_keyframe, p.is_discard)
                 for p in container.demux(stream)
@@ -182,9 +186,10 @@ def _around(steps: np.ndarray) -> np.ndarray:
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * NEAR + 1), axis=1)
 
 
-def _command(path: Path, rate: float) -> str:
+def _command(path: Path, rate: float | Fraction) -> str:
+    """The mend: a constant rate, without holes, from 0 on."""
     new = path.with_name(f"{path.stem}_new.mp4").name
-    fps = f"fps={rate:.6g}:start_time=0"
+    fps = f"fps={float(rate):.6g}:start_time=0"
     return f"encode it again: ffmpeg -i {shlex.quote(str(path))} -vf {fps} {shlex.quote(new)}"
 
 
@@ -229,8 +234,10 @@ def _by_av(film: Film, index: np.ndarray) -> np.ndarray:
                     if len(found) == len(wanted):
                         break
     except av.FFmpegError as error:
-        reason = f" ({stream.name}: {error.strerror})"
-    lost = [t for pts, t in zip(film.pts[index], film.times[index], strict=True) if pts not in found]
+        reason = f" ({error.strerror})"
+    lost = [
+        t for pts, t in zip(film.pts[index], film.times[index], strict=True) if pts not in found
+    ]
     if lost:
         wrong = f"does not decode at {lost[0]:.3f} s{reason}"
         raise UserError(film.path, wrong, f"copy it again or {film.mend}")
