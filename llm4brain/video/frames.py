@@ -12,6 +12,7 @@ containers (AVI with B-frames, MPEG) its times or its seeking are wrong: there P
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,9 +67,9 @@ def open_film(path: Path) -> Film:
     """Read when each frame is shown, without decoding any.
 
     Raises:
-        UserError: the film is missing or is none, its times go back, it shows nothing new for
-            more than two frames, or it is shorter than it says. The line gives the command that
-            encodes it again.
+        UserError: the film is missing or is none, its times do not increase, one frame is shown
+            for longer than two, it begins late or is shorter than it says. The line gives the
+            command that encodes it again.
     """
     if not path.is_file():
         raise UserError(path, "does not exist", "put the film there or correct its name")
@@ -86,9 +87,7 @@ def open_film(path: Path) -> Film:
                 if p.size
             ]
             unit, kind = float(stream.time_base), container.format.name.split(",")[0]
-            told = stream.metadata.get("DURATION", "0")  # Matroska's, 00:00:10.5
-            claimed = sum(float(part) * 60**k for k, part in enumerate(told.split(":")[::-1]))
-            claimed = stream.duration * unit if stream.duration else claimed
+            claimed = (stream.duration or 0) * unit or _seconds(stream.metadata.get("DURATION", ""))
             start = (container.start_time or 0) / av.time_base if kind in CLOCKED else 0.0
     except av.FFmpegError as error:
         raise UserError(path, f"does not decode as video ({error.strerror})", _AGAIN) from None
@@ -175,6 +174,12 @@ def stimulus_durations(folder: Path, names: Sequence[str]) -> dict[str, float]:
         _decoded(film, np.array([len(film.pts) - 1]))
         seconds[name] = film.length
     return seconds
+
+
+def _seconds(told: str) -> float:
+    """Of Matroska's `00:01:10.5`; 0 of anything else."""
+    parts = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", told)
+    return sum(float(part) * 60 ** (2 - k) for k, part in enumerate(parts.groups())) if parts else 0
 
 
 def _around(steps: np.ndarray) -> np.ndarray:
