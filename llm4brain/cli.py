@@ -16,7 +16,7 @@ import typer
 from llm4brain.config import Config, load
 from llm4brain.errors import UserError, one_line_errors
 from llm4brain.preprocess import containers
-from llm4brain.ready import require, require_apart, require_captions, unpinned
+from llm4brain.ready import film_seconds, require, require_apart, require_captions, unpinned
 from llm4brain.sections import EvaluateSettings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -62,7 +62,7 @@ def _environment(settings: Config) -> Iterator[tuple[str, str]]:
     try:
         require(settings)
         require_apart(settings)
-        require_captions(settings)
+        require_captions(settings, film_seconds(settings))
         yield "data", ""
     except UserError as error:
         yield "data", str(error)

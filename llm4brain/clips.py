@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -27,31 +27,6 @@ CLIP_COLUMNS = ("clip_id", "stim_file", "onset", "duration", "split")
 TRIAL_COLUMNS = ("trial", "clip_id", "stim_file", "onset", "split", "run", "repeat", "valid")
 # s; containers round a film's length to a frame, scanners' clocks tick in ms
 FRAME, TICK = 0.1, 1e-3
-
-
-def stimulus_durations(folder: Path, names: Sequence[str]) -> dict[str, float]:
-    """Seconds of each stimulus, by its video stream.
-
-    Raises:
-        UserError: a stimulus is missing or does not decode.
-    """
-    import decord
-
-    seconds = {}
-    for name in names:
-        path = folder / name
-        if not path.is_file():
-            raise UserError(path, "does not exist", "add the stimulus, or correct splits")
-        try:
-            video = decord.VideoReader(str(path))
-            seconds[name] = len(video) / video.get_avg_fps()
-            video[len(video) - 1]
-        except (decord.DECORDError, RuntimeError, ZeroDivisionError) as error:
-            reason = (str(error).strip().splitlines() or ["no frames"])[0]
-            raise UserError(
-                path, f"does not decode as video ({reason})", "encode it anew"
-            ) from None
-    return seconds
 
 
 def clip_table(

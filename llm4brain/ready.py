@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from llm4brain import hub
-from llm4brain.clips import clip_table, stimulus_durations
+from llm4brain.clips import clip_table
 from llm4brain.config import Config
 from llm4brain.errors import UserError
 from llm4brain.phantom.plan import cohort_films, film_name, video_films
 from llm4brain.preprocess.names import Recording
 from llm4brain.splits import resolve
+from llm4brain.video.frames import stimulus_durations
 from llm4brain.video.written import file_captions
 from llm4brain.wen2018 import disk, facts
 
@@ -188,8 +189,32 @@ def _require_wen2018(settings: Config) -> None:
             )
 
 
-def require_captions(settings: Config) -> None:
+def film_seconds(settings: Config) -> dict[str, float]:
+    """Seconds of each film of the splits; all but the phantom's, not made yet, are opened.
+
+    Raises:
+        UserError: one line that names a film whose frames have no certain times, or that does
+            not decode.
+    """
+    films = resolve(settings.splits, stimuli(settings))
+    names = [*films.train, *films.validation, *films.test]
+    if settings.dataset == "phantom":
+        length = settings.phantom.clips_per_film * settings.phantom.clip_seconds
+        return dict.fromkeys(names, length)
+    if settings.dataset == "wen2018":
+        where = disk.homes(settings.wen2018.roots)
+        paths = [disk.find(where, [f"stimuli/{name}"]) for name in names]
+        found = [stimulus_durations(path.parent, [path.name]) for path in paths if path]
+        return {name: length for each in found for name, length in each.items()}
+    return stimulus_durations(stimuli(settings), names)
+
+
+def require_captions(settings: Config, seconds: dict[str, float] | None = None) -> None:
     """Where a table of captions trains or scores: it has one of every clip, and of no other.
+
+    Args:
+        settings: all of them.
+        seconds: `film_seconds`, if they are known.
 
     Raises:
         UserError: one line that names the clips.
@@ -198,18 +223,8 @@ def require_captions(settings: Config) -> None:
     if chosen.file is None or "file" not in (chosen.train, chosen.score):
         return
     films = resolve(settings.splits, stimuli(settings))
-    names = [*films.train, *films.validation, *films.test]
-    if settings.dataset == "phantom":  # its films are not made yet
-        length = settings.phantom.clips_per_film * settings.phantom.clip_seconds
-        seconds = dict.fromkeys(names, length)
-    elif settings.dataset == "wen2018":
-        where = disk.homes(settings.wen2018.roots)
-        paths = [disk.find(where, [f"stimuli/{name}"]) for name in names]
-        found = [stimulus_durations(path.parent, [path.name]) for path in paths if path]
-        seconds = {name: length for each in found for name, length in each.items()}
-    else:
-        seconds = stimulus_durations(stimuli(settings), names)
-    file_captions(clip_table(seconds, films, settings.clips.duration)[0], Path(chosen.file))
+    clips, _ = clip_table(seconds or film_seconds(settings), films, settings.clips.duration)
+    file_captions(clips, Path(chosen.file))
 
 
 def unpinned(settings: Config) -> Iterator[str]:

@@ -66,35 +66,6 @@ def test_clip_names_that_collide_and_stimuli_too_short():
         clip_table({**SECONDS, "a.mp4": 3.0}, SPLITS, 4.0)
 
 
-def test_missing_and_undecodable_stimuli(tmp_path):
-    with pytest.raises(UserError, match=r"a.mp4: does not exist"):
-        clips.stimulus_durations(tmp_path, ["a.mp4"])
-    (tmp_path / "a.mp4").write_bytes(b"no film" * 100)
-    with pytest.raises(UserError, match=r"a.mp4: does not decode"):
-        clips.stimulus_durations(tmp_path, ["a.mp4"])
-
-
-def film(path, frames=25, fps=5):
-    import av
-
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps)
-        stream.width = stream.height = 32
-        for k in range(frames):
-            image = np.full((32, 32, 3), 8 * k % 255, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-
-
-def test_durations_of_real_films(tmp_path):
-    film(tmp_path / "a.mp4")
-    assert clips.stimulus_durations(tmp_path, ["a.mp4"]) == {"a.mp4": pytest.approx(5.0)}
-    whole = (tmp_path / "a.mp4").read_bytes()
-    (tmp_path / "b.mp4").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"b.mp4: does not decode"):
-        clips.stimulus_durations(tmp_path, ["b.mp4"])
-
-
 times = st.floats(-50, 3000, allow_nan=False)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from painted import even, film
 from typer.testing import CliRunner
 
 from llm4brain import config
@@ -68,7 +69,40 @@ def test_what_is_missing_is_one_line(data, more, said):
     assert "\n" not in str(error.value)
 
 
-def test_check_reads_relative_paths_from_where_the_run_will(data, monkeypatch):
+@pytest.fixture
+def watched(data):
+    """The data set, its films ones that decode."""
+    for path in data.glob("stimuli/*/*.mp4"):
+        film(path, even(50, 10))
+    return data
+
+
+def asked(data):
+    """`check` of the data set, from where it lies."""
+    own = {"dataset": "bids", "bids_dir": str(data), "subjects": ["01"], "tasks": ["s01*"]}
+    own["splits"] = {"train": ["train/*"], "validation": ["val/*"], "test": ["test/*"]}
+    (data.parent / "my.yaml").write_text(yaml.safe_dump(own))
+    files = [str(ROOT / "config.yaml"), str(data.parent / "my.yaml")]
+    return CliRunner().invoke(app, ["check", *(x for f in files for x in ("--configfile", f))])
+
+
+def test_check_opens_every_film(watched, monkeypatch):
+    monkeypatch.chdir(watched.parent)
+    before = {path: path.stat().st_mtime_ns for path in watched.rglob("*")}
+    assert "data: ok" in asked(watched).output
+    assert {path: path.stat().st_mtime_ns for path in watched.rglob("*")} == before
+    hole = watched / "stimuli" / "test" / "b.mp4"
+    film(hole, even(50, 10) + even(50, 10, 8.0))
+    found = asked(watched)
+    assert found.exit_code == 1
+    line = f"{hole}: lacks frames: one is shown from 4.900 to 8.000 s; encode it again: ffmpeg"
+    assert line in found.output
+    hole.write_bytes(b"no film")
+    assert f"{hole}: does not decode as video" in asked(watched).output
+
+
+def test_check_reads_relative_paths_from_where_the_run_will(watched, monkeypatch):
+    data = watched
     monkeypatch.chdir(data.parent)  # `check` goes to the folder that it is given
     own = {"dataset": "bids", "bids_dir": "../data set", "subjects": ["01"], "tasks": ["s01*"]}
     own["splits"] = {"train": ["train/*"], "validation": ["val/*"], "test": ["test/*"]}
