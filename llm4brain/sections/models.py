@@ -183,7 +183,7 @@ class TuneSettings(Settings):
     gap_weight: Annotated[float, Field(ge=0)] = Field(
         0.5, description="of the understanding gap beside the caption loss; 0 leaves it out"
     )
-    fit: FitSettings = FitSettings(epochs=1, batch_size=8, lr=2e-3)
+    fit: FitSettings = FitSettings(epochs=2, batch_size=8, lr=2e-3)
 
 
 OfArm = Literal["encoder", "align", "adapt", "tune"]
