@@ -177,11 +177,11 @@ def score(
     predictions: Annotated[Path, typer.Option(help="a caption of each clip: JSON, TSV or CSV")],
     references: Annotated[Path, typer.Option(help="one or more captions of each clip")],
     out: Annotated[Path, typer.Option(help="JSON to write")],
-    block: Annotated[
+    bootstrap_block: Annotated[
         float | None,
         typer.Option(help="seconds of film that are resampled as one; ids are stimulus_onset"),
     ] = None,
-    samples: Annotated[int, typer.Option(help="bootstrap resamples; 0: no intervals")] = 1000,
+    n_bootstrap: Annotated[int, typer.Option(help="resamples; 0: no intervals")] = 1000,
     seed: Annotated[int, typer.Option(help="of the resamples")] = 0,
     sentence_model: Annotated[
         str, typer.Option(help="source of the encoder for similarity, or none")
@@ -204,7 +204,7 @@ def score(
         from llm4brain.evaluate.tool import score_files  # torch and Java wait for those who score
 
         found = score_files(
-            predictions, references, out, block, samples, seed, sentence_model,
+            predictions, references, out, bootstrap_block, n_bootstrap, seed, sentence_model,
             bertscore, bertscore_layer, clip_model, frames,
         )  # fmt: skip
         shown = [f"{m} {found[m]:.4g}" for m in ("cider", "meteor", "similarity") if m in found]
@@ -232,20 +232,18 @@ def decode(
     bold: Annotated[Path, typer.Option(help="fMRIPrep's *_desc-preproc_bold.nii.gz")],
     out: Annotated[Path, typer.Option(help="TSV to write")],
     events: Annotated[Path | None, typer.Option(help="table with onset and duration")] = None,
-    every: Annotated[float | None, typer.Option(help="or: seconds between readings")] = None,
+    interval: Annotated[float | None, typer.Option(help="or: seconds between readings")] = None,
     subject: Annotated[str, typer.Option(help="a subject of the training, if it is one")] = "",
 ) -> None:
     """Read new BOLD as captions with their times, each with how it compares with noise."""
     with one_line_errors():
-        if (events is None) == (every is None):  # told before torch is imported
-            wrong = "are both given" if every else "is needed: when is the run to be read?"
-            raise UserError("--events or --every", wrong, "give one of them")
         if not bold.is_file():
             raise UserError(bold, "does not exist", "correct --bold")
         from llm4brain.io import write_table
-        from llm4brain.release.read import Exported, decode_run
+        from llm4brain.release.decoder import BrainDecoder
 
-        write_table(out, decode_run(Exported.from_pretrained(model), bold, events, every, subject))
+        decoder = BrainDecoder.from_pretrained(model)
+        write_table(out, decoder.decode(bold, events, interval, subject))
 
 
 @wen2018.command("check")

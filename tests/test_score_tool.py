@@ -98,7 +98,7 @@ def scored(tmp_path, *more):
 
 
 def test_the_command_writes_figures_intervals_and_hashes(tmp_path):
-    done = scored(tmp_path, "--samples", "50", "--block", "20")
+    done = scored(tmp_path, "--n-bootstrap", "50", "--bootstrap-block", "20")
     assert done.exit_code == 0, done.output
     found = read_json(tmp_path / "m.json")
     assert found["n_clips"] == 24
@@ -110,12 +110,12 @@ def test_the_command_writes_figures_intervals_and_hashes(tmp_path):
     assert "stanford-corenlp" in found["spice_why"]
     assert "similarity" not in found
     before = (tmp_path / "m.json").read_bytes()
-    scored(tmp_path, "--samples", "50", "--block", "20")
+    scored(tmp_path, "--n-bootstrap", "50", "--bootstrap-block", "20")
     assert (tmp_path / "m.json").read_bytes() == before
 
 
 def test_no_samples_give_no_intervals(tmp_path):
-    assert scored(tmp_path, "--samples", "0").exit_code == 0
+    assert scored(tmp_path, "--n-bootstrap", "0").exit_code == 0
     assert not [key for key in read_json(tmp_path / "m.json") if key.endswith("_low")]
 
 

@@ -28,7 +28,7 @@ from llm4brain.align.readout import (
     COUPLINGS,
     PENALTIES,
     TEMPERING,
-    Readout,
+    FittedReadout,
     agreement,
     fit_readout,
     folds_by_stimulus,
@@ -83,7 +83,7 @@ class Aligner(nn.Module):
         self.domain = losses(methods, train.targets.shape[1], len(self.names))
         self.alphas, self.tempering = alphas, tempering
         self.powers = powers if "gate" in methods else (0.0,)
-        self.readout: Readout | None = None
+        self.readout: FittedReadout | None = None
         self.penalty = PENALTIES[0]
 
     # -- closed form
@@ -257,7 +257,7 @@ class Stage:
     """What a stage leaves: its log, and the readings that later stages train on."""
 
     log: pd.DataFrame
-    readout: Readout
+    readout: FittedReadout
 
 
 def train_stage(

@@ -85,7 +85,7 @@ def agreement(predicted: np.ndarray, truth: np.ndarray) -> float:
 
 
 @dataclass(frozen=True)
-class Readout:
+class FittedReadout:
     """A fitted readout in its dual form.
 
     Attributes:
@@ -113,7 +113,7 @@ def fit_readout(
     targets_val: np.ndarray,
     couplings: Sequence[float] = COUPLINGS,
     penalties: Sequence[float] = PENALTIES,
-) -> Readout:
+) -> FittedReadout:
     """Fit on train samples, choose coupling and penalty on validation samples.
 
     Args:
@@ -136,12 +136,20 @@ def fit_readout(
 
     whole = coupled(kernel, subjects, subjects, coupling)
     dual = ridge_dual(whole, targets, penalty)
-    out_of_fold = np.zeros_like(dual)
-    for fold in range(0 if folds is None else folds.max() + 1):
+    read = np.zeros_like(dual) if folds is None else out_of_fold(whole, targets, folds, penalty)
+    return FittedReadout(dual, read, coupling, penalty, validation)
+
+
+def out_of_fold(
+    kernel: np.ndarray, targets: np.ndarray, folds: np.ndarray, penalty: float
+) -> np.ndarray:
+    """Readings (n, rank) of each fold by a ridge on the other folds."""
+    read = np.zeros(targets.shape)
+    for fold in np.unique(folds) if folds.any() else ():
         out, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
-        part = ridge_dual(whole[np.ix_(rest, rest)], targets[rest], penalty)
-        out_of_fold[out] = whole[np.ix_(out, rest)] @ part
-    return Readout(dual, out_of_fold, coupling, penalty, validation)
+        part = ridge_dual(kernel[np.ix_(rest, rest)], targets[rest], penalty)
+        read[out] = kernel[np.ix_(out, rest)] @ part
+    return read
 
 
 def signal_to_noise(read: np.ndarray, truth: np.ndarray, power: float = 1.0) -> np.ndarray:

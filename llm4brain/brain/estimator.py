@@ -234,7 +234,7 @@ class MaskedBrainModel(TransformerMixin, BaseEstimator):
                 for windows in self._draw(X[folds[place]], rng):
                     masks = net.draw_masks(len(windows), generator)
                     optimizer.zero_grad()
-                    net.masked_loss(windows, masks).backward()
+                    net(windows, masks).loss.backward()
                     nn.utils.clip_grad_norm_(params, 1.0)
                     optimizer.step()
                     schedule.step()

@@ -90,7 +90,7 @@ def pretrain(
 
     def masked(windows: Stored, places: np.ndarray, visible: torch.Tensor) -> dict:
         bold = torch.from_numpy(windows.read(places)).to(accelerator.device)
-        return {"loss": model.masked_loss(bold, visible)}
+        return {"loss": model(bold, visible).loss}
 
     def weigh(places: np.ndarray, visible: torch.Tensor) -> float:
         """How many masked cells the loss is a mean over."""

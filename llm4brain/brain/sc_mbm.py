@@ -15,6 +15,9 @@ MinD-Vis checkpoints do.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,6 +29,21 @@ from llm4brain.recompute import recompute
 from llm4brain.sections import EncoderSettings
 
 NOISES = (1.0, 0.25, 4.0)  # at which the linear path is read, relative to s; the first is s itself
+
+
+@dataclass
+class MaskedModelOutput:
+    """What `SCMBM` returns, like the masked autoencoders of transformers.
+
+    Attributes:
+        loss: mean squared error over masked patches, brain cells alone.
+        pred: (batch, patches, values); visible patches as they are.
+        mask: (batch, patches) bool, True where a patch was masked.
+    """
+
+    loss: Tensor
+    pred: Tensor
+    mask: Tensor
 
 
 class Attention(nn.Module):
@@ -279,8 +297,15 @@ class SCMBM(nn.Module):
             found = found + self.learned(patches, visible, at_noises).gather(1, pick)
         return found
 
-    def masked_loss(self, windows: Tensor, visible: Tensor) -> Tensor:
-        """L_mbm of windows (batch, T, voxels): masked patches alone, brain cells alone."""
+    def forward(self, windows: Tensor, visible: Tensor | None = None) -> MaskedModelOutput:
+        """Predict masked patches from visible ones.
+
+        Args:
+            windows: (batch, T, positions).
+            visible: (batch, n) indices of visible patches; None draws them by `mask_ratio`.
+        """
+        if visible is None:
+            visible = self.draw_masks(len(windows))
         with torch.autocast(windows.device.type, enabled=False):
             linear = self.linear_at_noises(windows.float(), visible)
         patches = self.tokenizer.patches(windows)
@@ -290,7 +315,22 @@ class SCMBM(nn.Module):
         found = self.paths(windows, linear, visible, hidden)
         pick = hidden[:, :, None].expand(-1, -1, patches.shape[2])
         counted = self.cells[hidden]
-        return F.mse_loss(found[counted], patches.gather(1, pick)[counted])
+        loss = F.mse_loss(found[counted], patches.gather(1, pick)[counted])
+        pred = patches.to(found.dtype).scatter(1, pick, found)
+        return MaskedModelOutput(loss, pred, masked)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> SCMBM:
+        """Load the encoder of `pretrain.safetensors`, or of a later stage's file, to evaluate.
+
+        Examples:
+            >>> model = SCMBM.from_pretrained("models/full/all/pretrain.safetensors")
+            ... # doctest: +SKIP
+        """
+        from llm4brain.brain.pretrain import load_encoder
+        from llm4brain.io import Arrays
+
+        return load_encoder(Arrays(Path(path))).eval()
 
     # -- what reading takes
 

@@ -68,7 +68,7 @@ def score_files(
             bootstrap.blocks(ids, block)
         except UserError:
             wrong = "wants ids that name film and onset, such as film-01_0004.0"
-            raise UserError("--block", wrong, "name them so, or leave it out") from None
+            raise UserError("--bootstrap-block", wrong, "name them so, or leave it out") from None
     encode = None if sentence_model == "none" else sentence_encoder(cached(sentence_model))
     further = measures(
         corenlp=corenlp(),
@@ -83,6 +83,44 @@ def score_files(
     files = {"predictions_sha256": sha256(predictions), "references_sha256": sha256(references)}
     write_json(out, scored | files | {"provenance": record(used, "", seed)})
     return scored
+
+
+def score_captions(
+    predictions: Mapping[str, str],
+    references: Mapping[str, str | Sequence[str]],
+    n_bootstrap: int = 0,
+    seed: int = 0,
+    sentence_model: str | None = None,
+) -> dict[str, Any]:
+    """Score captions against references.
+
+    Args:
+        predictions: clip -> caption.
+        references: clip -> one or more captions; of the same clips.
+        n_bootstrap: resamples of clips for 95% intervals; 0 gives none.
+        seed: of the resamples.
+        sentence_model: source string of the encoder of similarity, e.g. `path:folder`; None leaves
+            similarity out.
+
+    Returns:
+        See `captions_scored`.
+
+    Raises:
+        UserError: the two are not of the same clips, or a reference holds no word.
+
+    Examples:
+        >>> said = {"clip1": "a dog runs", "clip2": "a cat sleeps"}
+        >>> truth = {"clip1": ["a dog is running", "a dog runs"], "clip2": ["a cat is asleep"]}
+        >>> score_captions(said, truth)["bleu1"]  # doctest: +SKIP
+        78.38...
+    """
+    own = {clip: [caption] for clip, caption in predictions.items()}
+    truth = {
+        c: [given] if isinstance(given, str) else list(given) for c, given in references.items()
+    }
+    ids, captions, known = aligned(own, truth, "predictions and references")
+    encode = sentence_encoder(cached(sentence_model)) if sentence_model else None
+    return captions_scored(ids, captions, known, encode, None, n_bootstrap, seed)
 
 
 def captions_scored(
@@ -136,7 +174,7 @@ def captions_scored(
             ends = bootstrap.interval(own[1:], int(block.max()) + 1)
             if not np.isfinite(ends).all():
                 wrong = f"leave one block of {seconds} s: no interval can be given"
-                raise UserError("clips", wrong, "lower --block or set --samples 0")
+                raise UserError("clips", wrong, "shorten the blocks, or set n_bootstrap to 0")
             for name, end in zip(("low", "high"), ends, strict=True):
                 result[f"{metric}_{name}"] = round(end, DIGITS) + 0.0
     if "spice" not in result:

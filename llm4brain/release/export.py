@@ -126,7 +126,7 @@ Arm `{kept["arm"]}`, trained on sub-{", sub-".join(kept["subjects"])}: {about}.
 ## Use
 
 ```
-llm4brain decode --model . --bold sub-01_..._desc-preproc_bold.nii.gz --every 4 --out captions.tsv
+llm4brain decode --model . --bold sub-01_..._bold.nii.gz --interval 4 --out captions.tsv
 ```
 
 BOLD must be fMRIPrep's, in {
