@@ -120,7 +120,7 @@ def settings_page() -> str:
         "# Settings",
         "",
         "All keys of `config.yaml`, generated from `llm4brain/sections/` by `llm4brain settings`.",
-        "A file given with `--configfile` overrides `config.yaml`. Keys that are not listed here are",
+        "A file given with `--configfile` overrides `config.yaml`. Keys not listed here are",
         "rejected before the first job. Relative paths are relative to `--directory`.",
     ]
     waiting: list[tuple[str, dict[str, Any], dict[str, Any]]] = [("", schema, {})]
