@@ -1,10 +1,10 @@
-"""What the page calls systems, metrics, stages of training and its further parts."""
+"""Names and explanations of systems, metrics, training stages and optional parts of the page."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# As in docs/evaluation.md, in one line each.
+# One line each; see docs/evaluation.md.
 SYSTEMS = {
     "model": "decoded from the brain: the mean over a clip's showings",
     "model_single": "decoded from the brain: one showing of a clip",
@@ -69,7 +69,7 @@ STAGES = {
     "adapt": "Adaptation across subjects",
     "tune": "Tuning the LLM on fMRI tokens",
 }
-# Who says something of a clip in the gallery, and how the page puts it; others have their files.
+# Systems shown in the gallery, and their headings; the others are only in their files.
 SAID = {
     "model": "From the brain",
     "ridge": "Ridge",
@@ -81,8 +81,8 @@ SAID = {
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the page that a run has only if somebody asked for it; `of_phantom` are those
-    that need simulated data."""
+    """A part of the page that exists only if it was requested; `of_phantom` parts need simulated
+    data."""
 
     title: str
     about: str
@@ -114,7 +114,7 @@ PARTS = {
 
 
 def metric_name(column: str) -> str:
-    """How a column is headed; one without a name of its own keeps what the file calls it.
+    """Heading of a column; columns without an entry keep their name in the file.
 
     >>> metric_name("cider_p"), metric_name("minutes")
     ('CIDEr p', 'minutes')
