@@ -17,8 +17,8 @@ from llm4brain.report.tables import Cell, axes_told, column_axes, drawn_lead, in
 LEADS_IN = "cider"
 WIDTH = 120  # width of a drawing in px; there are four in a row
 BESIDE = {  # suffix of the column -> kind, name, explanation
-    "ridge": ("baseline", "ridge", "of the same subjects, each by itself"),
-    "floor": ("floor", "highest floor", "of the full arm's: no brain, or a broken one"),
+    "ridge": ("baseline", "ridge", "of the same subjects, each trained separately"),
+    "floor": ("floor", "highest floor", "of the full arm: no brain input, or a corrupted one"),
     "ceiling": ("ceiling", "video", "the LLM watching the film itself"),
 }
 WAYS = {  # calibration method -> its description; empty for alignment by anatomy
@@ -28,9 +28,9 @@ WAYS = {  # calibration method -> its description; empty for alignment by anatom
 }
 PARTS = {
     "full": "The full arm, trained on every subject",
-    "ablation": "Arms: a part changed or left out, trained on every subject",
-    "ridge": "Linear baselines: what is added to ridge",
-    "cohort": "Cohorts: the full arm, trained on others and less",
+    "ablation": "Arms: one part changed or left out, trained on every subject",
+    "ridge": "Linear baselines: additions to ridge",
+    "cohort": "Cohorts: the full arm, trained on other subjects or less data",
 }
 
 
@@ -80,7 +80,7 @@ def arms(cells: pd.DataFrame) -> Arms:
             subjects = group[group["subject"] != MEAN]
             name = training_words(training) if part == "cohort" else arm
             about = arm if part == "cohort" and arm != "full" else cells.loc[mean, "differs"]
-            about = "nothing of the subject is known" if training == "without" else about
+            about = "no data of the subject" if training == "without" else about
             drawn = [
                 _cell(cells.loc[mean, m], table.loc[mean, m], subjects, m, axes[m])
                 for m in COMPARED

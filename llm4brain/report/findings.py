@@ -174,8 +174,8 @@ def _caution(verdicts: tuple[Verdict, ...]) -> str:
     if not words or "top1" not in by or by["top1"].above:
         return ""
     return (
-        "That it finds the right clip more often than ridge does is shown for no subject: its lead "
-        "is in the words, and that it reads more from the brain is not shown."
+        "It is not shown for any subject that the model identifies the correct clip more often than "
+        "ridge. Its lead is in the wording; it is not shown to read more from the brain."
     )
 
 
