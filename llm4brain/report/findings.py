@@ -174,8 +174,8 @@ def _caution(verdicts: tuple[Verdict, ...]) -> str:
     if not words or "top1" not in by or by["top1"].above:
         return ""
     return (
-        "It is not shown for any subject that the model identifies the correct clip more often than "
-        "ridge. Its lead is in the wording; it is not shown to read more from the brain."
+        "It is not shown for any subject that the model identifies the correct clip more often "
+        "than ridge. Its lead is in the wording; it is not shown to read more from the brain."
     )
 
 
