@@ -23,16 +23,16 @@ _README = """\
 SIMULATED DATA. Nobody was scanned.
 
 This data set was made by the phantom of LLM4Brain (llm4brain/phantom, docs/phantom.md). Short
-drawn films were rendered from a small grammar of scenes, and the BOLD of several subjects who
-watch them was simulated: tuning planted in known regions of MNI space, topography, gain and
-haemodynamics that differ between subjects, noise, drift, motion and physiology. The anatomy is the
-MNI152 template. It serves to check a decoding pipeline where the truth is known; it says nothing
-about brains.
+drawn films were rendered from a small grammar of scenes, and the BOLD of several subjects watching
+them was simulated: tuning in known regions of MNI space; topography, gain and haemodynamics that
+differ between subjects; noise, drift, motion and physiology. The anatomy is the MNI152 template. The
+data set serves to test a decoding pipeline with known ground truth. It says nothing about real
+brains.
 
-stimuli/film-NN.mp4           what was shown, clips back to back
-stimuli/film-NN_captions.tsv  what people would say of each clip (onset and duration in seconds)
+stimuli/film-NN.mp4           films, with clips back to back
+stimuli/film-NN_captions.tsv  simulated human captions (onset and duration in seconds)
 
-In events.tsv one row is one film; `stim_file` is relative to stimuli/.
+In events.tsv, each row is one film; `stim_file` is relative to stimuli/.
 """
 
 
