@@ -197,7 +197,7 @@ def each(option, values):
 
 
 def other(wildcards):
-    """The next subject of the cohort, whose BOLD is a control; none in a cohort of one."""
+    """The next subject of the cohort, whose BOLD is a control; none if it is only this subject."""
     if wildcards.cohort == f"sub-{wildcards.subject}":
         return []
     others = [s for s in members(wildcards) if s != wildcards.subject]

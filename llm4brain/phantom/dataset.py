@@ -25,8 +25,8 @@ SIMULATED DATA. Nobody was scanned.
 This data set was made by the phantom of LLM4Brain (llm4brain/phantom, docs/phantom.md). Short
 drawn films were rendered from a small grammar of scenes, and the BOLD of several subjects watching
 them was simulated: tuning in known regions of MNI space; topography, gain and haemodynamics that
-differ between subjects; noise, drift, motion and physiology. The anatomy is the MNI152 template. The
-data set serves to test a decoding pipeline with known ground truth. It says nothing about real
+differ between subjects; noise, drift, motion and physiology. The anatomy is the MNI152 template.
+The data set serves to test a decoding pipeline with known ground truth. It says nothing about real
 brains.
 
 stimuli/film-NN.mp4           films, with clips back to back
