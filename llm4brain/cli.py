@@ -119,9 +119,9 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Every key of `config.yaml`, made from `llm4brain/sections/` by `llm4brain settings`.",
-        "A file given with `--configfile` is laid over `config.yaml`; a key that is not here is an",
-        "error before the first job. Relative paths count from `--directory`.",
+        "All keys of `config.yaml`, generated from `llm4brain/sections/` by `llm4brain settings`.",
+        "A file given with `--configfile` overrides `config.yaml`. Keys not listed here are",
+        "rejected before the first job. Relative paths are relative to `--directory`.",
     ]
     waiting: list[tuple[str, dict[str, Any], dict[str, Any]]] = [("", schema, {})]
     while waiting:

@@ -1,4 +1,4 @@
-"""The LLM learns to put fMRI tokens into words, near to how it reads the video."""
+"""Tuning of the LLM on fMRI tokens, with the caption loss and the understanding gap."""
 
 
 rule tune:

@@ -1,4 +1,4 @@
-"""Domain adaptation across subjects, and the adaptor from there; new people."""
+"""Domain adaptation across subjects, further training of the adaptor, and new subjects."""
 
 import sys
 from dataclasses import asdict
@@ -34,7 +34,7 @@ def main(
     chosen = AdaptSettings.given(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
-    seed_everything(seed, "adapt")  # so does a critic
+    seed_everything(seed, "adapt")  # so does the critic of `adversarial`
     data = StageData.load(subject, features, trials, video)
     before = Arrays(aligned)
     reader, options = BrainReader.load(before), before.meta["options"]
@@ -45,7 +45,7 @@ def main(
     folds = before.meta["folds"]
     samples = data.samples(reader)
     aligner = Aligner(reader, *samples, folds, chosen.methods, powers=powers, **options)
-    options["powers"] = aligner.powers  # no power but 0 without a gate, for new people too
+    options["powers"] = aligner.powers  # without a gate only power 0, also for new subjects
     identity = [made_by, accelerator.mixed_precision]
     identity += map(sha256, [*features, *trials, video, aligned])
     folder = out.with_suffix(".checkpoint")

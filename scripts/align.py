@@ -1,4 +1,4 @@
-"""Alignment: what of the video tokens is read from the brain, and from what of the BOLD."""
+"""Alignment: predict components of the video tokens from BOLD."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def main(
     chosen = AlignSettings.given(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
-    seed_everything(seed, "align")  # the adaptor's nonlinear part begins at random
+    seed_everything(seed, "align")  # random initialisation of the adaptor's nonlinear part
     data = StageData.load(subject, features, trials, video)
     reader = new_reader(data, pretrained, chosen.adaptor_width, chosen.rank)
     reader.to(accelerator.device)

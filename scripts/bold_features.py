@@ -1,4 +1,4 @@
-"""Clean BOLD and the clip table -> the BOLD window of every trial."""
+"""Clean BOLD and the clip table -> one BOLD window per trial."""
 
 import sys
 from itertools import chain

@@ -1,4 +1,4 @@
-"""Decode one subject's test clips, with its brain and with broken ones; no captions here."""
+"""Decode the test clips of one subject, from its BOLD and from null inputs. Reads no captions."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def main(
         ("rolled", "floor"): rolled(
             Arrays(bold), table, window, chosen.roll, names, chosen.repeats
         ),
-        # of the size of what the model reads, which averages more showings than training does
+        # scaled to the test windows, which average more showings than the training windows
         ("noise", "floor"): noise_like(test.windows, len(names), own_seed),
         **{(name, "floor"): each for name, each in flat(train.windows, len(names)).items()},
     }

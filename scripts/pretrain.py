@@ -30,7 +30,7 @@ def main(
     chosen = EncoderSettings.given(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
-    apart = not chosen.temporal  # a volume at a time, unless the encoder attends between them
+    apart = not chosen.temporal  # single volumes, unless the encoder attends between volumes
     train = cohort.stored(subject, features, trials, ("train",), apart)
     validation = cohort.stored(subject, features, trials, ("validation",), apart)
     identity = [made_by, accelerator.mixed_precision, *map(sha256, [*features, *trials])]

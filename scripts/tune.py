@@ -1,4 +1,4 @@
-"""LLM tuning: LoRA on prompt and fMRI tokens, caption loss and understanding gap."""
+"""LLM tuning: LoRA on prompt and fMRI tokens, with caption loss and understanding gap."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def main(
     accelerator = machine(threads, precision)
     arrays = Arrays(adapted)
     reader, table = BrainReader.load(arrays), read_table(captions, ("clip_id", "caption", "source"))
-    whose = sorted(set(table["source"]))  # people's, a model's or a file's, these with their hash
+    whose = sorted(set(table["source"]))  # human, model or file; the latter two with hash
     train = tuning_samples(arrays, reader, Arrays(video), table, "train", "out_of_fold")
     validation = tuning_samples(arrays, reader, Arrays(video), table, "validation", "read")
     llm = VideoLLM.on(accelerator, video_llm, loaded)

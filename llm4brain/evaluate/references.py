@@ -1,4 +1,4 @@
-"""The captions that clips are scored against."""
+"""The reference captions used for scoring."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Score anybody's captions: `llm4brain score`, on the same arithmetic as table 1."""
+"""Score any captions: `llm4brain score`, with the same computations as table 1."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ def score_files(
     clip_model: str | None = None,
     frames: Path | None = None,
 ) -> dict[str, Any]:
-    """Score a file of captions against a file of references and write the figures as JSON.
+    """Score a file of captions against a file of references and write the scores as JSON.
 
     Args:
-        predictions: see `llm4brain.evaluate.files.read_captions`; one caption a clip.
-        references: likewise; one or more captions a clip.
-        out: JSON to write: what `captions_scored` returns, SHA-256 of both files, settings.
-        block: s, see `captions_scored`.
-        samples: resamples.
+        predictions: see `llm4brain.evaluate.files.read_captions`; one caption per clip.
+        references: likewise; one or more captions per clip.
+        out: JSON to write: the result of `captions_scored`, SHA-256 of both files, settings.
+        block: block length in s, see `captions_scored`.
+        samples: number of resamples.
         seed: of the resamples.
-        sentence_model: source string of the encoder of similarity, or `none`.
-        bertscore: source string of the encoder of BERTScore; None leaves it out.
-        bertscore_layer: whose states are compared; None: the one that the original reads.
-        clip_model: source string of a CLIP; None leaves CLIP-score out.
-        frames: folder of what it sees, see `llm4brain.evaluate.further.of_pictures`.
+        sentence_model: source string of the sentence encoder, or `none`.
+        bertscore: source string of the BERTScore encoder; None: not computed.
+        bertscore_layer: layer whose states are compared; None: that of the original.
+        clip_model: source string of a CLIP model; None: no CLIP-score.
+        frames: folder of images for CLIP, see `llm4brain.evaluate.further.of_pictures`.
 
     Returns:
-        What `captions_scored` does.
+        The result of `captions_scored`.
 
     Raises:
-        UserError: a file is no file of captions, the two are not of the same clips, or one of
-            `clip_model` and `frames` comes alone.
+        UserError: a file is not a file of captions, the two have different clips, or only one of
+            `clip_model` and `frames` is given.
     """
     if (clip_model is None) != (frames is None):
         wrong = "are of use together alone"
@@ -133,28 +133,29 @@ def captions_scored(
     seed: int,
     further: Mapping[str, Measure] | None = None,
 ) -> dict[str, Any]:
-    """Metrics with 95% intervals of one caption a clip.
+    """Metrics with 95% intervals for one caption per clip.
 
     Args:
         ids: of the clips.
         predictions: one caption each; may be empty.
         references: one or more each.
-        encode: see `llm4brain.evaluate.similarity.sentence_encoder`; None leaves similarity out.
-        seconds: length of the blocks that are resampled; ids must then read
-            `<stimulus>_<onset in seconds>`. None resamples single clips, which is right where
-            neighbours are no more alike than any two (photographs), and too narrow for films.
-        samples: resamples; 0 gives no intervals.
+        encode: see `llm4brain.evaluate.similarity.sentence_encoder`; None: no similarity.
+        seconds: length of the resampled blocks; ids must then have the form
+            `<stimulus>_<onset in seconds>`. None resamples single clips. This is correct if
+            neighbours are no more similar than any two clips (photographs); for films the
+            intervals are too narrow.
+        samples: number of resamples; 0: no intervals.
         seed: of the resamples.
         further: see `llm4brain.evaluate.further.measures`.
 
     Returns:
         n_clips, bleu1..bleu4, meteor, rouge_l, cider (0-100 as in papers: pycocoevalcap's value
         times 100), similarity (-1 to 1), diversity and distinct2 (0-100); `<metric>_low` and
-        `<metric>_high` of all that are sums over clips; what `further` measures; spice is None
-        where it does not, with `spice_why`.
+        `<metric>_high` of all metrics that are sums over clips; the `further` metrics; spice is
+        None if it is not available, with the reason in `spice_why`.
 
     Raises:
-        UserError: a reference holds no word, Java does not run, or ids name no onset.
+        UserError: a reference contains no word, Java does not run, or ids have no onset.
     """
     block = np.arange(len(ids)) if seconds is None else bootstrap.blocks(ids, seconds)
     weights = bootstrap.resample(block, samples, seed) if samples else np.zeros((0, len(ids)))
