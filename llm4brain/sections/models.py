@@ -200,7 +200,7 @@ class TuneSettings(Settings):
     gap_weight: Annotated[float, Field(ge=0)] = Field(
         0.5, description="weight of the understanding gap relative to the caption loss; 0: not used"
     )
-    fit: FitSettings = FitSettings(epochs=2, batch_size=8, lr=2e-3)
+    fit: FitSettings = FitSettings(epochs=1, batch_size=8, lr=2e-3)
 
 
 OfArm = Literal["encoder", "align", "adapt", "tune"]
