@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib.metadata
 import importlib.util
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -102,5 +103,8 @@ def record(settings: Any, code: str, seed: int) -> dict[str, Any]:
 
     No time and no machine, so that the same run gives the same bytes.
     """
-    versions = {name: importlib.metadata.version(name) for name in REPORTED}
+    versions = {}
+    for name in REPORTED:
+        with suppress(importlib.metadata.PackageNotFoundError):  # Snakemake is an extra
+            versions[name] = importlib.metadata.version(name)
     return {"settings": settings, "code": code, "seed": seed, "versions": versions}

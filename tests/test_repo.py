@@ -80,7 +80,7 @@ def pinned():
     return found
 
 
-@pytest.mark.parametrize("name", ["requirements.in", "requirements-dev.in"])
+@pytest.mark.parametrize("name", ["requirements.in", "requirements-workflow.in", "requirements-dev.in"])
 def test_the_lock_pins_every_requirement(name):
     versions = pinned()
     for line in (ROOT / name).read_text().splitlines():
