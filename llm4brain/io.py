@@ -179,8 +179,14 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
         table.to_csv(partial, sep=sep, index=False, na_rep="n/a", float_format="%.6g")
 
 
-def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
+def read_table(
+    path: str | Path, columns: tuple[str, ...] = (), *, as_text: bool = False
+) -> pd.DataFrame:
     """Read a TSV or CSV; labels such as `sub-01`'s "01", and all words, stay strings.
+
+    Args:
+        columns: those that it must have.
+        as_text: every cell as it stands, with `n/a` and the empty cell as words of their own.
 
     Raises:
         UserError: the file cannot be read, is no table, or lacks one of `columns`.
@@ -189,7 +195,9 @@ def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
     text = dict.fromkeys(("subject", "run", "caption", "text", "stim_file"), str)
     text |= dict.fromkeys(("clip_id", "image_id", "video_id", "id"), str)
     try:
-        table = pd.read_csv(path, sep=sep, na_values=["n/a"], keep_default_na=False, dtype=text)
+        how = {"dtype": str} if as_text else {"dtype": text, "na_values": ["n/a"]}
+        # index_col: a tab at the end of each row would make an index of the first column
+        table = pd.read_csv(path, sep=sep, keep_default_na=False, index_col=False, **how)
     except FileNotFoundError:
         raise UserError(path, "does not exist", "make it or correct the path") from None
     except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:

@@ -109,7 +109,7 @@ def spoil_events_no_film(data, run):
         (spoil_tr, r"preproc_bold.nii.gz: has no RepetitionTime"),
         (spoil_second_resolution, r"is not the only resolution of sub-01_task-film_run-01"),
         (spoil_events_late, r"events.tsv: row 3 starts at 500 s, but the run ends at 120.75 s"),
-        (spoil_events_onset, r"events.tsv: row 2 has no onset"),
+        (spoil_events_onset, r"events.tsv: row 2 has onset 'soon', which is no number"),
         (spoil_events_columns, r"events.tsv: has no column duration"),
         (spoil_events_no_film, r"sub-01: has no event with a stim_file in any run"),
     ],
