@@ -48,6 +48,14 @@ def whole(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def missing(path: str | Path, todo: str) -> UserError:
+    """The error for a file that is not there, which tells a link that leads nowhere."""
+    if Path(path).is_symlink():
+        where = os.readlink(path)
+        return UserError(path, f"is a link to {where}, which is not there", "fetch that file")
+    return UserError(path, "does not exist", todo)
+
+
 def copy(source: str | Path, path: str | Path) -> None:
     """Copy a file, whole or not at all."""
     with whole(path) as partial:
@@ -199,12 +207,12 @@ def read_table(
         # index_col: a tab at the end of each row would make an index of the first column
         table = pd.read_csv(path, sep=sep, keep_default_na=False, index_col=False, **how)
     except FileNotFoundError:
-        raise UserError(path, "does not exist", "make it or correct the path") from None
+        raise missing(path, "make it or correct the path") from None
     except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise UserError(path, f"is not a table ({error})", "write it anew") from None
-    missing = [c for c in columns if c not in table]
-    if missing:
-        raise UserError(path, f"has no column {', '.join(missing)}", "add it")
+    lacks = [c for c in columns if c not in table]
+    if lacks:
+        raise UserError(path, f"has no column {', '.join(lacks)}", "add it")
     return table
 
 
@@ -223,6 +231,6 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(Path(path).read_text())
     except FileNotFoundError:
-        raise UserError(path, "does not exist", "make it or correct the path") from None
+        raise missing(path, "make it or correct the path") from None
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(path, f"is not JSON ({error})", "write it anew") from None

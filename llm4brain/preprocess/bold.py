@@ -15,6 +15,7 @@ from llm4brain.errors import UserError
 from llm4brain.preprocess import cifti, clean, find, images
 from llm4brain.preprocess.events import read_events
 from llm4brain.preprocess.grid import Grid, mni_grid
+from llm4brain.preprocess.timing import repetition_time, start_time
 from llm4brain.sections import BoldSettings
 
 
@@ -155,13 +156,10 @@ def read_derivative(run: find.Derived, grid: Grid | cifti.Grayordinates) -> np.n
 
 
 def timing(run: find.Derived) -> tuple[float, float]:
-    """TR and StartTime (s) by the derivative's JSON; fMRIPrep's StartTime is its slice timing."""
-    tr = run.metadata.get("RepetitionTime")
-    if not isinstance(tr, int | float) or tr <= 0:
-        raise UserError(
-            run.bold, "has no RepetitionTime in its JSON", "run preprocessing of this run again"
-        )
-    return float(tr), float(run.metadata.get("StartTime") or 0.0)
+    """TR and start (s) by the derivative's JSON, see `llm4brain.preprocess.timing`."""
+    of = cifti if run.mask is None else images
+    tr = repetition_time(run.bold, run.metadata, of.repetition_time(run.bold))
+    return tr, start_time(run.bold, run.metadata, tr)
 
 
 def labels(recordings: list[find.Recording]) -> list[str]:

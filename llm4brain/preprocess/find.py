@@ -11,6 +11,7 @@ from typing import Any
 from bids import BIDSLayout, BIDSLayoutIndexer
 
 from llm4brain.errors import UserError
+from llm4brain.io import read_json
 from llm4brain.preprocess.names import Recording
 
 
@@ -42,7 +43,8 @@ def layout(folder: Path, subject: str, *, derivative: bool = False) -> BIDSLayou
     (docs/your-data.md has the figures).
 
     Raises:
-        UserError: the folder, its description or the subject is missing.
+        UserError: the folder, its description or the subject is missing; a JSON file that cannot
+            be read.
     """
     if not (folder / "dataset_description.json").is_file():
         raise UserError(
@@ -56,6 +58,10 @@ def layout(folder: Path, subject: str, *, derivative: bool = False) -> BIDSLayou
             f"has no sub-{subject}",
             "run preprocessing for it" if derivative else "correct subjects in config.yaml",
         )
+    for file in (*folder.glob("*.json"), *(folder / f"sub-{subject}").rglob("*.json")):
+        # pybids would read them, and end in a traceback at one that it cannot
+        if not file.name.startswith(".") and not isinstance(read_json(file), dict):
+            raise UserError(file, "is no sidecar (no JSON object)", "write it anew")
     others = re.compile(rf"^/sub-(?!{subject}(/|$))")
     ignore = [others, re.compile(r"^/(stimuli|derivatives|sourcedata|code|logs|work)(/|$)")]
     indexer = BIDSLayoutIndexer(validate=False, ignore=[*ignore, re.compile(r"/\.")])

@@ -10,7 +10,7 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 
 from llm4brain.errors import UserError
-from llm4brain.io import whole
+from llm4brain.io import missing, whole
 
 BROKEN = (OSError, EOFError, zlib.error, ImageFileError, ValueError)
 
@@ -44,9 +44,21 @@ def volumes(path: Path) -> int:
     return _open(path, 4).shape[3]
 
 
+def repetition_time(path: Path) -> float | None:
+    """TR (s) by a 4D image's header; None where that has none, or not its unit.
+
+    Raises:
+        UserError: as `read` does.
+    """
+    header = _open(path, 4).header
+    unit = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}.get(header.get_xyzt_units()[1])
+    tr = float(header["pixdim"][4])
+    return tr * unit if unit and np.isfinite(tr) and tr > 0 else None
+
+
 def _open(path: Path, axes: int) -> nib.Nifti1Image:
     if not path.is_file():
-        raise UserError(path, "does not exist", "fetch it, or correct the data set")
+        raise missing(path, "fetch it, or correct the data set")
     try:
         image = nib.load(path)
     except BROKEN as error:
