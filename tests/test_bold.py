@@ -113,6 +113,12 @@ def test_a_bright_start_before_steady_state_bends_nothing(data):
     assert np.mean(close) > 0.7  # what 27 regressors of 80 volumes leave
 
 
+def test_a_word_in_a_confound_that_is_not_read_is_nobody_s_business(data):
+    run = data.add()
+    data.confounds(run, data.table(data.volumes).assign(note="good"))
+    assert data.read().arrays["run-01"].any()
+
+
 def test_finer_data_are_averaged_onto_the_shared_grid(data):
     """A wave planted at a place is found at that place, and noise falls by the averaging."""
     fine = np.array(data.grid.affine)

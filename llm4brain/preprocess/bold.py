@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from bids import BIDSLayout
 
 from llm4brain.errors import UserError
@@ -77,7 +78,8 @@ def subject_bold(
         tasks: names or patterns of the tasks that are read; none: every task.
 
     Raises:
-        UserError: whatever is wrong with a header, a sidecar or an event, naming its file.
+        UserError: whatever is wrong with a header, a sidecar, an event or a confound, naming its
+            file.
     """
     raw = find.layout(bids_dir, subject)
     scanned = find.run_stems(raw, subject, tasks)
@@ -97,6 +99,7 @@ def subject_bold(
         if not events:
             print(f"{run.recording.stem}: no event with a stim_file, left out", file=sys.stderr)
             continue
+        confounds(run, volumes, tr, settings)  # told before any run is read, which takes long
         shown[label] = run
         described[label] = {
             "events": events,
@@ -131,12 +134,25 @@ def clean_derivative(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One run: (volumes, voxels) float32 clean BOLD, (volumes,) bool validity."""
     signals = read_derivative(run, grid)
-    table = clean.read_confounds(run.confounds, len(signals))
-    chosen = clean.regressors(run.confounds, run.bold, table, settings.confounds)
+    table, chosen = confounds(run, len(signals), tr, settings)
     return (
         clean.clean_run(signals, chosen, tr, settings),
         clean.valid_volumes(table, settings.fd_threshold),
     )
+
+
+def confounds(
+    run: find.Derived, volumes: int, tr: float, settings: BoldSettings
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A run's confounds, and those of them that are taken out: tables of one row a volume.
+
+    Raises:
+        UserError: they cannot be read, do not fit the run, or leave nothing of it.
+    """
+    table = clean.read_confounds(run.confounds, volumes)
+    chosen = clean.regressors(run.confounds, run.bold, table, settings.confounds)
+    clean.check_freedom(run.bold, chosen, volumes, tr, settings)
+    return table, chosen
 
 
 def read_derivative(run: find.Derived, grid: Grid | cifti.Grayordinates) -> np.ndarray:
