@@ -74,14 +74,14 @@ def test_missing_and_undecodable_stimuli(tmp_path):
         clips.stimulus_durations(tmp_path, ["a.mp4"])
 
 
-def film(path, frames=25, fps=5):
+def film(path, frames=25, fps=5, grey=0):
     import av
 
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.width = stream.height = 32
         for k in range(frames):
-            image = np.full((32, 32, 3), 8 * k % 255, np.uint8)
+            image = np.full((32, 32, 3), (8 * k + grey) % 255, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
 

@@ -28,11 +28,11 @@ def study(tmp_path, monkeypatch):
                 f"sub-{subject}_ses-{session}_task-film_run-01",
                 volumes=24,
                 events=EVENTS.format(2 * session - 1, 2 * session),
-                seed=session,
+                seed=10 * int(subject) + session,
             )
     (raw / "stimuli").mkdir()
     for k in (1, 2, 3, 4):
-        film(raw / "stimuli" / f"film-{k}.mp4", frames=80)
+        film(raw / "stimuli" / f"film-{k}.mp4", frames=80, grey=20 * k)
     (tmp_path / "license.txt").write_text("licence")
     splits = {"train": ["film-1.mp4", "film-2.mp4"], "validation": ["film-3.mp4"]}
     settings = {

@@ -1,5 +1,6 @@
 """What settings name must be there: told in one line, before the first job."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,38 @@ def test_check_reads_relative_paths_from_where_the_run_will(data, monkeypatch):
         assert said in CliRunner().invoke(app, [*asked, "--directory", where]).output
     monkeypatch.chdir(data.parent)
     assert "is no BIDS data set" in CliRunner().invoke(app, asked).output
+
+
+def filled(data, text, *names):
+    for name in names:
+        (data / name).write_bytes(text)
+
+
+SCANS = [f"sub-01/{stem}_bold.nii.gz" for stem in STEMS]
+
+
+def test_the_same_scan_in_two_runs_is_refused(data):
+    filled(data, gzip.compress(b"scan" * 9999), *SCANS)
+    with pytest.raises(UserError, match=f"{STEMS[0]}_bold.* same scan as .*{STEMS[1]}_bold"):
+        require(settings(data))
+    require(settings(data, tasks=["s01*"]))  # the other run is not read
+    filled(data, gzip.compress(b"scan" * 9999, 1), SCANS[0])  # packed otherwise
+    with pytest.raises(UserError, match="holds the same scan as"):
+        require(settings(data))
+    filled(data, gzip.compress(b"Scan" * 9999), SCANS[0])
+    require(settings(data))
+
+
+def test_the_same_film_on_both_sides_of_a_split_is_refused(data):
+    filled(data, b"film" * 9999, "stimuli/train/a.mp4", "stimuli/train/b.mp4")
+    require(settings(data))
+    filled(data, b"film" * 9999, "stimuli/test/b.mp4")
+    with pytest.raises(UserError, match=r"test/b.mp4: is the same film as .*train/a.mp4, which is"):
+        require(settings(data))
+
+
+def test_a_link_that_leads_nowhere_is_told(data):
+    link = data / f"sub-01/{STEMS[0]}_events.tsv"
+    link.symlink_to("nowhere.tsv")
+    with pytest.raises(UserError, match=r"_events.tsv: is a link to nowhere.tsv, which is not"):
+        require(settings(data))
