@@ -25,7 +25,6 @@ from nibabel.cifti2 import (
     LabelAxis,
     SeriesAxis,
 )
-from nibabel.spatialimages import HeaderDataError
 
 from llm4brain.errors import UserError
 from llm4brain.io import missing
@@ -37,7 +36,7 @@ from llm4brain.sections import BoldSettings
 SPACE = "fsLR"  # the value of bold.space by which CIFTI is read
 PREFIX = "CIFTI_STRUCTURE_"
 SIDES = {"L": f"{PREFIX}CORTEX_LEFT", "R": f"{PREFIX}CORTEX_RIGHT"}
-BROKEN = (*images.BROKEN, HeaderDataError, Cifti2HeaderError, ExpatError)
+BROKEN = (*images.BROKEN, Cifti2HeaderError, ExpatError)
 LEAST_SIGNAL = 0.5  # share of the grayordinates that must have any
 
 
