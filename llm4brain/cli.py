@@ -16,7 +16,7 @@ import typer
 from llm4brain.config import Config, load
 from llm4brain.errors import UserError, one_line_errors
 from llm4brain.preprocess import containers
-from llm4brain.ready import require, require_apart, require_captions, unpinned
+from llm4brain.ready import require, require_apart, require_captions, require_runs, unpinned
 from llm4brain.sections import EvaluateSettings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -61,6 +61,7 @@ def _environment(settings: Config) -> Iterator[tuple[str, str]]:
         yield "memory", f"{gigabytes:.0f} GB of memory, {MEMORY_GB} are wanted" if few else ""
     try:
         require(settings)
+        require_runs(settings)
         require_apart(settings)
         require_captions(settings)
         yield "data", ""

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from llm4brain import hub
-from llm4brain.clips import clip_table, stimulus_durations
+from llm4brain.clips import clip_table, films_meant, stimulus_durations
 from llm4brain.config import Config
-from llm4brain.errors import UserError
+from llm4brain.errors import UserError, warn
 from llm4brain.io import missing
 from llm4brain.phantom.plan import cohort_films, film_name, video_films
 from llm4brain.preprocess.names import Recording
@@ -282,6 +282,38 @@ def _require_wen2018(settings: Config) -> None:
                 f"human ones are wanted, and no stimuli/ holds {', '.join(lost)}",
                 "add them, or set captions.train and captions.score to generated",
             )
+
+
+def require_runs(settings: Config) -> None:
+    """Every header, sidecar, events and confounds of a data set of one's own can be read.
+
+    Warns of what events name and splits do not.
+
+    Raises:
+        UserError: one line that names the first file that cannot be, and what is wrong with it.
+    """
+    if settings.dataset != "bids":
+        return
+    from llm4brain.preprocess.bold import raw_events, subject_bold  # seconds
+
+    root, shown = Path(settings.bids_dir or ""), []
+    for subject in settings.subjects:
+        if settings.derivatives is None:
+            shown += raw_events(root, subject, settings.tasks)
+        else:
+            done = Path(settings.derivatives)
+            made = subject_bold(root, done, subject, settings.bold, settings.tasks)
+            shown += [event for run in made.meta["runs"].values() for event in run["events"]]
+    splits = resolve(settings.splits, stimuli(settings))
+    films = {*splits.train, *splits.validation, *splits.test}
+    meant = films_meant((event["stim_file"] for event in shown), films)
+    others = sorted(name for name, film in meant.items() if film not in films)
+    told = f"{', '.join(others[:5])}{f' and {len(others) - 5} others' if others[5:] else ''}"
+    if not films & set(meant.values()):
+        wrong = f"no film of splits is shown in any run (events name {told or 'none'})"
+        raise UserError(root, wrong, "correct splits, or stim_file of the events")
+    if others:
+        warn(f"{root}: events name stimuli that splits do not: {told}")
 
 
 def require_captions(settings: Config) -> None:

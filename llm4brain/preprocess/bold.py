@@ -16,7 +16,7 @@ from llm4brain.errors import UserError
 from llm4brain.preprocess import cifti, clean, find, images
 from llm4brain.preprocess.events import read_events
 from llm4brain.preprocess.grid import Grid, mni_grid
-from llm4brain.preprocess.timing import repetition_time, start_time
+from llm4brain.preprocess.timing import repetition_time, slice_times, start_time
 from llm4brain.sections import BoldSettings
 
 
@@ -99,7 +99,9 @@ def subject_bold(
         if not events:
             print(f"{run.recording.stem}: no event with a stim_file, left out", file=sys.stderr)
             continue
-        confounds(run, volumes, tr, settings)  # told before any run is read, which takes long
+        # told before any run is read, which takes long
+        confounds(run, volumes, tr, settings)
+        check_mask(run)
         shown[label] = run
         described[label] = {
             "events": events,
@@ -116,6 +118,26 @@ def subject_bold(
         )
     meta = grid.meta | {"runs": described, "subject": subject}
     return Bold(shown, meta, grid, settings)
+
+
+def raw_events(
+    bids_dir: Path, subject: str, tasks: Sequence[str] = ()
+) -> list[dict[str, float | str | None]]:
+    """What was shown in the raw runs of a subject, their headers and sidecars looked at.
+
+    Raises:
+        UserError: whatever is wrong with a header, a sidecar or an event, naming its file.
+    """
+    raw = find.layout(bids_dir, subject)
+    shown_when = find.EventFiles.of(raw)
+    shown = []
+    for run in find.raw_runs(raw, subject, tasks, echoes=True):
+        tr = repetition_time(run.path, run.metadata, images.repetition_time(run.path))
+        slices = slice_times(run.path, run.metadata, tr)
+        end = float(np.mean(slices or [0.0])) + tr * images.volumes(run.path)
+        path = shown_when.nearest(run.recording.without("echo").without("part"))
+        shown += read_events(path, end) if path else []
+    return shown
 
 
 def in_space(
@@ -161,14 +183,22 @@ def read_derivative(run: find.Derived, grid: Grid | cifti.Grayordinates) -> np.n
         return grid.read(run.bold)
     data, affine = images.read(run.bold, 4)
     images.check(run.bold, data)
-    mask, mask_affine = images.read(run.mask, 3)
-    if mask.shape != data.shape[:3] or not np.allclose(mask_affine, affine, atol=1e-3):
+    check_mask(run)
+    mask, _ = images.read(run.mask, 3)
+    return clean.on_grid(run.bold, data, affine, mask > 0, grid)
+
+
+def check_mask(run: find.Derived) -> None:
+    """Refuse a brain mask that is not on the grid of its BOLD, by their headers."""
+    if run.mask is None:
+        return
+    (mask, one), (bold, other) = images.grid(run.mask, 3), images.grid(run.bold, 4)
+    if mask != bold or not np.allclose(one, other, atol=1e-3):
         raise UserError(
             run.mask,
-            f"is not on the grid of its BOLD ({mask.shape} against {data.shape[:3]})",
+            f"is not on the grid of its BOLD ({mask} against {bold})",
             "run preprocessing of this run again",
         )
-    return clean.on_grid(run.bold, data, affine, mask > 0, grid)
 
 
 def timing(run: find.Derived) -> tuple[float, float]:

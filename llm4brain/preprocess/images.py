@@ -53,6 +53,16 @@ def volumes(path: Path) -> int:
     return _open(path, 4).shape[3]
 
 
+def grid(path: Path, axes: int) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape in space and (4, 4) affine of an image, by its header.
+
+    Raises:
+        UserError: as `read` does.
+    """
+    image = _open(path, axes)
+    return image.shape[:3], np.array(image.affine, dtype=float)
+
+
 def repetition_time(path: Path) -> float | None:
     """TR (s) by a 4D image's header; None where that has none, or not its unit.
 
