@@ -208,7 +208,8 @@ def score(
             predictions, references, out, block, samples, seed, sentence_model,
             bertscore, bertscore_layer, clip_model, frames,
         )  # fmt: skip
-        shown = [f"{m} {found[m]:.4g}" for m in ("cider", "meteor", "similarity") if m in found]
+        names = [m for m in ("cider", "meteor", "similarity") if found.get(m) is not None]
+        shown = [f"{m} {found[m]:.4g}" for m in names]
         print(f"{found['n_clips']} clips: {', '.join(shown)}; all of it in {out}")
 
 

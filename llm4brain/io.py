@@ -222,14 +222,26 @@ def write_json(path: str | Path, value: Any) -> None:
         partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, *, once: bool = False) -> Any:
     """Read JSON.
+
+    Args:
+        once: refuse an object that has a key twice, of which Python takes the last.
 
     Raises:
         UserError: the file is missing or not JSON.
     """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            keys = [key for key, _ in pairs]
+            again = next(key for key in keys if keys.count(key) > 1)
+            raise UserError(path, f"has {again} more than once", "keep one, or write a list")
+        return made
+
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(), object_pairs_hook=unique if once else None)
     except FileNotFoundError:
         raise missing(path, "make it or correct the path") from None
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
