@@ -28,7 +28,7 @@ rule bold_features:
         "python $SCRIPTS/bold_features.py --bold {input.bold} --clips {input.clips} "
         "--out {output.features} --trials {output.trials} "
         "--settings {params.settings:q} --code {params.code} > {log} 2>&1 "
-        "&& (grep '^warning: ' {log} >&2 || true)"
+        "&& (grep -m 5 '^warning: ' {log} >&2 || true)"
 
 
 rule video_features:

@@ -126,7 +126,7 @@ if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
                     "python $SCRIPTS/preprocess_minimal.py --bids {params.bids:q} "
                     "--subject {params.subject} --out {params.out:q} "
                     "{params.task_options:q} --threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1 "
-                    "&& (grep '^warning: ' {log} >&2 || true)"
+                    "&& (grep -m 5 '^warning: ' {log} >&2 || true)"
 
         else:
 
@@ -235,4 +235,4 @@ rule bold:
         "python $SCRIPTS/bold.py --bids {params.bids:q} --derivatives {params.derivatives:q} "
         "--subject {wildcards.subject} --out {output} --settings {params.settings:q} "
         "{params.task_options:q} --threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1 "
-        "&& (grep '^warning: ' {log} >&2 || true)"
+        "&& (grep -m 5 '^warning: ' {log} >&2 || true)"

@@ -55,7 +55,7 @@ def spoil_confounds_old_name(data, run):
 
 
 def spoil_freedom(data, run):
-    data.volumes = 36
+    data.volumes = 31
     data.add()
 
 
@@ -136,7 +136,7 @@ def spoil_events_no_film(data, run):
         ),
         (
             spoil_freedom,
-            r"bold.nii.gz: has 36 volumes, and cleaning takes 29 .*: 7 are left, 10 are needed",
+            r"bold.nii.gz: has 31 volumes, and cleaning takes 29 .*: 2 are left, 3 are needed",
         ),
         (spoil_confounds_missing, r"timeseries.tsv: is missing"),
         (spoil_mask_missing, r"brain_mask.nii.gz: is missing"),
@@ -158,6 +158,13 @@ def test_bad_input_is_one_line_that_names_the_file(data, spoil, said):
     with pytest.raises(UserError, match=said) as error:
         data.read()
     assert "\n" not in str(error.value)
+
+
+def test_few_degrees_of_freedom_are_warned_of(data, capsys):
+    data.volumes = 36
+    data.add()
+    data.read()
+    assert "36 volumes, and cleaning takes 29 degrees of freedom: 7 are" in capsys.readouterr().err
 
 
 def test_no_derivatives_at_all(data):

@@ -41,7 +41,7 @@ def study(tmp_path, monkeypatch):
         "subjects": ["01", "02"],
         "splits": splits | {"test": ["film-4.mp4"]},
         "preprocess": {"backend": "fmriprep", "fs_license": str(tmp_path / "license.txt")},
-        "bold": {"voxel_mm": 12},
+        "bold": {"voxel_mm": 12, "confounds": "none"},  # 24 volumes leave nothing of `simple`
         "clips": {"duration": 4.0, "lag": 4.0, "window": 4.0},
         "video_llm": {"source": "hub:some/model@main"},
     }

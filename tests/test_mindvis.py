@@ -391,30 +391,6 @@ def test_files_that_are_none_of_theirs_are_told(tmp_path):
         Published.read(f"path:{tmp_path / 'other.safetensors'}")
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "said"),
-    [
-        ("blocks.1.attn.qkv.weight", None, "lacks the weights blocks.1.attn.qkv.weight"),
-        ("patch_embed.proj.bias", None, "lacks the weights patch_embed.proj.bias"),
-        ("pos_embed", None, "lacks the weights pos_embed"),
-        ("cls_token", None, "lacks the weights cls_token"),
-        ("decoder_blocks.1.mlp.fc1.bias", None, "lacks the weights decoder_blocks.1.mlp.fc1.bias"),
-        ("mask_token", None, "lacks the weights mask_token"),
-        ("blocks.0.mlp.fc1.bias", None, "has no blocks.0.mlp.fc1.bias"),
-        ("patch_embed.proj.weight", np.zeros((WIDTH, CELLS)), "that is not of three axes"),
-        ("blocks.1.norm1.bias", np.zeros(7), r"blocks.1.norm1.bias of shape \(7,\), not \(32,\)"),
-        ("blocks.1.norm1.bias", np.full(WIDTH, np.nan), "holds NaN .* in blocks.1.norm1.bias"),
-        ("decoder_norm.bias", np.full(DECODER, np.inf), "infinite values in decoder_norm.bias"),
-        ("blocks.1.extra", np.zeros(3), "holds blocks.1.extra, which no encoder of theirs has"),
-    ],
-)
-def test_weights_that_are_not_whole_are_named(tmp_path, state, their_settings, name, value, said):
-    state.pop(name, None)
-    state |= {} if value is None else {name: value.astype(np.float32)}
-    with pytest.raises(UserError, match=said):
-        ours(their_settings(tmp_path / "checkpoint.pth", state))
-
-
 def test_an_encoder_saved_by_another_name_is_found(tmp_path, state):
     """As in MinD-Vis's whole model: {"model_state_dict": {"cond_stage_model.mae....": ...}}."""
     named = {f"cond_stage_model.mae.{k}": v for k, v in tensors(state).items()}

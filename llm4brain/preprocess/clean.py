@@ -13,7 +13,7 @@ from nilearn.interfaces.fmriprep import load_confounds
 from numpy.polynomial import Legendre
 from scipy import ndimage
 
-from llm4brain.errors import UserError
+from llm4brain.errors import UserError, warn
 from llm4brain.io import read_table
 from llm4brain.preprocess.confounds import cosines
 from llm4brain.preprocess.grid import Grid
@@ -27,7 +27,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {
 }
 POLYNOMIAL = 4  # order, of bold.confounds: polynomial
 LEAST_COVER = 0.5
-LEAST_FREEDOM = 10  # degrees of freedom that cleaning must leave a run
+LEAST_FREEDOM, FEW = 3, 10  # degrees of freedom: fewer are refused, and warned of
 USED = ("framewise_displacement", "non_steady_state", "trans_", "rot_", "csf", "white_matter")
 USED += ("cosine",)  # how names of the confounds begin that are read
 
@@ -183,7 +183,7 @@ def check_freedom(
             the high-pass's cosines go besides.
 
     Raises:
-        UserError: fewer degrees of freedom than `LEAST_FREEDOM`.
+        UserError: fewer degrees of freedom than `LEAST_FREEDOM`; below `FEW` a warning is given.
     """
     gone = [np.ones(volumes), np.linspace(-1, 1, volumes), *chosen.to_numpy().T]
     if not _filtered(chosen):
@@ -191,13 +191,15 @@ def check_freedom(
     spread = np.column_stack(gone)
     spread = spread / np.maximum(np.linalg.norm(spread, axis=0), np.finfo(float).tiny)
     rank = int(np.linalg.matrix_rank(spread))
+    said = f"has {volumes} volumes, and cleaning takes {rank} degrees of freedom: {volumes - rank}"
     if volumes - rank < LEAST_FREEDOM:
         raise UserError(
             path,
-            f"has {volumes} volumes, and cleaning takes {rank} degrees of freedom: "
-            f"{volumes - rank} are left, {LEAST_FREEDOM} are needed",
+            f"{said} are left, {LEAST_FREEDOM} are needed",
             "set bold.confounds to motion or none, or leave the run out",
         )
+    if volumes - rank < FEW:
+        warn(f"{path}: {said} are left, which is little to read from")
 
 
 def _filtered(chosen: pd.DataFrame) -> bool:
