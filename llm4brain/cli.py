@@ -16,7 +16,14 @@ import typer
 from llm4brain.config import Config, load
 from llm4brain.errors import UserError, one_line_errors
 from llm4brain.preprocess import containers
-from llm4brain.ready import film_seconds, require, require_apart, require_captions, unpinned
+from llm4brain.ready import (
+    film_seconds,
+    require,
+    require_apart,
+    require_captions,
+    require_runs,
+    unpinned,
+)
 from llm4brain.sections import EvaluateSettings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -61,6 +68,7 @@ def _environment(settings: Config) -> Iterator[tuple[str, str]]:
         yield "memory", f"{gigabytes:.0f} GB of memory, {MEMORY_GB} are wanted" if few else ""
     try:
         require(settings)
+        require_runs(settings)
         require_apart(settings)
         require_captions(settings, film_seconds(settings))
         yield "data", ""
@@ -207,7 +215,8 @@ def score(
             predictions, references, out, bootstrap_block, n_bootstrap, seed, sentence_model,
             bertscore, bertscore_layer, clip_model, frames,
         )  # fmt: skip
-        shown = [f"{m} {found[m]:.4g}" for m in ("cider", "meteor", "similarity") if m in found]
+        names = [m for m in ("cider", "meteor", "similarity") if found.get(m) is not None]
+        shown = [f"{m} {found[m]:.4g}" for m in names]
         print(f"{found['n_clips']} clips: {', '.join(shown)}; all of it in {out}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 
 class UserError(Exception):
@@ -17,6 +18,12 @@ class UserError(Exception):
     def __init__(self, where: object, wrong: str, todo: str) -> None:
         self.where, self.wrong, self.todo = str(where), wrong, todo
         super().__init__(f"{where}: {wrong}; {todo}".replace("\n", " "))
+
+
+@cache
+def warn(line: str) -> None:
+    """Say something that is no error, once: one line on standard error."""
+    print(f"warning: {line}".replace("\n", " "), file=sys.stderr)
 
 
 @contextmanager

@@ -47,6 +47,14 @@ def whole(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def missing(path: str | Path, todo: str) -> UserError:
+    """The error for a file that is not there, which tells a link that leads nowhere."""
+    if Path(path).is_symlink():
+        where = os.readlink(path)
+        return UserError(path, f"is a link to {where}, which is not there", "fetch that file")
+    return UserError(path, "does not exist", todo)
+
+
 def keep_only(folder: str | Path, names: Collection[str]) -> None:
     """Remove the files of a folder of ours that another run left there, under other settings.
 
@@ -172,8 +180,14 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
         table.to_csv(partial, sep=sep, index=False, na_rep="n/a", float_format="%.6g")
 
 
-def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
+def read_table(
+    path: str | Path, columns: tuple[str, ...] = (), *, as_text: bool = False
+) -> pd.DataFrame:
     """Read a TSV or CSV; labels such as `sub-01`'s "01", and all words, stay strings.
+
+    Args:
+        columns: those that it must have.
+        as_text: every cell as it stands, with `n/a` and the empty cell as words of their own.
 
     Raises:
         UserError: the file cannot be read, is no table, or lacks one of `columns`.
@@ -182,14 +196,16 @@ def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
     text = dict.fromkeys(("subject", "run", "caption", "text", "stim_file"), str)
     text |= dict.fromkeys(("clip_id", "image_id", "video_id", "id"), str)
     try:
-        table = pd.read_csv(path, sep=sep, na_values=["n/a"], keep_default_na=False, dtype=text)
+        how = {"dtype": str} if as_text else {"dtype": text, "na_values": ["n/a"]}
+        # index_col: a tab at the end of each row would make an index of the first column
+        table = pd.read_csv(path, sep=sep, keep_default_na=False, index_col=False, **how)
     except FileNotFoundError:
-        raise UserError(path, "does not exist", "make it or correct the path") from None
+        raise missing(path, "make it or correct the path") from None
     except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise UserError(path, f"is not a table ({error})", "write it anew") from None
-    missing = [c for c in columns if c not in table]
-    if missing:
-        raise UserError(path, f"has no column {', '.join(missing)}", "add it")
+    lacks = [c for c in columns if c not in table]
+    if lacks:
+        raise UserError(path, f"has no column {', '.join(lacks)}", "add it")
     return table
 
 
@@ -199,15 +215,27 @@ def write_json(path: str | Path, value: Any) -> None:
         partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, *, once: bool = False) -> Any:
     """Read JSON.
+
+    Args:
+        once: refuse an object that has a key twice, of which Python takes the last.
 
     Raises:
         UserError: the file is missing or not JSON.
     """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            keys = [key for key, _ in pairs]
+            again = next(key for key in keys if keys.count(key) > 1)
+            raise UserError(path, f"has {again} more than once", "keep one, or write a list")
+        return made
+
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(), object_pairs_hook=unique if once else None)
     except FileNotFoundError:
-        raise UserError(path, "does not exist", "make it or correct the path") from None
+        raise missing(path, "make it or correct the path") from None
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(path, f"is not JSON ({error})", "write it anew") from None

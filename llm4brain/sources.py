@@ -100,6 +100,25 @@ def whole_folder(out: Path) -> Iterator[Path]:
         os.replace(made, out)
 
 
+@cache
+def checked(folder: Path) -> Path:
+    """A model's folder, once its files are what its manifest says; a folder may have none.
+
+    Raises:
+        UserError: a file of the manifest is missing, or holds other bytes.
+    """
+    hashes = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
+    for name, digest in hashes.items():
+        if not (folder / name).is_file():
+            raise UserError(
+                folder / name, f"is missing ({MANIFEST} names it)", "get the model again"
+            )
+        if not name.endswith(".md") and sha256(folder / name) != digest:
+            wrong = f"is not the file that was written (its SHA-256 is not that of {MANIFEST})"
+            raise UserError(folder / name, wrong, "get the model again")
+    return folder
+
+
 def check_folder(folder: Path, source: object = None) -> None:
     """Check that a folder holds a Hugging Face model.
 

@@ -27,7 +27,8 @@ rule bold_features:
     shell:
         "python $SCRIPTS/bold_features.py --bold {input.bold} --clips {input.clips} "
         "--out {output.features} --trials {output.trials} "
-        "--settings {params.settings:q} --code {params.code} > {log} 2>&1"
+        "--settings {params.settings:q} --code {params.code} > {log} 2>&1 "
+        "&& (grep -m 5 '^warning: ' {log} >&2 || true)"
 
 
 rule video_features:

@@ -125,7 +125,8 @@ if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
                 shell:
                     "python $SCRIPTS/preprocess_minimal.py --bids {params.bids:q} "
                     "--subject {params.subject} --out {params.out:q} "
-                    "{params.task_options:q} --threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1"
+                    "{params.task_options:q} --threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1 "
+                    "&& (grep -m 5 '^warning: ' {log} >&2 || true)"
 
         else:
 
@@ -233,4 +234,5 @@ rule bold:
     shell:
         "python $SCRIPTS/bold.py --bids {params.bids:q} --derivatives {params.derivatives:q} "
         "--subject {wildcards.subject} --out {output} --settings {params.settings:q} "
-        "{params.task_options:q} --threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1"
+        "{params.task_options:q} --threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1 "
+        "&& (grep -m 5 '^warning: ' {log} >&2 || true)"

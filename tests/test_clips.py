@@ -153,6 +153,39 @@ def test_stimuli_outside_the_clip_table_give_no_trial():
         cut_windows([run([(0.0, 12.0, "other.mp4")])], table(), SETTINGS)
 
 
+@pytest.mark.parametrize(
+    "name", [" a.mp4", "a.mp4 ", "./a.mp4", "stimuli/a.mp4", "stimuli\\a.mp4", "A.MP4"]
+)
+def test_a_name_that_can_mean_one_film_is_taken_for_it_and_said(name):
+    plan = clips.plan_windows([run([(0.0, 40.0, name)])], table(), SETTINGS)
+    assert set(plan.trials["stim_file"]) == {"a.mp4"}
+    assert list(plan.said()) == [
+        f"events: {name!r} is taken for a.mp4",
+        f"warning: events: names taken for films of splits: {name}",
+    ]
+
+
+def test_a_name_that_can_mean_two_films_is_taken_for_neither():
+    assert clips.films_meant(["A.mp4", "a.mp4"], ["a.mp4", "a.MP4"]) == {
+        "A.mp4": "A.mp4",
+        "a.mp4": "a.mp4",
+    }
+    assert clips.films_meant(["dir\\c.mp4"], ["dir/c.mp4"]) == {"dir\\c.mp4": "dir/c.mp4"}
+
+
+def test_showings_that_are_left_out_are_told_by_name():
+    rows = [(0.0, 9.0, "a.mp4"), (20.0, 12.0, "other.mp4"), (40.0, 12.0, "other.mp4")]
+    said = list(clips.plan_windows([run(rows)], table(), SETTINGS).said())
+    assert said == [
+        "8 showings left out: not shown",
+        "  a.mp4: 8",
+        "2 showings left out: stimulus not in the clip table",
+        "  other.mp4: 2",
+        "warning: showings of clips left out: 8 not shown (a.mp4); "
+        "2 stimulus not in the clip table (other.mp4)",
+    ]
+
+
 def test_repeats_are_counted_by_showing():
     runs = [
         run([(0.0, 40.0, "a.mp4"), (60.0, 40.0, "a.mp4")], volumes=60, label="01"),

@@ -14,6 +14,7 @@ import numpy as np
 
 from llm4brain.errors import UserError
 from llm4brain.io import read_json
+from llm4brain.sources import checked
 
 # Layers that agreed best with human ratings in the original, by model_type and depth, for base
 # models. Models fine-tuned for a task have other layers (roberta-large-mnli: 19).
@@ -42,7 +43,7 @@ def token_states(folder: str | Path, layer: int | None = None, batch: int = 64) 
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
-    config = read_json(Path(folder) / "config.json")
+    config = read_json(checked(Path(folder)) / "config.json")
     kind, depth = config.get("model_type"), config.get("num_hidden_layers", config.get("n_layers"))
     tuned = any("ForSequenceClassification" in name for name in config.get("architectures") or ())
     if layer is None and (layer := None if tuned else LAYERS.get((kind, depth))) is None:

@@ -26,6 +26,7 @@ from llm4brain.evaluate.java import METEOR_STATISTICS, meteor_statistics, tokeni
 # METEOR 1.5's parameters for English, task "rank"; stages: exact, stem, synonym, paraphrase
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
 STAGES = np.array([1.0, 0.6, 0.8, 0.6])
+LEAST_CIDER = 2  # clips: the words of a single one are in every clip, and so weigh nothing
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def caption_metrics(
             corpus with each clip once.
 
     Returns:
-        Metric -> shape (corpora,), 0-100.
+        Metric -> shape (corpora,), 0-100; CIDEr is no number for less than `LEAST_CIDER` clips.
     """
     if weights is None:
         weights = np.ones((1, len(statistics.cider)))
@@ -147,7 +148,9 @@ def caption_metrics(
         **{f"bleu{k + 1}": 100 * bleu[:, k] for k in range(4)},
         "meteor": 100 * _corpus_meteor(weights @ statistics.meteor),
         "rouge_l": weights @ statistics.rouge_l / n,
-        "cider": weights @ statistics.cider / n,
+        "cider": weights @ statistics.cider / n
+        if len(statistics.cider) >= LEAST_CIDER
+        else np.full(len(weights), np.nan),
     }
 
 

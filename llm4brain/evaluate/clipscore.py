@@ -9,6 +9,7 @@ import numpy as np
 
 from llm4brain.errors import UserError
 from llm4brain.io import read_json
+from llm4brain.sources import checked
 
 WEIGHT = 2.5  # w of the paper, which rescales CLIP similarities to about 0 to 1
 PREFIX = "A photo depicts "  # prefix of every caption, as in the paper
@@ -27,7 +28,7 @@ class Clip:
         from transformers.models.auto.image_processing_auto import AutoImageProcessor
         from transformers.utils import logging
 
-        kind = read_json(Path(folder) / "config.json").get("model_type")
+        kind = read_json(checked(Path(folder)) / "config.json").get("model_type")
         if kind != "clip":
             raise UserError(folder, f"is a {kind} model, not CLIP", "correct evaluate.clip_model")
         logging.disable_progress_bar()

@@ -9,6 +9,7 @@ import pandas as pd
 
 from llm4brain.errors import UserError
 from llm4brain.evaluate.names import CENTRE, KINDS, TRUTH
+from llm4brain.evaluate.references import unbarred
 from llm4brain.evaluate.retrieval import correlations
 
 
@@ -33,7 +34,7 @@ def texts_of(decoded: pd.DataFrame) -> tuple[list[str], dict[str, str], dict[str
             raise UserError(where, wrong, f"use one of {', '.join(KINDS)}")
         kinds[system] = kind.pop()
         said = own.set_index("clip_id")["text"].reindex(clip_ids)
-        texts[system] = ["" if pd.isna(text) else str(text) for text in said]
+        texts[system] = ["" if pd.isna(text) else unbarred(str(text)) for text in said]
     return clip_ids, kinds, texts
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llm4brain.errors import UserError
+from llm4brain.evaluate.references import unbarred
 from llm4brain.io import read_json, read_table
 
 IDS = ("clip_id", "image_id", "video_id", "id")
@@ -21,10 +22,11 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
     column clip_id (or image_id, video_id, id) and a column caption (or text), one row per caption.
 
     Raises:
-        UserError: the file has none of these layouts, or contains no caption.
+        UserError: the file has none of these layouts, has an id twice in an object, or contains no
+            caption.
     """
     if Path(path).suffix.lower() == ".json":
-        pairs = _pairs(read_json(path), path)
+        pairs = _pairs(read_json(path, once=True), path)
     else:
         table = read_table(path)
         names = [next((n for n in known if n in table), None) for known in (IDS, WORDS)]
@@ -39,7 +41,7 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
             caption = ""
         if not isinstance(caption, str):
             raise UserError(path, f"has no text for {clip} but {caption!r}", "write a caption")
-        captions.setdefault(str(clip), []).append(caption)
+        captions.setdefault(str(clip), []).append(unbarred(caption))
     if not captions:
         raise UserError(path, "holds no caption", "name another file")
     return captions

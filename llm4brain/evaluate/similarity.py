@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from llm4brain.errors import UserError
+from llm4brain.sources import checked
 
 Encoder = Callable[[Sequence[str]], np.ndarray]
 
@@ -27,7 +28,7 @@ def sentence_encoder(folder: str | Path, batch: int = 64) -> Encoder:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    model = SentenceTransformer(str(checked(Path(folder))), device="cpu", local_files_only=True)
 
     def encode(sentences: Sequence[str]) -> np.ndarray:
         return model.encode(

@@ -10,7 +10,7 @@ import numpy as np
 
 from llm4brain.errors import UserError
 from llm4brain.evaluate import bootstrap
-from llm4brain.evaluate.captions import caption_metrics, caption_statistics
+from llm4brain.evaluate.captions import LEAST_CIDER, caption_metrics, caption_statistics
 from llm4brain.evaluate.diversity import diversity
 from llm4brain.evaluate.files import aligned, read_captions
 from llm4brain.evaluate.further import Measure, measures, of_pictures
@@ -152,10 +152,12 @@ def captions_scored(
         n_clips, bleu1..bleu4, meteor, rouge_l, cider (0-100 as in papers: pycocoevalcap's value
         times 100), similarity (-1 to 1), diversity and distinct2 (0-100); `<metric>_low` and
         `<metric>_high` of all metrics that are sums over clips; the `further` metrics; spice is
-        None if it is not available, with the reason in `spice_why`.
+        None if it is not available, with the reason in `spice_why`; so is the cider of a single
+        clip, with `cider_why`.
 
     Raises:
-        UserError: a reference contains no word, Java does not run, or ids have no onset.
+        UserError: a reference contains no word, Java does not run, ids have no onset, or the clips
+            are a single block and intervals are asked for.
     """
     block = np.arange(len(ids)) if seconds is None else bootstrap.blocks(ids, seconds)
     weights = bootstrap.resample(block, samples, seed) if samples else np.zeros((0, len(ids)))
@@ -169,13 +171,22 @@ def captions_scored(
         alike = similarity({"own": predictions}, references, encode, pairs=False)["own"]
         values["similarity"] = weights @ alike / weights.sum(axis=1)
     result: dict[str, Any] = {"n_clips": len(ids)}
+    if samples and block.max() == 0:
+        wrong = "is a single clip" if len(ids) == 1 else f"are one block of {seconds:g} s"
+        todo = (
+            "shorten the blocks, or set n_bootstrap to 0"
+            if len(ids) > 1
+            else "set n_bootstrap to 0"
+        )
+        raise UserError("clips", f"{wrong}: no interval can be given", todo)
+    if len(ids) < LEAST_CIDER:
+        del values["cider"]
+        wrong = f"CIDEr weighs words by how few clips have them, and needs {LEAST_CIDER} clips"
+        result |= {"cider": None, "cider_why": wrong}
     for metric, own in values.items():
         result[metric] = round(float(own[0]), DIGITS) + 0.0
         if samples:
             ends = bootstrap.interval(own[1:], int(block.max()) + 1)
-            if not np.isfinite(ends).all():
-                wrong = f"leave one block of {seconds} s: no interval can be given"
-                raise UserError("clips", wrong, "shorten the blocks, or set n_bootstrap to 0")
             for name, end in zip(("low", "high"), ends, strict=True):
                 result[f"{metric}_{name}"] = round(end, DIGITS) + 0.0
     if "spice" not in result:

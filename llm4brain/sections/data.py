@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from llm4brain.sections.base import Count, Positive, Settings
 
@@ -100,7 +100,7 @@ class PreprocessSettings(Settings):
 class BoldSettings(Settings):
     """From derivatives to arrays: confounds, detrending, z-score per run, brain voxels."""
 
-    space: str = Field(
+    space: Annotated[str, AfterValidator(lambda space: space.replace(":", "_"))] = Field(
         "MNI152NLin2009cAsym",
         description="`space-` of the derivatives to read; `fsLR`: CIFTI grayordinates",
     )

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from llm4brain.errors import UserError
+from llm4brain.io import Arrays, read_json
 from llm4brain.recompute import recompute
 from llm4brain.sections import TuneSettings
 from llm4brain.shares import Columns, validation_mean
@@ -55,8 +56,28 @@ def add_lora(llm: VideoLLM, settings: TuneSettings) -> PeftModel:
 
 
 def load_lora(llm: VideoLLM, folder: Path) -> None:
-    """Lay a saved adapter over the LLM."""
-    llm.model.language_model = PeftModel.from_pretrained(llm.model.language_model, folder)
+    """Lay a saved adapter over the LLM.
+
+    Raises:
+        UserError: a file of it is missing or cut, or a tensor is missing, of another shape or NaN.
+    """
+    config, path = folder / "adapter_config.json", folder / "adapter_model.safetensors"
+    read_json(config)  # where it is missing peft asks the hub for it
+    held = Arrays(path)
+    todo = "tune again, or fetch the model again"
+    try:
+        llm.model.language_model = PeftModel.from_pretrained(llm.model.language_model, folder)
+    except RuntimeError as error:
+        wrong = f"does not fit the LLM ({str(error).strip().splitlines()[-1].strip()})"
+        raise UserError(path, wrong, todo) from None
+    # embeddings are frozen; whether they are part of an adapter peft would ask the hub
+    wanted = get_peft_model_state_dict(llm.model.language_model, save_embedding_layers=False)
+    if lost := sorted(wanted.keys() - set(held.names)):
+        raise UserError(path, f"lacks {lost[0]} (of {len(lost)} that it lacks)", todo)
+    if strangers := sorted(set(held.names) - wanted.keys()):
+        raise UserError(path, f"holds {strangers[0]}, for which the LLM has no place", todo)
+    if broken := sorted(name for name, tensor in wanted.items() if not tensor.isfinite().all()):
+        raise UserError(path, f"holds NaN or infinite values in {broken[0]}", todo)
     llm.eval()
 
 

@@ -18,6 +18,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
 from llm4brain.sections import VideoLLMSettings
+from llm4brain.sources import checked
 from llm4brain.training import seed_everything
 from llm4brain.video.videollm import VideoLLM
 
@@ -46,7 +47,7 @@ def build(llm: Path, settings: VideoLLMSettings, seed: int) -> VideoLLM:
     )
     # By itself it would come as it was saved, in bf16, which many a CPU multiplies by emulation
     # alone, twenty times as slow; where steps are taken in bf16, `Reading.lower` sees to it.
-    language_model = AutoModelForCausalLM.from_pretrained(llm, dtype=torch.float32)
+    language_model = AutoModelForCausalLM.from_pretrained(checked(llm), dtype=torch.float32)
     _make_room(language_model, len(processor.tokenizer))
     shape = {
         "hidden_size": settings.width,
