@@ -174,8 +174,8 @@ def derived(tmp_path, **more):
     made.add()
     films = [f"film-{k:02d}.mp4" for k in range(1, 5)]
     (made.raw / "stimuli").mkdir()
-    for film in films:
-        (made.raw / "stimuli" / film).touch()
+    for name in films:
+        (made.raw / "stimuli" / name).touch()
     splits = {"train": films[:2], "validation": films[2:3], "test": films[3:]}
     own = {"derivatives": str(made.out), "bold": {"voxel_mm": 12}, "splits": splits} | more
     return made, settings(made.raw, **own)
