@@ -39,7 +39,8 @@ HEAVY = 8 if CLUSTER else LIGHT * min(MACHINE, 8)
 # Snakemake exports a job's threads as OMP_NUM_THREADS. Here this is converted to real cores, and
 # jobs receive it as --threads. With {threads}, two light jobs would each use all cores.
 shell.prefix(
-    "set -euo pipefail; "
+    # IFS without a space: $SCRIPTS stays one word in a clone whose path has a space
+    "set -euo pipefail; IFS=$'\\n\\t'; "
     f"export OMP_NUM_THREADS=$(( (OMP_NUM_THREADS + {LIGHT - 1}) / {LIGHT} )); "
     "export OPENBLAS_NUM_THREADS=$OMP_NUM_THREADS MKL_NUM_THREADS=$OMP_NUM_THREADS; "
 )
