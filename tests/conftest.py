@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def snakemake(directory: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the real workflow in another folder, by absolute path and without an active environment."""
+    """Run the real workflow in another folder, by absolute path and without activation."""
     command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--directory", directory]
     environment = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
     environment["PATH"] = os.pathsep.join(

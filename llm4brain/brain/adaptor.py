@@ -46,7 +46,7 @@ class PositionAdaptor(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, positions) -> (batch, positions)."""
         if self.bottleneck:
-            h = F.pad(x, (0, 1))[:, self.index]  # (batch, patches, cells); -1 reads the zero
+            h = F.pad(x, (0, 1))[:, self.index]  # (batch, patches, cells); -1 selects the zero
             moved = self.scale * self.up(F.gelu(self.down(self.norm(h)) + self.place(self.code)))
             x = x.index_add(1, self.index[self.inside], moved[:, self.inside])
         return x * self.log_weight.exp()

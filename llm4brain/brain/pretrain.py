@@ -26,7 +26,7 @@ from llm4brain.sections import EncoderSettings
 from llm4brain.shares import Columns
 from llm4brain.training import fit, seed_everything
 
-CHUNK = 128  # windows at a time
+CHUNK = 128  # windows per batch, outside training
 WORTH = 1e-3  # smallest gain in R2 for which attention, the slowest part, is kept
 TESTED = 512  # number of validation windows whose R2 selects the epoch
 LINEAR = ("loading", "noise")  # the linear path, which is fitted again for each cohort
@@ -82,7 +82,7 @@ def pretrain(
         weights.into(model)
     model.set_linear(*linear_path(train, settings.n_components, settings.noise, seed))
     model.to(accelerator.device)
-    inside = model.cells.sum(1)  # (tokens,) brain cells of each
+    inside = model.cells.sum(1)  # (tokens,) number of brain cells
 
     def draw(samples: np.ndarray) -> Columns:
         return train.draw(samples), model.draw_masks(len(samples))

@@ -182,11 +182,11 @@ class Contrast(nn.Module):
     def forward(
         self, pixels: Tensor, text: Tensor, shares: Tensor, blends: Tensor
     ) -> dict[str, Tensor]:
-        """Losses.
+        """Losses of stage 1.
 
         Args:
-            pixels: (b, 3, h, w), one frame a clip
-            text: (b, d), mean embedding of one caption a clip
+            pixels: (b, 3, h, w), one frame per clip
+            text: (b, d), mean embedding of one caption per clip
             shares: (b, words), see `Words`
             blends: (b, queries, d), see `embedded`
         """
