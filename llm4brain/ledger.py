@@ -1,7 +1,8 @@
-"""What Snakemake noted of each job (`.snakemake/metadata`), read for what it would overlook.
+"""Find changed inputs that Snakemake overlooks, from its records of jobs (`.snakemake/metadata`).
 
-Snakemake looks into a file only if its date is later than the output's: checksums spare reruns and
-never cause one. Files that bring an old date along (`cp -p`, `rsync -a`, an archive) would pass.
+Snakemake checks a file only if its modification time is later than the output's: checksums can
+prevent reruns but never cause one. It would miss changed files with an old modification time
+(`cp -p`, `rsync -a`, an archive).
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from llm4brain.io import write_json
 from llm4brain.provenance import sha256
 
 LEDGER = Path(".snakemake/metadata")
-SEEN = Path(".snakemake/llm4brain/checksums.json")  # no state: only what was hashed already
+SEEN = Path(".snakemake/llm4brain/checksums.json")  # cache of computed checksums
 
 
 def records(ledger: Path = LEDGER) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Each output that Snakemake has made and its record; names are base64, cut into folders
-    that begin with @ where they are too long."""
+    """Each output that Snakemake has made, and its record.
+
+    File names are base64, split into folders that begin with @ if they are too long.
+    """
     for path in sorted(ledger.rglob("*")):
         if not path.is_file():
             continue
@@ -32,15 +35,15 @@ def records(ledger: Path = LEDGER) -> Iterator[tuple[Path, dict[str, Any]]]:
             made = Path(base64.urlsafe_b64decode(name).decode())
             yield made, json.loads(path.read_text())
         except (binascii.Error, UnicodeDecodeError, json.JSONDecodeError):
-            continue  # half-written by a kill: Snakemake takes the job as incomplete
+            continue  # incomplete file of a killed run: Snakemake treats the job as incomplete
 
 
 def changed_unnoticed(ledger: Path = LEDGER, seen: Path = SEEN) -> list[tuple[Path, Path]]:
-    """Inputs that changed after an output was made from them, under a date that hides it.
+    """Inputs that changed after an output was made from them, but have an older modification time.
 
-    Looked into are files that changed on disk (ctime, which no tool sets) after the job that read
-    them, and whose date (mtime) is no later than its output's; those that are later Snakemake
-    compares itself.
+    Only files are checked that changed on disk after the job that read them (ctime, which tools
+    cannot set) and whose modification time is not later than the output's; Snakemake compares newer
+    files itself.
 
     Returns:
         each such input, once, with an output that is out of date.
@@ -71,6 +74,6 @@ def changed_unnoticed(ledger: Path = LEDGER, seen: Path = SEEN) -> list[tuple[Pa
 
 
 def made_with(path: str | Path, param: str, ledger: Path = LEDGER) -> bool:
-    """Whether a file's record has this param; True too where there is no record to tell."""
+    """Whether a file's record has this param; also True if there is no record."""
     found = [record for made, record in records(ledger) if made == Path(path)]
     return all(repr(param) in record.get("params", []) for record in found)

@@ -1,4 +1,4 @@
-"""The readout as an estimator: arrays in, arrays out, for anybody's voxels or parcels."""
+"""The readout as a scikit-learn estimator, usable on any voxels or parcels."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ from llm4brain.align.readout import (
 class Readout(MultiOutputMixin, RegressorMixin, BaseEstimator):
     """Ridge regression across people (multi-task ridge, Evgeniou & Pontil 2004).
 
-    Person s is read with W_s = W_0 + dW_s. As a kernel ridge, the similarity of two samples is
-    x x' within a person and coupling * x x' between people: 1 pools everybody, 0 fits each alone.
+    The weights of person s are W_s = W_0 + dW_s. As a kernel ridge, the similarity of two samples
+    is x x' within a person and coupling * x x' between people: 1 pools all people, 0 fits each
+    person separately.
 
         min_W  sum_i ||y_i - x_i W_s(i)||^2 + penalty * ||W||^2_coupled
 
     Args:
-        coupling: between people, 0 to 1; None: cross-validation over stimuli chooses.
-        penalty: in units of the kernel's mean diagonal; None: cross-validation chooses.
-        n_folds: of the cross-validation; whole stimuli.
+        coupling: similarity between people, 0 to 1; None: chosen by cross-validation over stimuli.
+        penalty: in units of the kernel's mean diagonal; None: chosen by cross-validation.
+        n_folds: number of cross-validation folds; each holds whole stimuli.
 
     Attributes:
-        coef_: person -> (features, targets); "shared" reads people who were not in `fit`.
+        coef_: person -> (features, targets); "shared" is used for people who were not in `fit`.
         coupling_, penalty_: as given or chosen.
-        out_of_fold_: (n, targets) what each sample is read as by a readout fitted without its
-            stimulus.
-        mean_, target_mean_: of the samples.
+        out_of_fold_: (n, targets) prediction for each sample by a readout fitted without its
+            fold, and so without its stimulus.
+        mean_, target_mean_: means of X and y.
 
     Examples:
         >>> rng = np.random.default_rng(0)
@@ -54,14 +55,14 @@ class Readout(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.coupling, self.penalty, self.n_folds = coupling, penalty, n_folds
 
     def fit(self, X, y, subjects=None, stimuli=None):
-        """Solve the readout.
+        """Fit the readout.
 
         Args:
             X: (n, features).
             y: (n,) or (n, targets).
-            subjects: (n,) label of each sample's person; None: one person.
-            stimuli: (n,) label of each sample's stimulus: samples of one stimulus are never on both
-                sides of a fold. None: folds are consecutive samples.
+            subjects: (n,) person of each sample; None: all samples are from one person.
+            stimuli: (n,) stimulus of each sample. Samples of one stimulus are always in the same
+                fold. None: folds are blocks of consecutive samples.
         """
         X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype=np.float64)
         n = len(X)
@@ -91,12 +92,12 @@ class Readout(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, X, subjects=None) -> np.ndarray:
-        """(n, targets), or (n,) as y was.
+        """(n, targets), or (n,) if y was one-dimensional.
 
         Args:
             X: (n, features).
-            subjects: (n,) labels; people who were not in `fit`, and None, are read by what is
-                shared.
+            subjects: (n,) labels. The shared weights are used for people who were not in `fit`,
+                and for everyone if None.
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False) - self.mean_

@@ -1,4 +1,4 @@
-"""An exported model reads new BOLD and writes captions with their times."""
+"""Apply an exported model to new BOLD: captions with their times."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class BrainDecoder:
     """A trained decoder: BOLD in, captions out.
 
     Attributes:
-        reader: from windows of BOLD to query tokens.
+        reader: maps windows of BOLD to query tokens.
         llm: the video-LLM with the LoRA that was tuned on fMRI.
         voxels: (positions, 3) of the model's grid.
-        volumes: in a window.
-        known: (clips, n_components) of the train clips, to tell a reading from noise.
-        settings: of the training.
+        volumes: number of volumes in a window.
+        known: (clips, n_components) of the train clips, for the test against noise.
+        settings: of the training run.
 
     Examples:
         >>> decoder = BrainDecoder.from_pretrained("my-model")  # doctest: +SKIP
@@ -55,10 +55,10 @@ class BrainDecoder:
     def from_pretrained(
         cls, folder: str | Path, device: str | torch.device | None = None
     ) -> BrainDecoder:
-        """Load a folder of `llm4brain export`.
+        """Load a folder written by `llm4brain export`.
 
         Args:
-            device: of the LLM; None takes a GPU where there is one.
+            device: of the LLM; None: a GPU if there is one.
 
         Raises:
             UserError: the folder holds no exported model.
@@ -68,7 +68,7 @@ class BrainDecoder:
             raise UserError(folder, "is no exported model", "make one: llm4brain export DIR")
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         settings = read_json(folder / SETTINGS)
-        how = settings.get("loaded", {})  # none in what earlier versions wrote
+        how = settings.get("loaded", {})  # missing in files of earlier versions
         llm = VideoLLM.load(folder / VIDEO_LLM, device=torch.device(device), **how)
         load_lora(llm, folder)
         arrays, known = Arrays(folder / READER), Arrays(folder / KNOWN)["components"]
@@ -77,15 +77,15 @@ class BrainDecoder:
 
     @property
     def subjects(self) -> list[str]:
-        """Labels of the subjects that have a readout of their own."""
+        """Labels of the subjects with a readout of their own."""
         return sorted(set(self.reader.weights) - {"shared"})
 
     def predict(self, windows: np.ndarray, subject: str = "") -> list[str]:
-        """Captions of windows of clean BOLD on the model's voxels.
+        """Captions for windows of clean BOLD on the model's voxels.
 
         Args:
             windows: (n, volumes, positions), each position z-scored over its run.
-            subject: label; of a subject that the model does not know, the shared readout is used.
+            subject: label; for a subject that the model does not know, the shared readout is used.
         """
         return self._say(self.reader.components(windows, np.full(len(windows), subject)))
 
@@ -101,24 +101,25 @@ class BrainDecoder:
         subject: str = "",
         seed: int = 0,
     ) -> pd.DataFrame:
-        """Captions of one run.
+        """Captions for one run.
 
         Args:
-            bold: fMRIPrep's desc-preproc_bold.nii.gz, with its mask, confounds and sidecar beside
-                it.
-            events, interval: when to read, see `moments`.
-            subject: one of `subjects`; empty for somebody else, whom the shared readout reads.
+            bold: fMRIPrep's desc-preproc_bold.nii.gz, with its mask, confounds and sidecar in the
+                same folder.
+            events, interval: times to decode, see `moments`.
+            subject: one of `subjects`; empty for a new person, decoded with the shared readout.
             seed: of the noise.
 
         Returns:
-            onset, duration (s), caption, valid (share of the window's volumes), match (correlation
-            of the reading with the train clip nearest to it), p_noise: share of readings of noise,
-            with the run's own structure in space and time, that come as near to some train clip;
-            0.001 at the least (`against_noise`). It does not tell whether the caption is right. A
-            moment whose window lies off the run has no row.
+            onset, duration (s), caption, valid (fraction of valid volumes in the window), match
+            (correlation of the prediction with the nearest train clip), and p_noise: the fraction
+            of predictions from noise, with the run's own spatial and temporal structure, that come
+            as close to a train clip; its minimum is 0.001 (`against_noise`). It does not tell
+            whether the caption is right. Times whose window exceeds the run have no row.
 
         Raises:
-            UserError: the run is not as the model was trained, or a file is wrong.
+            UserError: the run does not match the training data (space, TR, voxels), or a file or an
+                argument is invalid.
         """
         path, clips = Path(bold), self.settings["clips"]
         settings = BoldSettings.model_validate(self.settings["bold"])
@@ -169,10 +170,10 @@ class BrainDecoder:
 
 
 def run_of(path: Path) -> Derived:
-    """A preprocessed run and the files that fMRIPrep writes beside it.
+    """A preprocessed run and the files that fMRIPrep writes with it.
 
     Raises:
-        UserError: its name is not fMRIPrep's, or a file is missing.
+        UserError: its name does not follow fMRIPrep's pattern, or a file is missing.
     """
     if not path.name.endswith(PREPROC):
         raise UserError(path, f"does not end in {PREPROC}", "give fMRIPrep's preprocessed BOLD")
@@ -187,16 +188,17 @@ def run_of(path: Path) -> Derived:
 
 
 def moments(events: Path | None, interval: float | None, duration: float, end: float) -> np.ndarray:
-    """When to read, s on the run's clock: shape (n,).
+    """Times to decode, s from the start of the run: shape (n,).
 
     Args:
-        events: table with onset and duration; what lasts longer than a clip is cut into clips.
-        interval: s between readings from the start of the run, in place of events.
+        events: table with onset and duration; events longer than a clip are cut into clips.
+        interval: s between predictions, from the start of the run; instead of events.
         duration: of a clip, s.
-        end: s, when the run ends.
+        end: end of the run, s.
 
     Raises:
-        UserError: neither or both are given, or an onset lies beyond the run.
+        UserError: neither or both are given, the interval is not above 0, or an onset lies outside
+            the run.
     """
     if (events is None) == (interval is None):
         wrong = "are both given" if events else "are missing: when is the run to be read?"
