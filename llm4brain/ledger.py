@@ -1,7 +1,8 @@
-"""What Snakemake noted of each job (`.snakemake/metadata`), read for what it would overlook.
+"""Find changed inputs that Snakemake overlooks, from its records of jobs (`.snakemake/metadata`).
 
-Snakemake looks into a file only if its date is later than the output's: checksums spare reruns and
-never cause one. Files that bring an old date along (`cp -p`, `rsync -a`, an archive) would pass.
+Snakemake checks a file only if its modification time is later than the output's: checksums can
+prevent reruns but never cause one. It would miss changed files with an old modification time
+(`cp -p`, `rsync -a`, an archive).
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ from llm4brain.io import write_json
 from llm4brain.provenance import sha256
 
 LEDGER = Path(".snakemake/metadata")
-SEEN = Path(".snakemake/llm4brain/checksums.json")  # no state: only what was hashed already
+SEEN = Path(".snakemake/llm4brain/checksums.json")  # cache of computed checksums
 
 
 def records(ledger: Path = LEDGER) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Each output that Snakemake has made and its record; names are base64, cut into folders
-    that begin with @ where they are too long."""
+    """Each output that Snakemake has made, and its record.
+
+    File names are base64, split into folders that begin with @ if they are too long.
+    """
     for path in sorted(ledger.rglob("*")):
         if not path.is_file():
             continue
@@ -33,46 +35,45 @@ def records(ledger: Path = LEDGER) -> Iterator[tuple[Path, dict[str, Any]]]:
             made = Path(base64.urlsafe_b64decode(name).decode())
             yield made, json.loads(path.read_text())
         except (binascii.Error, UnicodeDecodeError, json.JSONDecodeError):
-            continue  # half-written by a kill: Snakemake takes the job as incomplete
+            continue  # incomplete file of a killed run: Snakemake treats the job as incomplete
 
 
-def notice(ledger: Path = LEDGER, seen: Path = SEEN) -> list[Path]:
-    """Date those inputs to now whose content is not what an output was made from.
+def changed_unnoticed(ledger: Path = LEDGER, seen: Path = SEEN) -> list[tuple[Path, Path]]:
+    """Inputs that changed after an output was made from them, but have an older modification time.
 
-    Looked into are files that changed on disk (ctime, which no tool sets) after the job that read
-    them, and whose date (mtime) is no later than its output's; those that are later Snakemake
-    compares itself.
+    Only files are checked that changed on disk after the job that read them (ctime, which tools
+    cannot set) and whose modification time is not later than the output's; Snakemake compares newer
+    files itself.
 
     Returns:
-        the files that got a new date.
+        each such input, once, with an output that is out of date.
     """
     known = json.loads(seen.read_text()) if seen.is_file() else {}
-    hashed, dated = {}, []
+    hashed, found = {}, {}
     for made, record in records(ledger):
         if not made.is_file():
             continue
         date = made.stat().st_mtime
         for name, checksum in (record.get("input_checksums") or {}).items():
             path = Path(name)
-            if path in dated or not path.is_file():
+            if path in found or not path.is_file():
                 continue
-            found = path.stat()
-            if found.st_mtime > date or found.st_ctime <= (record.get("endtime") or 0):
+            now = path.stat()
+            if now.st_mtime > date or now.st_ctime <= (record.get("endtime") or 0):
                 continue
-            key = [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+            key = [now.st_size, now.st_mtime_ns, now.st_ctime_ns]
             if name not in hashed:
                 before = known.get(name, {})
                 same = before.get("key") == key
                 hashed[name] = before if same else {"key": key, "sha256": sha256(path)}
             if f"sha256:{hashed[name]['sha256']}" != checksum:
-                os.utime(path)
-                dated.append(path)
+                found[path] = made
     if hashed:
         write_json(seen, known | hashed)
-    return dated
+    return list(found.items())
 
 
 def made_with(path: str | Path, param: str, ledger: Path = LEDGER) -> bool:
-    """Whether a file's record has this param; True too where there is no record to tell."""
+    """Whether a file's record has this param; also True if there is no record."""
     found = [record for made, record in records(ledger) if made == Path(path)]
     return all(repr(param) in record.get("params", []) for record in found)

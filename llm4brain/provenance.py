@@ -1,4 +1,4 @@
-"""What made a result: a fingerprint of the code it used, versions, settings, seed."""
+"""Provenance of a result: a fingerprint of the code that it used, versions, settings and seed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import ast
 import hashlib
 import importlib.metadata
 import importlib.util
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parent
-# Settings reach a step by value, in its own slice; how they are checked changes no result.
-# The package's own __init__ holds its version, and a new version is no new code.
+# Each step gets its own settings by value, so the code that validates them changes no result.
+# The package's __init__ holds the version, whose change alone is not a change of code.
 BY_VALUE = {"llm4brain.config", "llm4brain.sections", "llm4brain"}
 REPORTED = ("torch", "transformers", "peft", "numpy", "scikit-learn", "nilearn", "snakemake")
 
@@ -25,7 +26,7 @@ def _bare(tree: ast.AST) -> str:
             first = body[0]
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 node.body = body[1:]  # type: ignore[attr-defined]
-    return ast.unparse(tree)  # unlike ast.dump, much the same from one Python to the next
+    return ast.unparse(tree)  # unlike ast.dump, mostly the same across versions of Python
 
 
 def _file(module: str) -> Path | None:
@@ -39,7 +40,7 @@ def _file(module: str) -> Path | None:
 
 @cache
 def _read(path: Path) -> tuple[str, tuple[str, ...]]:
-    """A file's bare code and the package's modules that it names in imports."""
+    """The stripped code of a file, and the modules of this package that it imports."""
     tree = ast.parse(path.read_text())
     inside = path.is_relative_to(PACKAGE)
     own = path.relative_to(PACKAGE.parent).with_suffix("").parts if inside else ()
@@ -51,27 +52,27 @@ def _read(path: Path) -> tuple[str, tuple[str, ...]]:
             above = own[: len(own) - node.level] if node.level else ()
             module = ".".join([*above, *([node.module] if node.module else [])])
             named.update([module, *(f"{module}.{alias.name}" for alias in node.names)])
-    # Importing a.b.c runs a/__init__.py and a/b/__init__.py too.
+    # Importing a.b.c also runs a/__init__.py and a/b/__init__.py.
     named |= {".".join(n.split(".")[:k]) for n in named for k in range(1, n.count(".") + 1)}
     ours = {n for n in named if n.split(".")[0] == "llm4brain" and _file(n)}
     return _bare(tree), tuple(sorted(ours - BY_VALUE))
 
 
 def _name(path: Path) -> str:
-    """What a file is called wherever the project lies: `llm4brain/io.py`, or a script's name."""
+    """A file's name, wherever the project is: `llm4brain/io.py`, or the name of a script."""
     inside = path.is_relative_to(PACKAGE)
     return path.relative_to(PACKAGE.parent).as_posix() if inside else path.name
 
 
 def fingerprint(*sources: str) -> str:
-    """Hash the code of `sources` and all of the package that they import, transitively.
+    """Hash the code of `sources` and of all modules of the package that they import, transitively.
 
     Args:
         sources: modules of the package (`llm4brain.align.fit`) or paths of scripts.
 
     Returns:
-        12 hexadecimal digits that an edit of a used module changes, and an edit of a comment,
-        a docstring, the layout or an unrelated module does not.
+        12 hexadecimal digits. They change if the code of a used module changes, but not with
+        comments, docstrings, layout or unrelated modules.
     """
     waiting = [Path(s) if s.endswith(".py") else _file(s) for s in sources]
     if None in waiting:
@@ -98,9 +99,12 @@ def sha256(path: str | Path) -> str:
 
 
 def record(settings: Any, code: str, seed: int) -> dict[str, Any]:
-    """What each result carries: settings, code fingerprint, versions, seed.
+    """Metadata of each result: settings, code fingerprint, versions, seed.
 
-    No time and no machine, so that the same run gives the same bytes.
+    Time and host name are not included, so that the same run gives the same bytes.
     """
-    versions = {name: importlib.metadata.version(name) for name in REPORTED}
+    versions = {}
+    for name in REPORTED:
+        with suppress(importlib.metadata.PackageNotFoundError):  # Snakemake is an extra
+            versions[name] = importlib.metadata.version(name)
     return {"settings": settings, "code": code, "seed": seed, "versions": versions}

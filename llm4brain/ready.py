@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import filecmp
-from collections.abc import Iterator, Sequence
+import gzip
+import hashlib
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from llm4brain import hub
-from llm4brain.clips import clip_table, stimulus_durations
+from llm4brain.clips import clip_table, films_meant
 from llm4brain.config import Config
-from llm4brain.errors import UserError
+from llm4brain.errors import UserError, warn
+from llm4brain.io import missing
 from llm4brain.phantom.plan import cohort_films, film_name, video_films
 from llm4brain.preprocess.names import Recording
+from llm4brain.sections import SPLITS
 from llm4brain.splits import resolve
+from llm4brain.video.frames import stimulus_durations
 from llm4brain.video.written import file_captions
 from llm4brain.wen2018 import disk, facts
 
@@ -41,9 +48,9 @@ def require(settings: Config, *, raw: bool = True) -> None:
         splits = resolve(settings.splits, stimuli(settings))
         films = [*splits.train, *splits.validation, *splits.test]
         known = [film_name(i) for i in range(settings.phantom.films)]
-        missing = [film for film in films if film not in known]
-        if missing:
-            wrong = f"{', '.join(missing)}: the phantom has {known[0]} to {known[-1]}"
+        strangers = [film for film in films if film not in known]
+        if strangers:
+            wrong = f"{', '.join(strangers)}: the phantom has {known[0]} to {known[-1]}"
             raise UserError("splits", wrong, "correct the name or phantom.films")
         seen = settings.phantom.films - settings.phantom.test_films
         if set(splits.test) - set(known[seen:]) or set(films) - set(splits.test) - set(
@@ -69,19 +76,109 @@ def require(settings: Config, *, raw: bool = True) -> None:
         recordings(root, subject, settings.tasks)
     splits = resolve(settings.splits, stimuli(settings))
     films = [*splits.train, *splits.validation, *splits.test]
-    missing = [film for film in films if not (root / "stimuli" / film).is_file()]
-    if missing:
-        more = f" and {len(missing) - 5} others" if len(missing) > 5 else ""
+    lost = [film for film in films if not (root / "stimuli" / film).is_file()]
+    if lost:
+        more = f" and {len(lost) - 5} others" if len(lost) > 5 else ""
         todo = "correct splits (one that your file leaves out stays as in config.yaml)"
-        raise UserError(root / "stimuli", f"lacks {', '.join(missing[:5])}{more}", todo)
+        raise UserError(root / "stimuli", f"lacks {', '.join(lost[:5])}{more}", todo)
     if settings.derivatives is not None:
         found = Path(settings.derivatives)
-        kind = "bold.dtseries" if settings.bold.space == "fsLR" else "desc-preproc_bold"
-        ends = f"**/func/*_space-{settings.bold.space}_*{kind}.nii*"
+        ends = f"**/func/{_derived(settings)}"
         without = [s for s in settings.subjects if not any(found.glob(f"sub-{s}/{ends}"))]
         if without:
             wrong = f"holds no preprocessed BOLD in {settings.bold.space} of {', '.join(without)}"
             raise UserError(found, wrong, "correct derivatives, bold.space or subjects")
+    _links(settings, root)
+    scans = _files(settings, Path(settings.derivatives or root), [_scan(settings)])
+    if same := twice((file, "") for file in scans):
+        wrong = f"holds the same scan as {same[1]}"
+        raise UserError(same[0], wrong, "correct the data set: one of the two is another run's")
+    shown = [(name, split) for split in SPLITS for name in getattr(splits, split)]
+    if same := twice((root / "stimuli" / name, split) for name, split in shown):
+        wrong = f"is the same film as {same[1]}, which is in another split"
+        raise UserError(same[0], wrong, "put both into one split, or leave one of them out")
+
+
+def _derived(settings: Config) -> str:
+    """The pattern of the names of preprocessed BOLD."""
+    kind = "bold.dtseries" if settings.bold.space == "fsLR" else "desc-preproc_bold"
+    return f"*_space-{settings.bold.space}_*{kind}.nii*"
+
+
+def _scan(settings: Config) -> str:
+    """The pattern of the names of the BOLD that is read: preprocessed, or else raw."""
+    return "*_bold.nii*" if settings.derivatives is None else _derived(settings)
+
+
+def _files(settings: Config, root: Path, names: Sequence[str]) -> list[Path]:
+    """The files of the subjects' runs, of the tasks that are read, by patterns of their names."""
+    found = [
+        file
+        for subject in settings.subjects
+        for name in names
+        for file in sorted(root.glob(f"sub-{subject}/**/func/{name}"))
+    ]
+    return [file for file in found if Recording.parse(file).of(settings.tasks)]
+
+
+def _links(settings: Config, root: Path) -> None:
+    """No file that will be read is a link that leads nowhere; Snakemake's word for it is unclear.
+
+    Raises:
+        UserError: one line that names the first of them and how many there are.
+    """
+    own = ["*_events.tsv", "*_*.json"]
+    files = _files(settings, root, own) + [f for name in own for f in root.glob(name)]
+    if settings.derivatives is None:
+        files += _files(settings, root, ["*_bold.nii*"])
+    else:
+        derived = [f"*_space-{settings.bold.space}_*", "*_desc-confounds_timeseries.*"]
+        files += _files(settings, Path(settings.derivatives), derived)
+    if nowhere := [file for file in files if file.is_symlink() and not file.exists()]:
+        more = f" (and {len(nowhere) - 1} others)" if len(nowhere) > 1 else ""
+        error = missing(nowhere[0], "")
+        raise UserError(error.where, error.wrong + more, error.todo)
+
+
+def twice(files: Iterable[tuple[Path, str]]) -> tuple[Path, Path] | None:
+    """Two files of the same content, or None; empty files are nobody's copies.
+
+    Args:
+        files: path and group; two of one group may be alike, unless the group is "".
+    """
+    alike: dict[tuple[int, bytes], list[tuple[Path, str]]] = {}
+    for file, group in files:
+        if file.is_file() and file.stat().st_size:
+            alike.setdefault(_ends(file), []).append((file, group))
+    for own in alike.values():
+        seen: dict[str, tuple[Path, str]] = {}
+        for file, group in own if len(own) > 1 else ():
+            first, other = seen.setdefault(_content(file), (file, group))
+            if first != file and not (group and group == other):
+                return file, first
+    return None
+
+
+def _ends(file: Path) -> tuple[int, bytes]:
+    """What files of one content share, without reading them: size and end.
+
+    Of gzip the end alone, which is checksum and length of what is packed: packed twice, the same
+    data may differ in size.
+    """
+    packed = file.suffix == ".gz"
+    with file.open("rb") as opened:
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(max(0, size - (8 if packed else 2**16)))
+        return 0 if packed else size, opened.read()
+
+
+def _content(file: Path) -> str:
+    """SHA-256 of what a file holds, unpacked; of one that does not unpack its path."""
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except (OSError, EOFError, zlib.error):
+        return str(file)
 
 
 def recordings(bids_dir: Path, subject: str, tasks: Sequence[str]) -> list[Recording]:
@@ -180,16 +277,72 @@ def _require_wen2018(settings: Config) -> None:
     if "human" in (settings.captions.train, settings.captions.score):
         where = disk.homes(own.roots)
         names = [f"{stem}_captions.tsv" for stem in stems]
-        if missing := [name for name in names if not disk.find(where, [f"stimuli/{name}"])]:
+        if lost := [name for name in names if not disk.find(where, [f"stimuli/{name}"])]:
             raise UserError(
                 "captions",
-                f"human ones are wanted, and no stimuli/ holds {', '.join(missing)}",
+                f"human ones are wanted, and no stimuli/ holds {', '.join(lost)}",
                 "add them, or set captions.train and captions.score to generated",
             )
 
 
-def require_captions(settings: Config) -> None:
+def film_seconds(settings: Config) -> dict[str, float]:
+    """Seconds of each film of the splits; all but the phantom's, not made yet, are opened.
+
+    Raises:
+        UserError: one line that names a film whose frames have no certain times, or that does
+            not decode.
+    """
+    films = resolve(settings.splits, stimuli(settings))
+    names = [*films.train, *films.validation, *films.test]
+    if settings.dataset == "phantom":
+        length = settings.phantom.clips_per_film * settings.phantom.clip_seconds
+        return dict.fromkeys(names, length)
+    if settings.dataset == "wen2018":
+        where = disk.homes(settings.wen2018.roots)
+        paths = [disk.find(where, [f"stimuli/{name}"]) for name in names]
+        found = [stimulus_durations(path.parent, [path.name]) for path in paths if path]
+        return {name: length for each in found for name, length in each.items()}
+    return stimulus_durations(stimuli(settings), names)
+
+
+def require_runs(settings: Config) -> None:
+    """Every header, sidecar, events and confounds of a data set of one's own can be read.
+
+    Warns of what events name and splits do not.
+
+    Raises:
+        UserError: one line that names the first file that cannot be, and what is wrong with it.
+    """
+    if settings.dataset != "bids":
+        return
+    from llm4brain.preprocess.bold import raw_events, subject_bold  # seconds
+
+    root, shown = Path(settings.bids_dir or ""), []
+    for subject in settings.subjects:
+        if settings.derivatives is None:
+            shown += raw_events(root, subject, settings.tasks)
+        else:
+            done = Path(settings.derivatives)
+            made = subject_bold(root, done, subject, settings.bold, settings.tasks)
+            shown += [event for run in made.meta["runs"].values() for event in run["events"]]
+    splits = resolve(settings.splits, stimuli(settings))
+    films = {*splits.train, *splits.validation, *splits.test}
+    meant = films_meant((event["stim_file"] for event in shown), films)
+    others = sorted(name for name, film in meant.items() if film not in films)
+    told = f"{', '.join(others[:5])}{f' and {len(others) - 5} others' if others[5:] else ''}"
+    if not films & set(meant.values()):
+        wrong = f"no film of splits is shown in any run (events name {told or 'none'})"
+        raise UserError(root, wrong, "correct splits, or stim_file of the events")
+    if others:
+        warn(f"{root}: events name stimuli that splits do not: {told}")
+
+
+def require_captions(settings: Config, seconds: dict[str, float] | None = None) -> None:
     """Where a table of captions trains or scores: it has one of every clip, and of no other.
+
+    Args:
+        settings: all of them.
+        seconds: `film_seconds`, if they are known.
 
     Raises:
         UserError: one line that names the clips.
@@ -198,18 +351,8 @@ def require_captions(settings: Config) -> None:
     if chosen.file is None or "file" not in (chosen.train, chosen.score):
         return
     films = resolve(settings.splits, stimuli(settings))
-    names = [*films.train, *films.validation, *films.test]
-    if settings.dataset == "phantom":  # its films are not made yet
-        length = settings.phantom.clips_per_film * settings.phantom.clip_seconds
-        seconds = dict.fromkeys(names, length)
-    elif settings.dataset == "wen2018":
-        where = disk.homes(settings.wen2018.roots)
-        paths = [disk.find(where, [f"stimuli/{name}"]) for name in names]
-        found = [stimulus_durations(path.parent, [path.name]) for path in paths if path]
-        seconds = {name: length for each in found for name, length in each.items()}
-    else:
-        seconds = stimulus_durations(stimuli(settings), names)
-    file_captions(clip_table(seconds, films, settings.clips.duration)[0], Path(chosen.file))
+    clips, _ = clip_table(seconds or film_seconds(settings), films, settings.clips.duration)
+    file_captions(clips, Path(chosen.file))
 
 
 def unpinned(settings: Config) -> Iterator[str]:

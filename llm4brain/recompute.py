@@ -1,4 +1,4 @@
-"""Activation checkpointing: less memory for more arithmetic, and the same numbers."""
+"""Activation checkpointing: less memory for more computation, with the same results."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recompute(layers: Iterable[nn.Module]) -> None:
-    """Let these layers keep their inputs alone, and compute the rest again on the way back.
+    """Make these layers keep only their inputs and recompute activations in the backward pass.
 
-    A step then takes about a third more time (a second forward pass beside forward and backward).
-    Weights keep their names; hooks see a layer's output as before.
+    A step then takes about a third longer, because of the second forward pass. Names of weights do
+    not change, and hooks see a layer's output as before.
     """
     for layer in layers:
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)

@@ -1,13 +1,13 @@
-"""A step's samples shared out: over batches one after another, and over processes side by side.
+"""Gradient accumulation and data parallelism: split a step's samples over batches and processes.
 
-The gradient of a step is that of its samples together, however they are shared out. With L_s the
-mean loss of a share and w_s what it is a mean over (masked voxels, answer tokens, samples),
+The gradient of a step does not depend on the split. With L_s the mean loss of a share s and w_s the
+number of items it averages over (masked voxels, answer tokens, samples),
 
     grad L = sum_s (w_s / sum w) grad L_s
 
-A mean over shares would count a short caption's tokens for more than a long one's. A contrastive
-loss has no such sum: there a share's samples are compared among themselves alone, so accumulating
-averages smaller comparisons, and `batch_size` is what says how many negatives there are.
+An unweighted mean over shares would give the tokens of short captions more weight than those of
+long ones. A contrastive loss is not such a sum: samples are compared only within a share, so
+accumulation averages over smaller comparisons, and `batch_size` sets the number of negatives.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-Columns = tuple[Any, ...]  # arrays or tensors, a row of each a sample
+Columns = tuple[Any, ...]  # arrays or tensors, with one row per sample
 
 
 def share_out(
@@ -32,9 +32,9 @@ def share_out(
     """This process's shares of a step's samples, each with its weight w_s / sum w.
 
     Args:
-        columns: what all samples of the step are read by, the same in every process.
-        batch_size: samples that all processes hold at once.
-        weigh: columns -> what their loss is a mean over; adds up over shares.
+        columns: inputs of the loss for all samples of the step, the same in every process.
+        batch_size: number of samples that all processes hold at once.
+        weigh: columns -> number of items that their loss averages over; additive over shares.
     """
     samples, processes = len(columns[0]), accelerator.num_processes
     if samples <= batch_size and processes == 1:
@@ -44,14 +44,14 @@ def share_out(
     for first in range(0, samples, batch_size):
         batch = np.arange(first, min(first + batch_size, samples))
         rows = np.array_split(batch, processes)[accelerator.process_index]
-        # One without a share goes through the motions, for its gradients are asked for.
+        # Without samples: run a zero-weight batch, so that collective operations match.
         own = tuple(column[rows if len(rows) else [first]] for column in columns)
         yield own, float(weigh(*own)) / total if len(rows) else 0.0
 
 
 @contextmanager
 def apart(accelerator: Accelerator, seed: int) -> Iterator[None]:
-    """Dropout of each process by itself; what all draw alike afterwards does not depend on it."""
+    """Give each process its own dropout; random draws after the block stay the same in all."""
     several = accelerator.num_processes > 1
     with torch.random.fork_rng(devices=[], enabled=several):
         if several:
@@ -60,7 +60,7 @@ def apart(accelerator: Accelerator, seed: int) -> Iterator[None]:
 
 
 def sum_gradients(parameters: Iterable[Tensor], accelerator: Accelerator) -> None:
-    """Each process's gradients become the sum over all processes."""
+    """Replace each process's gradients by their sum over all processes."""
     if accelerator.num_processes > 1:
         for parameter in parameters:
             if parameter.grad is not None:
@@ -68,7 +68,7 @@ def sum_gradients(parameters: Iterable[Tensor], accelerator: Accelerator) -> Non
 
 
 def sum_terms(terms: dict[str, float]) -> dict[str, float]:
-    """Terms added up over all processes, in their order, so that all get the same bits."""
+    """Sum terms over all processes in a fixed order, so that all get identical results."""
     total: dict[str, float] = {}
     for own in gather_object([terms]):
         for key, value in own.items():
@@ -85,7 +85,7 @@ def validation_mean(
     """Named terms of validation samples, averaged over samples: `val_<term>`.
 
     Args:
-        parts: columns of the samples, part by part; processes take turns.
+        parts: columns of the samples, in parts; processes take turns.
         terms: columns of a part -> means over it.
     """
     sums: dict[str, float] = {"samples": 0}

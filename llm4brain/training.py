@@ -1,4 +1,4 @@
-"""The one training loop: seeded, checkpointed, resumed, validated, logged."""
+"""The training loop of all stages: seeding, checkpoints, resuming, validation and logging."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from llm4brain.shares import Columns, apart, share_out, sum_gradients, sum_terms
 
 
 def machine(threads: int, precision: str = "auto") -> Accelerator:
-    """Set torch's threads and let accelerate choose the device.
+    """Set torch's number of threads and let accelerate choose the device.
 
-    Under `torchrun` this process is one of several, which share the threads and have a GPU each.
+    Under `torchrun`, several such processes share the threads and use one GPU each.
 
     Args:
         threads: CPU threads that this job may use.
-        precision: `fp32`, `bf16`, or `auto`: bf16 where the device multiplies it natively.
+        precision: `fp32`, `bf16`, or `auto`: bf16 if the device supports it natively.
 
     Raises:
         UserError: there are more processes than GPUs.
@@ -49,17 +49,17 @@ def machine(threads: int, precision: str = "auto") -> Accelerator:
         gpu = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         precision = "bf16" if gpu or torch.cpu._is_avx512_bf16_supported() else "fp32"
     mixed = "no" if precision == "fp32" else precision
-    alone = processes == 1 or torch.cuda.is_available()  # several on a CPU must be asked for
+    alone = processes == 1 or torch.cuda.is_available()  # several CPU processes need cpu=True
     return Accelerator(mixed_precision=mixed, cpu=not alone)
 
 
 def seed_of(*parts: object) -> int:
-    """A seed from any parts, e.g. `(seed, "align", epoch)`."""
+    """A seed derived from any values, e.g. `(seed, "align", epoch)`."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little")
 
 
 def seed_everything(*parts: object) -> None:
-    """Seed torch, numpy and Python from any parts."""
+    """Seed torch, numpy and Python with a seed derived from any values."""
     seed = seed_of(*parts)
     torch.manual_seed(seed)
     np.random.seed(seed)
@@ -67,7 +67,7 @@ def seed_everything(*parts: object) -> None:
 
 
 def trainable(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters that are trained; the frozen ones are never in a checkpoint."""
+    """The trainable parameters; frozen ones are never saved in a checkpoint."""
     return {n: p for n, p in model.named_parameters() if p.requires_grad}
 
 
@@ -88,33 +88,34 @@ def fit(
 ) -> pd.DataFrame:
     """Train `model`'s parameters that require gradients and keep the best epoch's weights.
 
-    Epoch 0 is the model as it comes: what training starts from is a candidate like every
-    other epoch, so a stage is kept only where validation improves.
+    Epoch 0 is the model before training and is a candidate for the best epoch like all others, so
+    trained weights are kept only if they improve validation.
 
-    A step takes `batch_size * accumulate` samples, `batch_size` of them at a time. Where several
-    processes train together they share each batch, so that how many there are changes no more
-    than rounding; one of them writes. `loss` must then draw nothing at random: `draw` does, for
-    the whole step and in every process alike.
+    A step uses `batch_size * accumulate` samples, `batch_size` of them at a time. Several processes
+    share each batch, so their number changes results only by rounding; one process writes files.
+    With several processes, `loss` must not draw random numbers. `draw` does this instead, for the
+    whole step and identically in every process.
 
     Args:
         model: trained in place; on return it holds the best epoch's weights.
         samples: number of training samples; each epoch permutes them with its own seed.
         loss: columns of samples -> named loss terms, of which `loss` is minimised.
-        validate: named validation figures, of which `val_loss` selects the epoch.
+        validate: returns named validation metrics, of which `val_loss` selects the epoch.
         settings: epochs, batch size, learning rate, ...
-        seed: seeds initial order and dropout; the same seed gives the same bytes.
-        name: what the progress bar and the seeds are called.
-        folder: where checkpoints lie while training lasts; gone after success.
+        seed: of the sample order and dropout; the same seed gives the same bytes.
+        name: name of the stage, used in the progress bar and for seeding.
+        folder: of checkpoints. The last one is kept until the caller has saved the model and calls
+            `remove_checkpoint`.
         accelerator: device, precision, gradient scaling.
-        identity: what must be equal for a checkpoint to be resumed (settings, data hashes).
-        draw: indices of a step's samples -> the columns that `loss` reads, a row a sample.
-        weigh: columns -> what their loss is a mean over (`llm4brain.shares`).
+        identity: must be equal for a checkpoint to be resumed (settings, data hashes).
+        draw: indices of a step's samples -> the columns that `loss` takes, one row per sample.
+        weigh: columns -> number of items that their loss averages over (`llm4brain.shares`).
 
     Returns:
-        The log: one row an epoch, training terms averaged, validation figures, `best`.
+        The log: one row per epoch, with mean training terms, validation metrics and `best`.
 
     Raises:
-        UserError: the validation loss is not finite before any training.
+        UserError: the validation loss is not finite before training.
     """
     params = trainable(model)
     optimizer = torch.optim.AdamW(
@@ -135,7 +136,7 @@ def fit(
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
 
     resumed = checkpoint.load()
-    accelerator.wait_for_everyone()  # before the first of them writes
+    accelerator.wait_for_everyone()  # before the main process writes
     if resumed is None:
         model.eval()
         seed_everything(seed, name, 0)
@@ -185,27 +186,25 @@ def fit(
             if first:
                 said = " ".join([name, *(f"{k}={v:.5g}" for k, v in row.items())])
                 tqdm.write(said, file=sys.stderr)
-            if epoch < settings.epochs:
-                checkpoint.save(epoch, snapshot(optimizer, params, best), log)
+            checkpoint.save(epoch, snapshot(optimizer, params, best), log)
     with torch.no_grad():
         for n, p in params.items():
             p.copy_(best[n])
-    checkpoint.clear()
     table = pd.DataFrame(log)
-    # A resumed log has lost the order in which its terms came, so they go by name.
+    # A resumed log does not keep the order of its terms, so they are sorted by name.
     table = table[["epoch", *sorted(c for c in table if c != "epoch")]]
     return table.assign(best=table["epoch"].eq(_best(log)))
 
 
 def _best(log: list[dict[str, float]]) -> int:
-    """The epoch of the lowest validation loss, the first of equals; a loss gone NaN never is."""
+    """The epoch with the lowest validation loss; the first one if tied; never one with NaN."""
     losses = [row["val_loss"] if math.isfinite(row["val_loss"]) else math.inf for row in log]
     return losses.index(min(losses))
 
 
 @contextmanager
 def _progress(name: str, done: int, total: int, *, shown: bool) -> Iterator[tqdm]:
-    """A bar on standard error; where that goes to a log, on the terminal behind it, if any."""
+    """A progress bar on standard error; if that is not a terminal, on /dev/tty if available."""
     with ExitStack() as stack:
         where: TextIO = sys.stderr
         if not where.isatty():
@@ -219,7 +218,7 @@ def _progress(name: str, done: int, total: int, *, shown: bool) -> Iterator[tqdm
 
 
 def save_log(table: pd.DataFrame, csv: Path, png: Path, title: str) -> None:
-    """Write the training log as CSV and draw its losses."""
+    """Write the training log as CSV and plot its losses."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,4 +1,4 @@
-"""Domain adaptation: what differs between subjects goes, what the films say stays."""
+"""Domain adaptation: reduce differences between subjects and keep what the films explain."""
 
 
 rule adapt:
@@ -45,7 +45,7 @@ rule adapt:
         "--precision {params.precision} --code {params.code} > {log} 2>&1"
 
 
-# Its encoder, gate, adaptor and LLM are those of the cohort without the person.
+# Encoder, gate, adaptor and LLM are those of the cohort without the target subject.
 rule calibrate:
     input:
         features=cohort_features,
@@ -75,7 +75,7 @@ rule calibrate:
         precision=SETTINGS.precision,
         code=code("calibrate"),
     message:
-        "Read a new person ({wildcards.arm}, {wildcards.cohort})"
+        "Fit the readout of a new subject ({wildcards.arm}, {wildcards.cohort})"
     shell:
         "python $SCRIPTS/calibrate.py {params.cohort} {params.known} "
         "--video {input.video} --adapted {input.adapted} --out {output} "

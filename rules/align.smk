@@ -1,4 +1,4 @@
-"""fMRI meets video: what of the video tokens is read, from what of the BOLD."""
+"""Alignment: predict components of the video tokens from BOLD."""
 
 
 rule align:

@@ -1,4 +1,4 @@
-"""The video-LLM, trained small or fetched, and the captions of the films."""
+"""The video-LLM (trained here or downloaded), and the captions of the films."""
 
 if SETTINGS.video_llm.source == "train":
 
@@ -11,7 +11,7 @@ if SETTINGS.video_llm.source == "train":
             "logs/fetch_llm.log",
         benchmark:
             "benchmarks/jobs/fetch_llm.tsv"
-        localrule: True  # a compute node mostly reaches no network
+        localrule: True  # compute nodes often have no network
         conda:
             "../envs/llm4brain.yaml"
         threads: LIGHT
@@ -81,7 +81,7 @@ else:
             "logs/fetch_video_llm.log",
         benchmark:
             "benchmarks/jobs/fetch_video_llm.tsv"
-        localrule: True  # a compute node mostly reaches no network
+        localrule: True  # compute nodes often have no network
         conda:
             "../envs/llm4brain.yaml"
         threads: LIGHT

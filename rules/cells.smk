@@ -1,11 +1,11 @@
-"""Which results there are, of whom tables, curves and the page are made."""
+"""Which results exist, and which ones the tables, curves and the report use."""
 
 import re
 
 from llm4brain.report.glossary import PARTS, STAGES
 from llm4brain.report.page import look
 
-# What the page has of each subject, and what once: option of its script -> files.
+# Inputs of the report for each subject, and those that occur once: script option -> files.
 OF_EACH = {
     "lags": "results/full/all/sub-{subject}/lag.csv",
     "maps": "results/full/all/sub-{subject}/map.png",
@@ -14,7 +14,7 @@ ONCE = {"checks": ["results/checks.csv"] if PHANTOM else []}
 
 
 def cell(arm, cohort, subject):
-    """The files of one result."""
+    """The files of one result (arm, cohort, subject)."""
     systems = UNTRAINED if arm == "reference" else TRAINED
     if arm != "reference" and cohort != f"sub-{subject}":
         systems = systems + CONTROLS
@@ -32,8 +32,9 @@ def table_cells():
 
 
 def cohort_cells():
-    """Each target by everybody, by itself alone, by everybody else, and with some minutes of it,
-    whichever way others' data serve."""
+    """Results of each target subject with models trained on all subjects, on the target alone, on
+    all others, and on all others plus minutes of the target, for each calibration method.
+    """
     targets = SETTINGS.table2.targets
     targets = SETTINGS.subjects if targets is None else targets
     cohorts = ["all", "sub-{}"]
@@ -46,7 +47,7 @@ def cohort_cells():
 
 
 def table2_cells():
-    """Every arm on everybody, and the cohorts."""
+    """Every arm trained on all subjects, and the results by cohort."""
     trained = [("full", "all", s) for s in SETTINGS.subjects]
     chosen = SETTINGS.table2.arms
     chosen = SETTINGS.arms if chosen is None else chosen
@@ -56,7 +57,7 @@ def table2_cells():
 
 
 def ridges():
-    """What ridge says, as it is and with parts of the model."""
+    """Predictions of ridge, plain and combined with parts of the model."""
     systems = [s for s in UNTRAINED if s.startswith("ridge") and s != "ridge_single"]
     folder = "results/reference/sub-{s}/sub-{s}/predictions"
     return expand(f"{folder}/{{system}}.tsv", system=systems, s=SETTINGS.subjects)
@@ -70,7 +71,7 @@ def adapted(cells):
 
 
 def report_parts():
-    """The page's inputs beside table 1: option of its script -> files."""
+    """Inputs of the report besides table 1: script option -> files."""
     cells = [cell(*key) for key in table_cells()]
     learnt = [s for s in STAGES if s != "video_llm"]
     further = [
@@ -94,7 +95,7 @@ def report_parts():
 
 
 def report_options(wildcards, input):
-    """`--metrics FILE` and so on; predictions lie beside their metrics."""
+    """`--metrics FILE` and so on; predictions are found next to their metrics."""
     return [
         word
         for name in report_parts()
@@ -105,7 +106,7 @@ def report_options(wildcards, input):
 
 
 def whole_state():
-    """The results of table 1, and what results/ holds already of these arms and subjects."""
+    """The results of table 1, and all existing results of these arms and subjects."""
     found = glob_wildcards("results/{arm}/{cohort}/sub-{subject}/metrics.json")
     cells = {
         key
@@ -115,7 +116,7 @@ def whole_state():
         and re.fullmatch(COHORT, key[1])
     }
     own = [file for key in sorted(cells | set(table_cells())) for file in cell(*key)]
-    # of no table 1, and made where somebody asked for them
+    # not part of table 1; only those that already exist
     for name in ("lag.csv", f"map.{MAP}"):
         made = Path("results").glob(f"*/*/sub-*/{name}")
         own += [str(file) for file in made if f"{file.parent}/metrics.json" in own]
@@ -127,7 +128,7 @@ def whole_state():
 
 
 def snr_folder(wildcards):
-    """Where the chain runs at another SNR."""
+    """The folder in which the workflow runs at another SNR."""
     return f"snr/{wildcards.snr}"
 
 
@@ -140,8 +141,8 @@ def each_point(wildcards, input):
 
 
 def table2_options(wildcards, input):
-    """`--metrics` and `--adapted` a cell, `--subject`, `--trials` and `--reference` a subject,
-    `--ridges` a ridge and subject."""
+    """`--metrics` and `--adapted` for each result; `--subject`, `--trials` and `--reference` for
+    each subject; `--ridges` for each ridge system and subject."""
     given = (
         ("metrics", input.metrics),
         ("adapted", input.adapted),

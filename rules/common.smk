@@ -1,10 +1,9 @@
-"""What all rules share: which files there are, and which settings a rule sees."""
+"""Shared by all rules: environment, names of files, and the settings passed to each rule."""
 
 import json
 import math
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import joblib
 
@@ -13,11 +12,11 @@ from llm4brain.errors import UserError
 from llm4brain.phantom.dataset import is_simulated
 from llm4brain.provenance import fingerprint
 
-# Jobs call `python $SCRIPTS/name.py`, which is the interpreter that runs snakemake, and the scripts
-# and the package beside this Snakefile, also with `snakemake --directory elsewhere`.
+# Jobs call `python $SCRIPTS/name.py`. This uses the interpreter that runs snakemake, and the
+# scripts and package next to this Snakefile, also with `snakemake --directory elsewhere`.
 ROOT = Path(workflow.basedir)
-# Only fetch_model reaches a network, and only where the user's own setting lets it. Jobs that read
-# this file anew find HF_HUB_OFFLINE=1, so what it was is kept.
+# Only fetch_model uses the network, and only if the user's own setting allows it. Jobs read this
+# file again with HF_HUB_OFFLINE=1, so the original value is kept in FETCH_OFFLINE.
 os.environ.setdefault("FETCH_OFFLINE", os.environ.get("HF_HUB_OFFLINE") or "0")
 os.environ.update(
     PATH=os.pathsep.join(
@@ -29,29 +28,30 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
 )
 
-# `--cores 8` on a machine of 2: a light job then counts as 4, so that two of them run at once and
-# not eight; a heavy one takes the machine (up to 8 cores, beyond which these models gain little).
-# On a cluster the scheduler shares the cores out, and the machine on which it is asked says nothing
-# of where a job will run: a light one asks for 1, a heavy one for 8 or the profile's `max-threads`.
+# With `--cores 8` on a machine with 2 cores, a light job counts as 4, so two of them run at once
+# instead of eight. A heavy job takes the whole machine (up to 8 cores; these models gain little
+# from more). On a cluster the scheduler assigns cores, and the cores of the submitting machine are
+# irrelevant: a light job requests 1, a heavy one 8 or the profile's `max-threads`.
 CLUSTER = workflow.remote_exec or workflow.resource_settings.cores is None
-MACHINE = joblib.cpu_count()  # as many as a container, Slurm or taskset leave us
+MACHINE = joblib.cpu_count()  # respects the limits of containers, Slurm and taskset
 LIGHT = 1 if CLUSTER else max(1, math.ceil(workflow.cores / MACHINE))
 HEAVY = 8 if CLUSTER else LIGHT * min(MACHINE, 8)
-# Snakemake exports a job's threads as OMP_NUM_THREADS; here it becomes cores that exist, which is
-# what jobs are told by --threads: with {threads}, two light ones would take the machine twice.
+# Snakemake exports a job's threads as OMP_NUM_THREADS. Here this is converted to real cores, and
+# jobs receive it as --threads. With {threads}, two light jobs would each use all cores.
 shell.prefix(
-    "set -euo pipefail; "
+    # IFS without a space: $SCRIPTS stays one word in a clone whose path has a space
+    "set -euo pipefail; IFS=$'\\n\\t'; "
     f"export OMP_NUM_THREADS=$(( (OMP_NUM_THREADS + {LIGHT - 1}) / {LIGHT} )); "
     "export OPENBLAS_NUM_THREADS=$OMP_NUM_THREADS MKL_NUM_THREADS=$OMP_NUM_THREADS; "
 )
 
-# Every job is a Python of its own. Where containers forbid it to keep bytecode, each would compile
-# torch and transformers again, for ten seconds.
+# Every job is a separate Python process. If a container stops Python from storing bytecode, each
+# job would compile torch and transformers again, which takes ten seconds.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-# A job that runs a workflow of its own (at_snr) runs it where it is.
+# at_snr runs a workflow inside its own job; the nested run must not use the cluster profile.
 os.environ.pop("SNAKEMAKE_PROFILE", None)
 
-# Masked pretraining and tuning: a process on each GPU. How many changes no more than rounding.
+# Masked pretraining and tuning use one process per GPU. Their number changes only rounding.
 LAUNCH = (
     "python"
     if SETTINGS.gpus == 1
@@ -61,56 +61,56 @@ LAUNCH = (
 PHANTOM = SETTINGS.dataset == "phantom"
 SIMULATED = is_simulated(SETTINGS)
 CIFTI = SETTINGS.bold.space == "fsLR"  # grayordinates in place of voxels
-MAP = "dscalar.nii" if CIFTI else "nii.gz"  # what a brain map is written as
+MAP = "dscalar.nii" if CIFTI else "nii.gz"  # file type of brain maps
 WEN2018 = SETTINGS.dataset == "wen2018"
-# What comes in another form is brought to BIDS in data/, and found there from then on.
+# Data sets in another format are converted to BIDS in data/ and read from there.
 BIDS = Path(
     SETTINGS.bids_dir if SETTINGS.dataset == "bids" else f"data/{SETTINGS.dataset}"
 )
 BACKEND, DERIVATIVES = SETTINGS.backend, SETTINGS.derivatives_dir
-# A colleague who pulled features and models from DVC, and has no raw data: what is there serves.
+# Without raw data, for example after pulling features and models with DVC, existing files are used.
 SOURCES = [BIDS, *map(Path, SETTINGS.wen2018.roots if WEN2018 else [])]
 NO_RAW = not PHANTOM and Path("data/clips.tsv").exists()
 NO_RAW = NO_RAW and not any(source.exists() for source in SOURCES)
-# The systems that decode and reference put into words, each a file of predictions.
+# The systems of `decode` and `reference`; each has a file of predictions.
 TRAINED = ["model", "rolled", "noise", "zeros", "train_mean", "prompt"]
 TRAINED += ["shuffled", "shuffled_within"]
 UNTRAINED = ["constant", "random", "nearest", "video", "agreement"]
 UNTRAINED += ["ridge", "ridge_plain", "ridge_gate", "ridge_surprise", "ridge_llm"]
 CONTROLS = ["other_subject"] if len(SETTINGS.subjects) > 1 else []
-if SETTINGS.evaluate.repeats == "average":  # single trials then have rows of their own
+if SETTINGS.evaluate.repeats == "average":  # single trials then have separate rows
     TRAINED += ["model_single"]
     UNTRAINED += ["ridge_single"]
 
 
-# What the phantom's scenes depend on, and how they are filmed.
+# Settings that determine the phantom's scenes, films and scans, and those used for scoring.
 SCENES = ("films", "test_films", "clips_per_film", "clip_seconds")
 FILMED = ("fps", "frame_size", "captions_per_clip")
 SCANNED = ("repeats", "test_repeats", "lead_in", "lead_out", "tr", "voxel_mm", "snr")
 SCORED = ("block", "samples", "permutations", "meteor")
 SCORED += ("bertscore", "bertscore_layer", "clip_model", "corenlp")
 PARAPHRASES = f"data/captions/paraphrases_{SETTINGS.captions.score}.gz"
-# METEOR's Java takes half of 3000; SPICE's parser, and the models of other metrics, take more.
+# METEOR's Java needs half of 3000; SPICE's parser and the models of other metrics need more.
 SCORE_MB = 10000 if SETTINGS.evaluate.corenlp else 3000
 if SETTINGS.evaluate.bertscore or SETTINGS.evaluate.clip_model:
     SCORE_MB = max(SCORE_MB, 5000)
-# How a video-LLM is loaded by whoever reads with its LLM.
+# How jobs load the video-LLM.
 LOADED = ("quantize", "device_map")
-# What the small video-LLM is built and trained by.
+# Settings that the small video-LLM is built and trained with.
 SMALL = ("image_size", "patch", "width", "vit_layers", "qformer_layers", "queries")
 SMALL += ("prompt", "contrast", "generate")
 
 
-# -- which settings: each job sees its own slice as JSON, so that other edits rerun nothing
+# -- settings: each job gets only its own part as JSON, so other edits do not rerun it
 
 
 def settings(section, *keys):
-    """A section's keys as JSON, or all of it; a job that reads another key fails."""
+    """Some keys of a section as JSON, or all of them; a job that reads another key fails."""
     return getattr(SETTINGS, section).model_dump_json(include=set(keys) or None)
 
 
 def of_arm(section):
-    """A function of the wildcards: a section as JSON, with the arm's own settings laid over it."""
+    """A function of the wildcards: a section as JSON, with the settings of the arm applied."""
 
     def of(wildcards):
         return getattr(SETTINGS.arm(wildcards.arm), section).model_dump_json()
@@ -119,20 +119,20 @@ def of_arm(section):
 
 
 def code(script):
-    """Fingerprint of a script and of all of the package that it imports."""
+    """Fingerprint of a script and of all modules of the package that it imports."""
     return fingerprint(str(ROOT / "scripts" / f"{script}.py"))
 
 
 def where(path):
-    """A param that tells a script where to look, and whose change alone reruns nothing."""
+    """A param that holds a path; a change of it alone reruns nothing."""
 
-    def folder(wildcards, input):  # a function of the input is no rerun trigger
+    def folder(wildcards, input):  # functions of the input are not rerun triggers
         return str(path)
 
     return folder
 
 
-# -- who
+# -- cohorts and subjects
 
 
 TRAINED_COHORT = arms.cohort_pattern(SETTINGS.subjects)
@@ -146,46 +146,17 @@ def who(wildcards):
 
 
 def members(wildcards):
-    """The subjects of whom the cohort holds anything."""
+    """The subjects whose data the cohort contains."""
     return who(wildcards).trained_on
 
 
 def stage(name, *files):
-    """A function of the wildcards: files of the model that they have after a stage."""
+    """A function of the wildcards: the model files after a stage."""
 
     def of(wildcards):
         folder = arms.home(SETTINGS, name, wildcards.arm, wildcards.cohort)
         found = [f"{folder}/{file}" for file in files or [f"{name}.safetensors"]]
         return found if len(found) > 1 else found[0]
-
-    return of
-
-
-def of_twin(*finds):
-    """A function of the wildcards: what these find for the arm that may read alike, if any."""
-
-    def of(wildcards):
-        arm = arms.twin(SETTINGS, wildcards.arm)
-        its = SimpleNamespace(**dict(wildcards.items()) | {"arm": arm})
-        found = [find(its) for find in finds] if arm else []
-        return [
-            f for part in found for f in ([part] if isinstance(part, str) else part)
-        ]
-
-    return of
-
-
-def said(wildcards):
-    """What an arm's LLM says to a subject's scans, and what it read."""
-    folder = f"results/{wildcards.arm}/{wildcards.cohort}/sub-{wildcards.subject}"
-    return [f"{folder}/decoded.tsv", f"{folder}/readings.safetensors"]
-
-
-def twin_options(*names):
-    """A function of wildcards and input: the first of `input.twin` by these names, or nothing."""
-
-    def of(wildcards, input):
-        return [word for pair in zip(names, input.twin) for word in pair]
 
     return of
 
@@ -196,7 +167,7 @@ def each(option, values):
 
 
 def other(wildcards):
-    """The next subject of a cohort, whose BOLD is a control; none if it is this subject's own."""
+    """The next subject of the cohort, whose BOLD is a control; none if it is only this subject."""
     if wildcards.cohort == f"sub-{wildcards.subject}":
         return []
     others = [s for s in members(wildcards) if s != wildcards.subject]
@@ -253,14 +224,14 @@ def cohort_options(wildcards, input):
 
 
 def known_by_minutes(wildcards):
-    """`--target 01 --known 60 --how coupled`: who is known by the first 60 trials."""
+    """`--target 01 --known 60 --how coupled`: the target's first 60 trials are known."""
     found = who(wildcards)
     trials = round(found.minutes * 60 / SETTINGS.clips.duration)
     return f"--target {found.target} --known {trials} --how {found.how}"
 
 
 def without_the_target(wildcards):
-    """The adapted model of everybody but whom minutes are known of."""
+    """The adapted model of all subjects except the target."""
     others = f"without-{who(wildcards).target}"
     folder = arms.home(SETTINGS, "adapt", wildcards.arm, others)
     return f"{folder}/adapt.safetensors"
@@ -273,12 +244,10 @@ include: "memory.smk"
 
 
 if workflow.is_main_process:
-    for file in ledger.notice():
-        print(
-            f"{file}: has changed under an old date, so it counts as new",
-            file=sys.stderr,
-        )
     with one_line_errors():
+        for file, made in ledger.changed_unnoticed():
+            wrong = f"is not what {made} was made from, and its older date hides it from Snakemake"
+            raise UserError(file, wrong, f"touch it, or delete {made}")
         ready.require_apart(SETTINGS)
         if not NO_RAW:
             ready.require_captions(SETTINGS)

@@ -1,4 +1,4 @@
-"""Curves: retrieval against lag, and on the phantom everything against SNR. Apart from table 1."""
+"""Curves of retrieval against lag and, for the phantom, of results against SNR."""
 
 
 # Not part of table 1: `snakemake results/full/all/sub-02/lag.png`.
@@ -43,12 +43,12 @@ rule lag_sweep:
         "--code {params.code} > {log} 2>&1"
 
 
-# Most of an hour.
+# Takes most of an hour.
 if PHANTOM:
     SNR_SUBJECT = SETTINGS.snr_curve.subject or SETTINGS.subjects[0]
     LEVELS = [f"{level:g}" for level in sorted(set(SETTINGS.snr_curve.levels))]
-    # What a run at another SNR makes anew, and what it takes as it stands: all that is of films
-    # alone. Its settings are all but those that it replaces or that are of other tables.
+    # A run at another SNR repeats these steps. Files that depend on the films only are reused. It
+    # gets all settings except those that it replaces and those of other tables.
     SNR_STEPS = "phantom_subject bold bold_features pretrain align adapt tune decode reference score"
     SNR_RULES = f"{SNR_STEPS} score_reference fetch_video_llm fetch_sentence_model "
     SNR_RULES += f"phantom_description preprocess_{BACKEND}_{SNR_SUBJECT}"
@@ -93,7 +93,7 @@ if PHANTOM:
             steps="-".join(code(script) for script in SNR_SCRIPTS.split()),
             code=code("at_snr"),
         message:
-            "The whole chain at an SNR of {wildcards.snr}, in {params.work}"
+            "Run the whole workflow at an SNR of {wildcards.snr}, in {params.work}"
         shell:
             "python $SCRIPTS/at_snr.py --snr {wildcards.snr} --subject {params.subject} "
             "--snakefile {params.snakefile} --video-llm {params.video_llm} "

@@ -1,7 +1,7 @@
-"""Test clips into words, words into figures, figures into table 1."""
+"""Decode the test clips, score the decoded texts, and write table 1."""
 
 
-# No captions among the inputs: reference text never reaches the decoder.
+# The decoder has no access to reference texts: they are not among its inputs.
 rule decode:
     input:
         features="data/features/sub-{subject}.safetensors",
@@ -15,7 +15,6 @@ rule decode:
         model=VIDEO_LLM,
         other_features=other_features,
         other_trials=other_trials,
-        twin=of_twin(stage("tune", "tune/adapter_model.safetensors"), said),
     output:
         decoded="results/{arm}/{cohort}/sub-{subject}/decoded.tsv",
         readings="results/{arm}/{cohort}/sub-{subject}/readings.safetensors",
@@ -25,7 +24,7 @@ rule decode:
         "benchmarks/jobs/decode/{arm}/{cohort}/sub-{subject}.tsv"
     conda:
         "../envs/llm4brain.yaml"
-    threads: LIGHT  # generation gains little from a second core, two subjects at once gain all
+    threads: LIGHT  # generation gains little from a second core; two subjects in parallel gain more
     resources:
         mem_mb=memory(8000, features=3, other_features=2, model=1.2),
         runtime=120,
@@ -36,7 +35,6 @@ rule decode:
         clips=settings("clips", "lag", "window"),
         video=settings("video_llm", "max_new_tokens", *LOADED),
         other=other_options,
-        twin=twin_options("--twin-tuned", "--twin-decoded", "--twin-readings"),
         seed=SETTINGS.seed,
         precision=SETTINGS.precision,
         code=code("decode"),
@@ -47,13 +45,13 @@ rule decode:
         "--trials {input.trials} --bold {input.bold} --clips {input.clips} "
         "--video-llm {params.video_llm} --video {input.video} --adapted {input.adapted} "
         "--tuned {input.tuned} --out {output.decoded} --readings {output.readings} "
-        "{params.other} {params.twin} --settings {params.settings:q} --clip-settings {params.clips:q} "
+        "{params.other} --settings {params.settings:q} --clip-settings {params.clips:q} "
         "--video-settings {params.video:q} --seed {params.seed} --threads $OMP_NUM_THREADS "
         "--precision {params.precision} --code {params.code} > {log} 2>&1"
 
 
-# Of the model of all subjects ridge may take the gate and what SC-MBM predicts. No caption and no
-# video token went into either; the adaptor, which learns from them, is in the same file, unused.
+# Ridge may use the gate and the SC-MBM prediction of the model of all subjects. Neither was trained
+# on a caption or a video token. The adaptor, which was, is in the same file and is not used.
 rule reference:
     input:
         features="data/features/sub-{subject}.safetensors",
@@ -105,7 +103,7 @@ rule fetch_sentence_model:
         "logs/fetch_sentence_model.log",
     benchmark:
         "benchmarks/jobs/fetch_sentence_model.tsv"
-    localrule: True  # a compute node mostly reaches no network
+    localrule: True  # compute nodes often have no network
     conda:
         "../envs/llm4brain.yaml"
     threads: LIGHT
@@ -135,7 +133,7 @@ if SETTINGS.evaluate.bertscore:
             "logs/fetch_bertscore.log",
         benchmark:
             "benchmarks/jobs/fetch_bertscore.tsv"
-        localrule: True  # a compute node mostly reaches no network
+        localrule: True  # compute nodes often have no network
         conda:
             "../envs/llm4brain.yaml"
         threads: LIGHT
@@ -165,7 +163,7 @@ if SETTINGS.evaluate.clip_model:
             "logs/fetch_clip.log",
         benchmark:
             "benchmarks/jobs/fetch_clip.tsv"
-        localrule: True  # a compute node mostly reaches no network
+        localrule: True  # compute nodes often have no network
         conda:
             "../envs/llm4brain.yaml"
         threads: LIGHT
@@ -255,7 +253,7 @@ rule score:
         "--code {params.code} > {log} 2>&1"
 
 
-# Trained on that subject and nobody else: there is no other brain to read as a control.
+# Models trained on this subject only: there is no other subject to use as a control.
 use rule score as score_own with:
     input:
         decoded="results/{arm}/sub-{subject}/sub-{subject}/decoded.tsv",
@@ -316,7 +314,7 @@ rule table:
     input:
         metrics=[cell(*key)[0] for key in table_cells()],
         predictions=[file for key in table_cells() for file in cell(*key)[1:]],
-        # not read: with it the data set that the table is about stands whole
+        # not read by the script; ensures that the data set is complete
         about=f"{BIDS}/participants.tsv" if PHANTOM or (WEN2018 and not NO_RAW) else [],
     output:
         table=report(

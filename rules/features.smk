@@ -1,4 +1,4 @@
-"""Numbers to learn from: a BOLD window for each clip shown, and the tokens of each film."""
+"""Features: a BOLD window for each showing of a clip, and the video tokens of each clip."""
 
 
 rule bold_features:
@@ -23,11 +23,12 @@ rule bold_features:
         settings=settings("clips", "lag", "window"),
         code=code("bold_features"),
     message:
-        "Cut the BOLD of sub-{wildcards.subject} into windows, one a clip shown"
+        "Cut the BOLD of sub-{wildcards.subject} into windows, one per showing of a clip"
     shell:
         "python $SCRIPTS/bold_features.py --bold {input.bold} --clips {input.clips} "
         "--out {output.features} --trials {output.trials} "
-        "--settings {params.settings:q} --code {params.code} > {log} 2>&1"
+        "--settings {params.settings:q} --code {params.code} > {log} 2>&1 "
+        "&& (grep -m 5 '^warning: ' {log} >&2 || true)"
 
 
 rule video_features:
@@ -57,7 +58,7 @@ rule video_features:
         precision=SETTINGS.precision,
         code=code("video_features"),
     message:
-        "Read every clip with the video-LLM"
+        "Compute the video tokens of every clip"
     shell:
         "python $SCRIPTS/video_features.py --clips {input.clips} --stimuli {params.stimuli:q} "
         "--model {params.model} --out {output} --clip-settings {params.clips:q} "

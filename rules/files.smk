@@ -1,4 +1,4 @@
-"""Which files there are: of a data set, of a model."""
+"""Names of the files of data sets and models."""
 
 from llm4brain.evaluate.names import CORENLP
 from llm4brain.phantom import plan
@@ -13,7 +13,7 @@ CLIPS = Path("data/clips.tsv")
 
 
 def stimuli(*splits):
-    """The films of some splits, or of all."""
+    """The films of the given splits, or of all splits."""
     chosen = splits or ("train", "validation", "test")
     return [
         f"{BIDS}/stimuli/{film}" for split in chosen for film in getattr(SPLITS, split)
@@ -21,7 +21,7 @@ def stimuli(*splits):
 
 
 def splits_table():
-    """The table of splits, where there is one."""
+    """The table of splits, if the settings name one."""
     return [] if NO_RAW else [table for table in (SETTINGS.splits.table,) if table]
 
 
@@ -31,7 +31,7 @@ def stimuli_captions():
 
 
 def phantom_films(count):
-    """The films of a phantom folder and their captions."""
+    """The films of a phantom folder, and their captions."""
     films = [Path(plan.film_name(i)).stem for i in range(count)]
     return [
         *(f"{film}.mp4" for film in films),
@@ -40,7 +40,7 @@ def phantom_films(count):
 
 
 def recordings(subject):
-    """The BOLD runs of a subject: what the phantom plans, or what the data set holds."""
+    """The BOLD runs of a subject: planned by the phantom, or found in the data set."""
     if NO_RAW:
         return []
     if PHANTOM:
@@ -53,19 +53,19 @@ def recordings(subject):
 
 
 def wen2018_scans(subject):
-    """The runs of Wen 2018 that are read: those of the films of the splits."""
+    """The runs of Wen 2018 whose films are in the splits."""
     films = [Path(film).stem for film in stimuli()]
     return facts.scans(int(subject), films, SETTINGS.wen2018.leave_out)
 
 
 def wen2018_sources(subject):
-    """The files of a subject's runs as they lie on disk; `require` has seen to it that they do."""
+    """The files of a subject's runs on disk; `require` has checked that they exist."""
     where, scans = disk.homes(SETTINGS.wen2018.roots), wen2018_scans(subject)
     return list(disk.look(where, SETTINGS.wen2018.kind, [], scans).scans.values())
 
 
 def wen2018_films():
-    """The films as they lie on disk, and captions of one's own that lie beside them."""
+    """The films on disk, and any captions beside them."""
     where, films = disk.homes(SETTINGS.wen2018.roots), stimuli()
     names = [Path(film).name for film in films]
     names += [f"{Path(film).stem}_captions.tsv" for film in films]
@@ -95,8 +95,8 @@ def raw(subject):
 
 
 def events(subject):
-    """The events of a subject's runs, and those at the data set's root that hold for all."""
-    # Snakemake makes nothing of what is missing, and takes what stands as it is.
+    """The events of a subject's runs, and those at the root that apply to all subjects."""
+    # This path does not exist; existing outputs are then used as they are.
     if NO_RAW:
         return [f"{BIDS}/sub-{subject}"]
     if PHANTOM or WEN2018:
@@ -109,7 +109,7 @@ def events(subject):
 
 
 def inherited(subject, names):
-    """Files above a subject's scans that hold for them too, as BIDS inherits them."""
+    """Files in folders above a subject's scans that apply to them by BIDS inheritance."""
     above = ("", f"sub-{subject}/", f"sub-{subject}/ses-*/")
     found = {str(file) for folder in above for file in BIDS.glob(f"{folder}{names}")}
     return sorted(
@@ -118,12 +118,12 @@ def inherited(subject, names):
 
 
 def of_any_subject(files):
-    """The files of the first subject as a pattern for all, for rules with the wildcard."""
+    """The files of the first subject as a pattern with the wildcard `subject`."""
     return [f.replace(f"sub-{SETTINGS.subjects[0]}", "sub-{subject}") for f in files]
 
 
 def derivatives(subject):
-    """What preprocessing makes of a subject: BOLD, sidecar, brain mask and confounds a run."""
+    """Output of preprocessing for a subject: BOLD, sidecar, brain mask and confounds per run."""
     spaces = names.output_spaces(SETTINGS.preprocess.output_spaces)
     resolution = (
         dict(spaces).get(SETTINGS.bold.space) if BACKEND == "fmriprep" else None
@@ -160,16 +160,16 @@ def derivatives(subject):
 
 
 def model_files(folder, source):
-    """The files of a model's folder that are known before it is made.
+    """The files of a model's folder whose names are known in advance.
 
-    Its manifest holds the SHA-256 of each, so that a change of any is a change of that.
+    The manifest holds the SHA-256 of every file, so any change to the model changes the manifest.
     """
-    source_files(source)  # a folder that is not there ends the run here
+    source_files(source)  # raises an error if the folder does not exist
     return [f"{folder}/config.json", f"{folder}/{MANIFEST}"]
 
 
 def source_files(source):
-    """The files that a `path:` source copies; a change of them fetches it again."""
+    """The files that a `path:` source copies; if they change, it is copied again."""
     kind, _, rest = source.partition(":")
     if kind != "path":
         return []
@@ -177,7 +177,7 @@ def source_files(source):
 
 
 def grayordinate_files():
-    """The atlas and the meshes of the settings, as far as they name any."""
+    """The atlas and meshes that the settings name, if any."""
     chosen = SETTINGS.bold
     return [file for file in (chosen.atlas, *(chosen.surfaces or ())) if file]
 
@@ -189,13 +189,13 @@ def map_flags(wildcards, input):
 
 
 def encoder_weights(wildcards):
-    """The weights that pretraining begins at, or nothing."""
+    """The weights from which pretraining starts, or nothing."""
     source = SETTINGS.arm(wildcards.arm).encoder.weights
     return [source.removeprefix("path:")] if source else []
 
 
 def further_files():
-    """What METEOR, BERTScore, CLIP-score and SPICE read, as far as the settings want them."""
+    """Files that METEOR, BERTScore, CLIP-score and SPICE read, for those that are enabled."""
     chosen, files = SETTINGS.evaluate, []
     if chosen.meteor:
         files += [PARAPHRASES]
@@ -218,7 +218,7 @@ def further_files():
 
 
 def further_options(wildcards, input):
-    """The options that name them to the script."""
+    """The script options for these files."""
     chosen, options = SETTINGS.evaluate, []
     if chosen.meteor:
         options += ["--paraphrases", PARAPHRASES]
@@ -234,7 +234,7 @@ def further_options(wildcards, input):
 
 
 def task_options(wildcards, input):
-    """`--task NAME` for each task that is read, or nothing."""
+    """`--task NAME` for each task in the settings, or nothing."""
     return each("task", SETTINGS.tasks)
 
 

@@ -1,8 +1,8 @@
-"""The pretraining cohort: who is in it, and which arms share what is learned on it."""
+"""The pretraining cohort: its subjects, and which arms share a model pretrained on it."""
 
 
 def further_subjects():
-    """Labels of the pretraining cohort; none where the settings name none."""
+    """Labels of the subjects in the pretraining cohort; empty if there is none."""
     chosen = SETTINGS.pretraining
     if chosen.derivatives is None:
         return []
@@ -16,7 +16,7 @@ FURTHER_SUBJECTS = further_subjects()
 
 
 def person_derivatives(wildcards):
-    """BOLD, sidecars, masks and confounds of one of them."""
+    """BOLD, sidecars, masks and confounds of one of its subjects."""
     folder = Path(SETTINGS.pretraining.derivatives or "", f"sub-{wildcards.person}")
     own = folder.glob(f"**/func/*_space-{SETTINGS.bold.space}_*")
     more = folder.glob("**/func/*_desc-confounds_timeseries.*")
@@ -30,12 +30,12 @@ def person_derivatives(wildcards):
 
 
 def further_task_options(wildcards, input):
-    """`--task NAME` for each task of it that is read, or nothing."""
+    """`--task NAME` for each of its tasks in the settings, or nothing."""
     return each("task", SETTINGS.pretraining.tasks)
 
 
 def further_settings(arm):
-    """The encoder of an arm, trained as the pretraining cohort's settings say."""
+    """Encoder settings of an arm, with the training settings of the pretraining cohort."""
     encoder, fit = SETTINGS.arm(arm).encoder, SETTINGS.pretraining.fit
     return encoder.model_copy(update={"fit": fit, "pretraining": True})
 
@@ -45,7 +45,8 @@ def of_further_pretraining(wildcards):
 
 
 def further_pretrained(wildcards):
-    """The model at which an arm's masked pretraining begins: of the first arm with its encoder."""
+    """The model from which an arm's masked pretraining starts: that of the first arm with the same
+    encoder settings."""
     if not (FURTHER_SUBJECTS and SETTINGS.arm(wildcards.arm).encoder.pretraining):
         return []
     own = further_settings(wildcards.arm)
@@ -58,5 +59,5 @@ def start_option(wildcards, input):
 
 
 def people_options(wildcards):
-    """`--subject 100307` for each of them."""
+    """`--subject 100307` for each subject of the cohort."""
     return each("subject", FURTHER_SUBJECTS)

@@ -1,4 +1,4 @@
-"""Where in the brain a model reads, and whether it is where the phantom planted it."""
+"""Maps of where a model decodes from, and a comparison with the ground truth of the phantom."""
 
 
 # Not part of table 1: `snakemake results/full/all/sub-02/map.png`.
@@ -32,7 +32,7 @@ rule brain_map:
         seed=SETTINGS.seed,
         code=code("brain_map"),
     message:
-        "Map what is read of sub-{wildcards.subject} ({wildcards.arm}, {wildcards.cohort})"
+        "Map voxel contributions of sub-{wildcards.subject} ({wildcards.arm}, {wildcards.cohort})"
     shell:
         "python $SCRIPTS/brain_map.py --subject {wildcards.subject} --features {input.features} "
         "--trials {input.trials} --video {input.video} --adapted {input.adapted} "
@@ -74,7 +74,7 @@ rule gate_map:
 
 if PHANTOM:
 
-    # For people and tests: the one rule that reads the truth, and no rule reads what it writes.
+    # The only rule that reads the ground truth. No rule reads its output.
     rule checks:
         input:
             maps=expand("results/full/all/sub-{s}/map.nii.gz", s=SETTINGS.subjects),

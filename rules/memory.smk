@@ -1,31 +1,31 @@
-"""How much memory a job asks for: what it takes on the phantom, and what grows with its inputs.
+"""Memory requests of jobs: what they need on the phantom, plus a part that grows with their inputs.
 
-Where jobs run side by side on one machine nothing is held to it; a cluster kills what takes more.
-The factors are such that the estimates for Wen 2018 with BLIP-2 fit (docs/real-run.md), and
-`set-resources` of a profile overrides them (docs/cluster.md). Before the inputs exist Snakemake says <TBD>.
+On a single machine these are not enforced; a cluster kills jobs that exceed them. The factors are
+chosen so that the estimates for Wen 2018 with BLIP-2 fit (docs/real-run.md). `set-resources` in a
+profile overrides them (docs/cluster.md). Snakemake shows <TBD> until the inputs exist.
 """
 
 
 def listed(files):
-    """Files of an input; a lone one is a string."""
+    """The files of an input as a list; a single file is a string."""
     return [files] if isinstance(files, str) else files
 
 
 def megabytes(files):
-    """Size of files together."""
+    """Total size of files."""
     return sum(os.stat(file).st_size for file in listed(files)) / 2**20
 
 
 def weights_megabytes(files):
-    """Size of a model's weights, which lie beside the files of it that rules name."""
-    megabytes(files)  # raises where they are not there yet, and Snakemake asks again
+    """Size of a model's weights, which are in the same folder as the files that rules name."""
+    megabytes(files)  # fails if they do not exist yet, and Snakemake asks again later
     folders = {Path(file).parent for file in listed(files)}
     return megabytes([w for folder in folders for w in folder.glob("*.safetensors")])
 
 
 def memory(base, processes=1, **times):
-    """`mem_mb`: a base, and so many times the size of the inputs of these names; of `model`, that
-    of its weights. As often as there are processes.
+    """`mem_mb`: a base plus multiples of the size of the named inputs (for `model`, the size of its
+    weights), times the number of processes.
     """
 
     def of(wildcards, input):
@@ -40,9 +40,9 @@ def memory(base, processes=1, **times):
 
 
 def memory_of_a_run(base, name):
-    """`mem_mb`: a base, and a run of the input of that name, the largest, as it is unpacked.
+    """`mem_mb`: a base plus the largest run of the named input, uncompressed.
 
-    Compressed integers become three arrays of float32, of which each is about five times as large.
+    Compressed integers become three float32 arrays, each about five times as large.
     """
 
     def of(wildcards, input):
@@ -53,7 +53,7 @@ def memory_of_a_run(base, name):
 
 
 def memory_of_encoder(base):
-    """`mem_mb`: a base, and SC-MBM's weights, gradients and two moments, in float32, a process."""
+    """`mem_mb` per process: a base plus weights, gradients and two moments of SC-MBM (float32)."""
 
     def of(wildcards, input):
         chosen = SETTINGS.arm(wildcards.arm).encoder

@@ -1,8 +1,8 @@
-"""The embedded default: films, and simulated BOLD of people who watch them, as raw BIDS."""
+"""The default data set: films, and simulated BOLD of people watching them, as raw BIDS."""
 
 if PHANTOM:
 
-    # Apart from all that others read, so that one more subject makes nothing anew of the rest.
+    # Separate from the inputs of other rules, so that adding a subject does not rerun the others.
     rule phantom_participants:
         output:
             "data/phantom/participants.tsv",
@@ -66,7 +66,7 @@ if PHANTOM:
             "logs/phantom_films.log",
         benchmark:
             "benchmarks/jobs/phantom_films.tsv"
-        # What follows is done two at a time; films and models that can wait fill the gaps.
+        # Start early: the next jobs run two at a time, and other films and models fill the gaps.
         priority: 2
         conda:
             "../envs/llm4brain.yaml"
@@ -81,7 +81,7 @@ if PHANTOM:
             seed=SETTINGS.seed,
             code=code("phantom_films"),
         message:
-            "Draw the films that the cohort watches, and caption them"
+            "Render the films that the cohort watches, with captions"
         shell:
             "python $SCRIPTS/phantom_films.py --out-dir {params.folder} "
             "--settings {params.settings:q} --seed {params.seed} --code {params.code} "
@@ -101,7 +101,7 @@ if PHANTOM:
             "logs/phantom_subject/sub-{subject}.log",
         benchmark:
             "benchmarks/jobs/phantom_subject/sub-{subject}.tsv"
-        priority: 1  # jobs of one core fill the machine before the films' training takes it
+        priority: 1  # run these single-core jobs before the video-LLM training occupies the machine
         conda:
             "../envs/llm4brain.yaml"
         threads: LIGHT
@@ -149,7 +149,7 @@ if SETTINGS.video_llm.source == "train":
             seed=SETTINGS.seed,
             code=code("phantom_video_films"),
         message:
-            "Draw other films, which train the small video-LLM"
+            "Render separate films that train the small video-LLM"
         shell:
             "python $SCRIPTS/phantom_video_films.py --out-dir {params.folder} "
             "--settings {params.settings:q} --seed {params.seed} --code {params.code} "

@@ -1,6 +1,6 @@
-"""Raw BIDS -> derivatives under fMRIPrep's names -> one BOLD array a subject; the clip table."""
+"""Raw BIDS -> derivatives with fMRIPrep's names -> one BOLD array per subject; the clip table."""
 
-# Wen 2018's own layout -> events and films as BIDS has them, and its volumes as derivatives.
+# Wen 2018's own layout -> events and films in BIDS, and its volumes as derivatives.
 if WEN2018 and not NO_RAW:
 
     rule wen2018_participants:
@@ -82,13 +82,13 @@ if WEN2018 and not NO_RAW:
                 out=where(DERIVATIVES),
                 code=code("wen2018_subject"),
             message:
-                "Link the BOLD of sub-{params.subject} as derivatives, write its events"
+                "Link the BOLD of sub-{params.subject} as derivatives and write its events"
             shell:
                 "python $SCRIPTS/wen2018_subject.py --subject {params.subject} {params.scans:q} "
                 "--bids {params.bids} --out {params.out} --code {params.code} > {log} 2>&1"
 
 
-# One rule a subject, because in real data the subjects' runs differ.
+# One rule per subject, because in real data the runs differ between subjects.
 if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
     for SUBJECT in SETTINGS.subjects:
         if SETTINGS.preprocess.backend == "minimal":
@@ -121,11 +121,12 @@ if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
                     task_options=task_options,
                     code=code("preprocess_minimal"),
                 message:
-                    "Preprocess sub-{params.subject} (minimal, no substitute for fMRIPrep)"
+                    "Preprocess sub-{params.subject} (minimal; does not replace fMRIPrep)"
                 shell:
                     "python $SCRIPTS/preprocess_minimal.py --bids {params.bids:q} "
                     "--subject {params.subject} --out {params.out:q} "
-                    "{params.task_options:q} --threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1"
+                    "{params.task_options:q} --threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1 "
+                    "&& (grep -m 5 '^warning: ' {log} >&2 || true)"
 
         else:
 
@@ -163,7 +164,7 @@ if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
                     task_options=task_options,
                     code=code("preprocess_fmriprep"),
                 message:
-                    "Preprocess sub-{params.subject} with fMRIPrep (hours)"
+                    "Preprocess sub-{params.subject} with fMRIPrep (takes hours)"
                 shell:
                     "python $SCRIPTS/preprocess_fmriprep.py --bids {params.bids:q} "
                     "--subject {params.subject} --out {params.out:q} --work {params.work} "
@@ -233,4 +234,5 @@ rule bold:
     shell:
         "python $SCRIPTS/bold.py --bids {params.bids:q} --derivatives {params.derivatives:q} "
         "--subject {wildcards.subject} --out {output} --settings {params.settings:q} "
-        "{params.task_options:q} --threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1"
+        "{params.task_options:q} --threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1 "
+        "&& (grep -m 5 '^warning: ' {log} >&2 || true)"

@@ -1,10 +1,10 @@
-"""SC-MBM learns to fill in masked patches of unlabelled train BOLD; then it is frozen.
+"""Masked pretraining of SC-MBM on unlabelled train BOLD; the encoder is frozen afterwards.
 
-Where the settings name a further cohort, it learns on that one first.
+If the settings name a pretraining cohort, SC-MBM is trained on that cohort first.
 """
 
 
-# A file of its own: equal bytes rerun nothing, whatever else of that subject's BOLD has changed.
+# A separate file: if its bytes stay the same, changes to the subject's BOLD rerun nothing else.
 rule pretraining_tr:
     input:
         f"data/bold/sub-{SETTINGS.subjects[0]}.safetensors",
@@ -68,7 +68,7 @@ rule pretraining:
     input:
         expand("data/pretraining/sub-{person}.safetensors", person=FURTHER_SUBJECTS),
         weights=encoder_weights,
-        # How many volumes a window has; the rest of it makes no difference.
+        # Only the number of volumes per window is read.
         example=ancient(f"data/features/sub-{SETTINGS.subjects[0]}.safetensors"),
     output:
         out="models/{arm}/pretraining.safetensors",
@@ -99,7 +99,7 @@ rule pretraining:
         code=code("pretraining"),
         python=where(LAUNCH),
     message:
-        "Pretrain SC-MBM on the further cohort ({wildcards.arm})"
+        "Pretrain SC-MBM on the pretraining cohort ({wildcards.arm})"
     shell:
         "{params.python} $SCRIPTS/pretraining.py --bold data/pretraining {params.people} "
         "--example {input.example} "

@@ -1,7 +1,7 @@
-"""One page of it all: `snakemake --cores 8 results/report.html`."""
+"""The report page: `snakemake --cores 8 results/report.html`."""
 
 
-# Not part of table 1. What is made at length (table 2, curves) is on it once it exists.
+# Not part of table 1. Results that take long (table 2, curves) are included if they exist.
 rule report:
     input:
         **report_parts(),

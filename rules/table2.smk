@@ -1,4 +1,4 @@
-"""Ablations and cohorts: table 2 and the calibration curve. Hours; no part of table 1."""
+"""Ablations and cohorts: table 2 and the calibration curve. Takes hours; not part of table 1."""
 
 
 rule table2:
@@ -49,7 +49,7 @@ use rule table2 as calibration with:
     benchmark:
         "benchmarks/jobs/calibration.tsv"
     message:
-        "Write the table of cohorts"
+        "Write the table of the calibration curve"
 
 
 rule calibration_figure:

@@ -1,4 +1,4 @@
-"""The LLM learns to put fMRI tokens into words, near to how it reads the video."""
+"""Tuning of the LLM on fMRI tokens, with the caption loss and the understanding gap."""
 
 
 rule tune:
@@ -7,17 +7,6 @@ rule tune:
         adapted=stage("adapt"),
         captions=f"data/captions/{SETTINGS.captions.train}.tsv",
         model=VIDEO_LLM,
-        twin=of_twin(
-            stage("adapt"),
-            stage(
-                "tune",
-                "tune/adapter_model.safetensors",
-                "tune/adapter_config.json",
-                "tune/provenance.json",
-                "tune.csv",
-                "tune.png",
-            ),
-        ),
     output:
         "models/{arm}/{cohort}/tune/adapter_config.json",
         "models/{arm}/{cohort}/tune/provenance.json",
@@ -48,7 +37,6 @@ rule tune:
         precision=SETTINGS.precision,
         code=code("tune"),
         python=where(LAUNCH),
-        twin=twin_options("--twin-adapted", "--twin-tuned"),
     message:
         "Tune the LLM on fMRI tokens ({wildcards.arm}, {wildcards.cohort})"
     shell:
@@ -56,4 +44,4 @@ rule tune:
         "--captions {input.captions} --video-llm {params.video_llm} "
         "--out {output.out} --log {output.log} --plot {output.plot} "
         "--settings {params.settings:q} --video-settings {params.video:q} --seed {params.seed} --threads $OMP_NUM_THREADS "
-        "--precision {params.precision} --code {params.code} {params.twin} > {log} 2>&1"
+        "--precision {params.precision} --code {params.code} > {log} 2>&1"

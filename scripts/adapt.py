@@ -1,4 +1,4 @@
-"""Domain adaptation across subjects, and the adaptor from there; new people."""
+"""Domain adaptation across subjects, further training of the adaptor, and new subjects."""
 
 import sys
 from dataclasses import asdict
@@ -9,6 +9,7 @@ from llm4brain.align.aligner import POWERS, Aligner, train_stage
 from llm4brain.align.reader import BrainReader
 from llm4brain.align.readout import written_size
 from llm4brain.align.stage import Known, StageData, learn_gate, save
+from llm4brain.checkpoint import remove_checkpoint
 from llm4brain.io import Arrays
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import AdaptSettings
@@ -33,7 +34,7 @@ def main(
     chosen = AdaptSettings.given(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
-    seed_everything(seed, "adapt")  # so does a critic
+    seed_everything(seed, "adapt")  # so does the critic of `adversarial`
     data = StageData.load(subject, features, trials, video)
     before = Arrays(aligned)
     reader, options = BrainReader.load(before), before.meta["options"]
@@ -44,7 +45,7 @@ def main(
     folds = before.meta["folds"]
     samples = data.samples(reader)
     aligner = Aligner(reader, *samples, folds, chosen.methods, powers=powers, **options)
-    options["powers"] = aligner.powers  # no power but 0 without a gate, for new people too
+    options["powers"] = aligner.powers  # without a gate only power 0, also for new subjects
     identity = [made_by, accelerator.mixed_precision]
     identity += map(sha256, [*features, *trials, video, aligned])
     folder = out.with_suffix(".checkpoint")
@@ -58,6 +59,7 @@ def main(
     meta = {"provenance": made_by, "folds": folds, "options": options, "new": asdict(choice)}
     save(out, aligner, stage, aligned, data, meta | {"smooth_mm": chosen.smooth_mm})
     save_log(stage.log, log, plot, f"Domain adaptation ({', '.join(chosen.methods) or 'none'})")
+    remove_checkpoint(folder)
 
 
 if __name__ == "__main__":

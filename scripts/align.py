@@ -1,10 +1,11 @@
-"""Alignment: what of the video tokens is read from the brain, and from what of the BOLD."""
+"""Alignment: predict components of the video tokens from BOLD."""
 
 from pathlib import Path
 
 from llm4brain import steps
 from llm4brain.align.aligner import ALPHAS, TEMPERING, Aligner, train_stage
 from llm4brain.align.stage import StageData, new_reader, save
+from llm4brain.checkpoint import remove_checkpoint
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import AlignSettings
 from llm4brain.training import machine, save_log, seed_everything
@@ -28,7 +29,7 @@ def main(
     chosen = AlignSettings.given(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
-    seed_everything(seed, "align")  # the adaptor's nonlinear part begins at random
+    seed_everything(seed, "align")  # random initialisation of the adaptor's nonlinear part
     data = StageData.load(subject, features, trials, video)
     reader = new_reader(data, pretrained, chosen.adaptor_width, chosen.rank)
     reader.to(accelerator.device)
@@ -44,6 +45,7 @@ def main(
     meta = {"provenance": made_by, "folds": chosen.folds, "options": options}
     save(out, aligner, stage, pretrained, data, meta)
     save_log(stage.log, log, plot, f"Alignment on {', '.join(subject)}")
+    remove_checkpoint(folder)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The whole chain on a phantom of another SNR, in a folder of its own, by the same workflow."""
+"""Run the whole workflow on a phantom of another SNR, in a separate folder."""
 
 import json
 import shutil
@@ -33,19 +33,19 @@ def main(
     for section, key in (("captions", "file"), ("splits", "table")):
         if chosen[section].get(key):
             chosen[section][key] = str(Path(chosen[section][key]).resolve())
-    # Films, and what is read of them, do not depend on the SNR: they are taken as they are, by
-    # their dates too, so that a level that was cut off goes on.
+    # Films and their features do not depend on the SNR. They are copied with their dates, so that
+    # an interrupted level can be resumed.
     for file in shared:
         (work / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(file, work / file)
     unused = dict.fromkeys(("bertscore", "clip_model", "corenlp"))
     chosen["evaluate"] |= {"sentence_model": f"path:{sentence_model.resolve()}", "meteor": False}
     chosen["evaluate"] |= unused
-    chosen["table2"] = {"arms": None, "targets": None}  # config.yaml's may name who is not here
+    chosen["table2"] = {"arms": None, "targets": None}  # config.yaml may name other subjects
     write_json(work / "snr.yaml", chosen)  # JSON is YAML
     model = f"results/full/all/sub-{subject}/metrics.json"
     reference = f"results/reference/sub-{subject}/sub-{subject}/metrics.json"
-    # The folder is this job's alone, so a lock in it is one that a killed run left behind.
+    # Only this job uses the folder, so any lock in it is left over from a killed run.
     command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", work]
     command += ["--configfile", work / "snr.yaml", "--cores", threads]
     command += ["--nolock", "--rerun-incomplete"]
@@ -55,7 +55,7 @@ def main(
         raise UserError(work, "did not run to its end", f"see {work}/logs, mend it and run again")
     chosen = Arrays(work / "models/full/all/adapt.safetensors").meta
     write_table(out, snr_rows(snr, read_json(work / model), read_json(work / reference), chosen))
-    shutil.rmtree(work)  # two gigabytes that nobody asks for
+    shutil.rmtree(work)  # two gigabytes that are not needed any more
 
 
 if __name__ == "__main__":

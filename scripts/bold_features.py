@@ -1,4 +1,4 @@
-"""Clean BOLD and the clip table -> the BOLD window of every trial."""
+"""Clean BOLD and the clip table -> one BOLD window per trial."""
 
 import sys
 from itertools import chain
@@ -24,8 +24,8 @@ def main(
 ) -> None:
     chosen, arrays = ClipSettings.given(settings), Arrays(bold)
     plan = plan_windows(read_runs(arrays), read_table(clips, CLIP_COLUMNS), chosen)
-    for reason, count in plan.left_out.items():
-        print(f"{count} showings left out: {reason}", file=sys.stderr)
+    for line in plan.said():
+        print(line, file=sys.stderr)
     bold_made_by = arrays.meta.pop("provenance")
     made_by = {"bold": bold_made_by, "clips": record(chosen.model_dump(mode="json"), code, seed)}
     grid = {name: arrays[name] for name in ("voxels", "coordinates") if name in arrays.names}

@@ -1,4 +1,4 @@
-"""Where in a subject's brain a trained model reads: each voxel's part in finding the right clip."""
+"""Map of where a model decodes from: each voxel's contribution to identifying the clip."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A finished decoder reads a person of whom it knows minutes."""
+"""Adapt a trained decoder to a new subject with a few minutes of data."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -31,7 +31,7 @@ def main(
     precision: str,
     code: str,
 ) -> None:
-    """`known` is how many of the target's first train trials are known, `how` they serve."""
+    """`known`: number of the target's first train trials that are used; `how`: the method."""
     chosen = AdaptSettings.given(settings)
     machine(threads, precision)
     before = Arrays(adapted)

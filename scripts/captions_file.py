@@ -1,4 +1,4 @@
-"""Captions of a table that the user has, joined to the clip table."""
+"""Captions from a table of the user, joined to the clip table."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Captions that people wrote, joined to the clip table."""
+"""Human captions, joined to the clip table."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Check each subject's map and lag sweep against what the phantom planted."""
+"""Compare each subject's map and lag sweep with the ground truth of the phantom."""
 
 from pathlib import Path
 

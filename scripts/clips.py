@@ -4,10 +4,11 @@ import sys
 from pathlib import Path
 
 from llm4brain import steps
-from llm4brain.clips import clip_table, stimulus_durations
+from llm4brain.clips import clip_table
 from llm4brain.io import write_table
 from llm4brain.sections import ClipSettings, Splits
 from llm4brain.splits import resolve
+from llm4brain.video.frames import stimulus_durations
 
 
 def main(

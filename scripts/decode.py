@@ -1,4 +1,4 @@
-"""Decode one subject's test clips, with its brain and with broken ones; no captions here."""
+"""Decode the test clips of one subject, from its BOLD and from null inputs. Reads no captions."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ import pandas as pd
 from llm4brain import steps
 from llm4brain.align.reader import BrainReader
 from llm4brain.brain import cohort
-from llm4brain.io import Arrays, copy, read_table, write_arrays, write_table
-from llm4brain.provenance import record, sha256
+from llm4brain.io import Arrays, read_table, write_arrays, write_table
+from llm4brain.provenance import record
 from llm4brain.sections import ClipSettings, EvaluateSettings, VideoLLMSettings
 from llm4brain.training import machine
 from llm4brain.tune.broken import flat, noise_like, rolled, windows_of
@@ -39,9 +39,6 @@ def main(
     code: str,
     other_features: Path | None = None,
     other_trials: Path | None = None,
-    twin_tuned: Path | None = None,
-    twin_decoded: Path | None = None,
-    twin_readings: Path | None = None,
 ) -> None:
     chosen = EvaluateSettings.given(settings)
     window = ClipSettings.given(clip_settings)
@@ -58,7 +55,7 @@ def main(
         ("rolled", "floor"): rolled(
             Arrays(bold), table, window, chosen.roll, names, chosen.repeats
         ),
-        # of the size of what the model reads, which averages more showings than training does
+        # scaled to the test windows, which average more showings than the training windows
         ("noise", "floor"): noise_like(test.windows, len(names), own_seed),
         **{(name, "floor"): each for name, each in flat(train.windows, len(names)).items()},
     }
@@ -70,16 +67,6 @@ def main(
         other = cohort.load([subject], [other_features], [other_trials], ("test",), chosen.repeats)
         inputs["other_subject", "control"] = windows_of(other, names, train.windows)
     z_f = read(inputs, subject, reader)
-    if twin_tuned and twin_decoded and twin_readings:
-        known = Arrays(twin_readings)
-        alike = all(
-            np.array_equal(z.reshape(len(z), -1), known[name]) for (name, _), z in z_f.items()
-        )
-        if alike and sha256(tuned) == sha256(twin_tuned):
-            print(f"every clip is read as in {twin_readings}, by the same LLM: so are its words")
-            copy(twin_decoded, out)
-            copy(twin_readings, readings)
-            return
     llm = VideoLLM.on(accelerator, video_llm, how)
     load_lora(llm, tuned.parent)
     found = put_into_words(z_f, llm, tokens)

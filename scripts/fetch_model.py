@@ -1,4 +1,4 @@
-"""Fetch a model from its source string into an ordinary Hugging Face folder."""
+"""Fetch the model of a source string into a standard Hugging Face folder."""
 
 from pathlib import Path
 

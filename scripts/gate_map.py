@@ -1,4 +1,4 @@
-"""Where people's responses to the same moments of the films agree: the gate, as a map."""
+"""Map of the gate: where the responses of different people to the same clips agree."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def main(
     surfaces: list[Path] | None = None,
     code: str = "",
 ) -> None:
-    """`features` are anybody's of the cohort: they say where the positions lie."""
+    """`features` may be of any subject in the cohort; they provide the grid."""
     arrays, meta = Arrays(adapted), Arrays(features).meta
     gate, voxels = arrays["gate"], arrays["grid.voxels"]
     data = "simulated" if simulated else "measured"

@@ -1,4 +1,4 @@
-"""Read one subject's test clips from windows of every lag: does the model read the brain?"""
+"""Retrieval of one subject's test clips from BOLD windows at different lags."""
 
 from pathlib import Path
 

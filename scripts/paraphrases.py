@@ -1,4 +1,4 @@
-"""METEOR's paraphrases that can match the references: read by every scoring, made once."""
+"""METEOR's paraphrases that can match the references, extracted once for all scoring jobs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What stands at the root of the phantom's BIDS data set: description and README."""
+"""Write description and README of the phantom's BIDS data set."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Render the films that the phantom cohort watches, with captions, into a data set's stimuli/."""
+"""Render the films of the phantom cohort, with captions, into the stimuli folder."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Who is in the phantom's BIDS data set."""
+"""Write the participants files of the phantom's BIDS data set."""
 
 from pathlib import Path
 

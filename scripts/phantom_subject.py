@@ -1,4 +1,4 @@
-"""Simulate one subject of the phantom cohort, who watches the films in --out-dir's stimuli/."""
+"""Simulate one subject of the phantom cohort watching the films in stimuli/ of --out-dir."""
 
 from pathlib import Path
 

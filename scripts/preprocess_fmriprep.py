@@ -1,4 +1,4 @@
-"""Raw BIDS of one subject -> derivatives, by fMRIPrep in a container."""
+"""Raw BIDS of one subject -> derivatives, with fMRIPrep in a container."""
 
 from pathlib import Path
 

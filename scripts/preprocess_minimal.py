@@ -1,4 +1,4 @@
-"""Raw BIDS of one subject -> derivatives, by the minimal backend (no substitute for fMRIPrep)."""
+"""Raw BIDS of one subject -> derivatives, with the minimal backend (not a fMRIPrep replacement)."""
 
 from pathlib import Path
 

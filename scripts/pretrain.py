@@ -6,6 +6,7 @@ from llm4brain import steps
 from llm4brain.brain import cohort
 from llm4brain.brain.pretrain import Trained, pretrain, save_encoder
 from llm4brain.brain.weights import Published
+from llm4brain.checkpoint import remove_checkpoint
 from llm4brain.io import Arrays
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import EncoderSettings
@@ -29,7 +30,7 @@ def main(
     chosen = EncoderSettings.given(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
-    apart = not chosen.temporal  # a volume at a time, unless the encoder attends between them
+    apart = not chosen.temporal  # single volumes, unless the encoder attends between volumes
     train = cohort.stored(subject, features, trials, ("train",), apart)
     validation = cohort.stored(subject, features, trials, ("validation",), apart)
     identity = [made_by, accelerator.mixed_precision, *map(sha256, [*features, *trials])]
@@ -49,6 +50,7 @@ def main(
     if accelerator.is_main_process:
         save_encoder(out, model, train, meta)
         save_log(table, log, plot, f"Masked pretraining on {', '.join(subject)}")
+        remove_checkpoint(folder)
     accelerator.end_training()
 
 

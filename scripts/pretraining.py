@@ -1,4 +1,4 @@
-"""Masked pretraining of SC-MBM on a further cohort, before the cohort's own BOLD."""
+"""Masked pretraining of SC-MBM on the pretraining cohort, before that on the decoded cohort."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from llm4brain import steps
 from llm4brain.brain.pretrain import pretrain, save_encoder
 from llm4brain.brain.resting import resting_windows
 from llm4brain.brain.weights import Published
+from llm4brain.checkpoint import remove_checkpoint
 from llm4brain.io import Arrays
 from llm4brain.provenance import record
 from llm4brain.sections import EncoderSettings
@@ -29,10 +30,10 @@ def main(
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
     files = [bold / f"sub-{name}.safetensors" for name in subject]
-    # of the windows that the decoder will read
+    # as in the windows of the decoder
     volumes = Arrays(example).shape("windows")[1] if chosen.temporal else 1
     train, validation = resting_windows(files, volumes)
-    # What made each file stands for its content, which is too large to be read for a hash.
+    # Identify each file by its metadata, because its content is too large to hash.
     identity = [made_by, accelerator.mixed_precision, volumes, [Arrays(f).meta for f in files]]
     folder = out.with_suffix(".checkpoint")
     weights = Published.read(chosen.weights) if chosen.weights else None
@@ -44,6 +45,7 @@ def main(
     if accelerator.is_main_process:
         save_encoder(out, model, train, meta)
         save_log(table, log, plot, f"Masked pretraining on {len(subject)} further subjects")
+        remove_checkpoint(folder)
     accelerator.end_training()
 
 

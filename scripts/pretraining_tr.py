@@ -1,4 +1,4 @@
-"""Clean BOLD of a subject -> the TR to which a further cohort's volumes are averaged."""
+"""Clean BOLD of a subject -> the TR to which volumes of the pretraining cohort are averaged."""
 
 from pathlib import Path
 

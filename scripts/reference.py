@@ -1,4 +1,4 @@
-"""Decode one subject's test clips with floors, linear baselines and ceilings."""
+"""Floors, linear baselines and ceilings for the test clips of one subject."""
 
 from pathlib import Path
 
@@ -37,12 +37,12 @@ def main(
     chosen = EvaluateSettings.given(settings)
     how = VideoLLMSettings.given(video_settings)
     accelerator = machine(threads, precision)
-    # Of the model of all subjects ridge takes SC-MBM and the gate. Both were learned from train
-    # BOLD without a caption or a video token; the adaptor, which was not, is left where it is.
+    # Ridge uses SC-MBM and the gate of the model of all subjects. Both were learned from train BOLD
+    # without captions or video tokens. The adaptor, which was not, is not used.
     reader = BrainReader.load(Arrays(adapted))
 
     def say(z_f: np.ndarray) -> list[str]:
-        """As `decode` does, but by the LLM as it was before tuning."""
+        """Generate text as `decode` does, but with the untuned LLM."""
         llm = VideoLLM.on(accelerator, video_llm, how)
         return put_into_words({("ridge_llm", "baseline"): z_f}, llm, how.max_new_tokens)[0].texts
 

@@ -1,4 +1,4 @@
-"""One page of a run: results/report.html."""
+"""The report page of a run: results/report.html."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Score what systems say of one subject's test clips against references."""
+"""Score the texts of all systems for one subject's test clips against references."""
 
 from pathlib import Path
 from typing import Literal
@@ -28,7 +28,7 @@ def main(
     settings: str,
     seed: int,
     threads: int = 1,
-    precision: str = "fp32",  # as every step; scores are always computed in full
+    precision: str = "fp32",  # an option of every step; scores are always computed in fp32
     code: str = "",
     simulated: bool = False,
     agreement: bool = False,
@@ -49,10 +49,10 @@ def main(
     said = [read_table(path, ("clip_id", "system", "kind", "text")) for path in decoded]
     arrays = [Arrays(path) for path in readings]
     references = read_table(captions, ("clip_id", "caption"))
-    whose = {}  # of another captioner's table, its name and hash
+    whose = {}  # name and hash of the user's caption table
     if source == "file":
         whose = {"references_file": references["source"].iloc[0]}
-    ridge = {  # what each ridge took, without the curves
+    ridge = {  # choices of each ridge, without validation curves
         name: {k: v for k, v in took.items() if k != "validation"}
         for a in arrays
         for name, took in a.meta.get("ridge", {}).items()

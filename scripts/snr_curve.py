@@ -1,4 +1,4 @@
-"""The SNR curve, from the tables of its SNRs."""
+"""The SNR curve, from the tables of all SNR levels."""
 
 from pathlib import Path
 

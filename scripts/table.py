@@ -1,5 +1,7 @@
-"""Table 1 from the metrics of every subject, the model's lead over each other system, and what the
-options of ridge, and an LLM's words for its reading, add to it."""
+"""Table 1 from the metrics of every subject, and the model's lead over each other system.
+
+The lead table also compares ridge with and without its options, and with an LLM's words.
+"""
 
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from llm4brain.evaluate.table import leading, summary, table1, taken
 from llm4brain.io import read_json, read_table, write_json, write_table
 from llm4brain.sections import EvaluateSettings
 
-# What the gate, the surprise and all options add to ridge, and an LLM's words to its reading.
+# Comparisons: ridge with the gate, the surprise and all options, and with an LLM's words.
 PARTS = (
     ("ridge_gate", "ridge_plain"),
     ("ridge_surprise", "ridge_plain"),
@@ -39,7 +41,7 @@ def main(
             own[system] = read_table(path.parent / "predictions" / f"{system}.tsv", ("clip_id",))
     leads = []
     for subject, own in predictions.items():
-        for system, ending in (("model", ""), ("model_single", "_single")):  # like with like
+        for system, ending in (("model", ""), ("model_single", "_single")):  # matched repeats
             alike = {k: v for k, v in own.items() if k.endswith("_single") == bool(ending)}
             if system in alike and len(alike) > 1:
                 leads.append(lead(alike, subject, chosen.block, chosen.samples, seed, system))

@@ -1,4 +1,4 @@
-"""Table 2, or its part about cohorts, from the results of its cells."""
+"""Table 2, or only its part about cohorts, from the individual results."""
 
 import json
 from pathlib import Path
@@ -24,9 +24,9 @@ def main(
     ridges: list[Path] = (),
     code: str = "",
 ) -> None:
-    """`metrics` and `adapted` go by cells, `reference`, `trials` and `subject` by subjects.
+    """`metrics` and `adapted` have one file per result, `reference` and `trials` one per subject.
 
-    `ridges` are predictions of systems of `reference`.
+    `ridges` are predictions of the ridge systems in `reference`.
     """
     seconds = ClipSettings.given(clip_settings).duration
     scanned = {}
@@ -40,7 +40,7 @@ def main(
         label, meta = folder.removeprefix("sub-"), Arrays(model).meta
         said = read_table(path.parent / "predictions" / f"{SYSTEM}.tsv", ("clip_id",))
         who = cohort(trained, subject)
-        its = meta if label in who.members else meta["new"]  # of whom nothing or little is known
+        its = meta if label in who.members else meta["new"]  # for a subject with little or no data
         made = (who, scanned[label], read_json(path), said, {name: its[name] for name in CHOSEN})
         cells.append(Cell(arm, trained, label, *made))
     for path in (path for path in ridges if path.stem in RIDGES):

@@ -1,15 +1,16 @@
-"""LLM tuning: LoRA on prompt and fMRI tokens, caption loss and understanding gap."""
+"""LLM tuning: LoRA on prompt and fMRI tokens, with caption loss and understanding gap."""
 
 from pathlib import Path
 
 from llm4brain import steps
 from llm4brain.align.reader import BrainReader
-from llm4brain.io import Arrays, copy, read_table, write_json
+from llm4brain.checkpoint import remove_checkpoint
+from llm4brain.io import Arrays, read_table, write_json
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import TuneSettings, VideoLLMSettings
 from llm4brain.training import machine, save_log
 from llm4brain.tune.lora import save_lora, tune
-from llm4brain.tune.samples import read_alike, tuning_samples
+from llm4brain.tune.samples import tuning_samples
 from llm4brain.video.videollm import VideoLLM, model_hash
 
 
@@ -27,24 +28,13 @@ def main(
     threads: int,
     precision: str,
     code: str,
-    twin_adapted: Path | None = None,
-    twin_tuned: Path | None = None,
 ) -> None:
     chosen, loaded = TuneSettings.given(settings), VideoLLMSettings.given(video_settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     accelerator = machine(threads, precision)
     arrays = Arrays(adapted)
-    if twin_adapted and twin_tuned and read_alike(arrays, Arrays(twin_adapted)):
-        print(f"every clip is read as in {twin_adapted}: the LLM is tuned as there")
-        if accelerator.is_main_process:
-            for name in ("adapter_config.json", "provenance.json", out.name):
-                copy(twin_tuned.with_name(name), out.with_name(name))
-            for file in (log, plot):
-                copy(twin_tuned.parents[1] / file.name, file)
-        accelerator.end_training()
-        return
     reader, table = BrainReader.load(arrays), read_table(captions, ("clip_id", "caption", "source"))
-    whose = sorted(set(table["source"]))  # people's, a model's or a file's, these with their hash
+    whose = sorted(set(table["source"]))  # human, model or file; the latter two with hash
     train = tuning_samples(arrays, reader, Arrays(video), table, "train", "out_of_fold")
     validation = tuning_samples(arrays, reader, Arrays(video), table, "validation", "read")
     llm = VideoLLM.on(accelerator, video_llm, loaded)
@@ -59,6 +49,7 @@ def main(
         save_lora(llm.model.language_model, out.parent, "models/video_llm")
         write_json(out.with_name("provenance.json"), made_by | reads | {"captions": whose})
         save_log(table, log, plot, "LLM tuning")
+        remove_checkpoint(folder)
     accelerator.end_training()
 
 

@@ -1,4 +1,4 @@
-"""Tokens of each clip: those of the ViT, and the video tokens that the LLM reads."""
+"""ViT tokens of each clip, and the video tokens that the LLM reads."""
 
 from pathlib import Path
 

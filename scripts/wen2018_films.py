@@ -1,4 +1,4 @@
-"""Wen 2018's films, and captions beside them -> links in the data set's stimuli folder."""
+"""Films and captions of Wen 2018 -> links in the stimuli folder of the data set."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Who is in Wen 2018's BIDS data set, by their labels."""
+"""Write the participants file of Wen 2018's BIDS data set."""
 
 from pathlib import Path
 

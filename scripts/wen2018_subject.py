@@ -1,4 +1,4 @@
-"""A subject's scans of Wen 2018 as they lie on disk -> events, and derivatives by links."""
+"""Scans of one Wen 2018 subject on disk -> events, and derivatives as links."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What several tests share: the workflow as a user calls it, and one run of the tiny cohort."""
+"""Shared test helpers: the workflow as a user calls it, and one run of the tiny data set."""
 
 import os
 import random
@@ -17,12 +17,12 @@ from llm4brain.phantom.grammar import captions, every_scene
 ROOT = Path(__file__).parent.parent
 SNAKEMAKE = str(Path(sys.executable).with_name("snakemake"))
 TINY = ROOT / "configs" / "tiny.yaml"
-BLOCK = 8.0  # s, of the bootstrap: short, so that ten clips make several blocks
-# Files of tests that run the chain: they begin first, so that none is alone at the end.
+BLOCK = 8.0  # s, of the block bootstrap: short, so that ten clips give several blocks
+# Test files that run the workflow. They start first, so that none runs alone at the end.
 LONG = ("test_dvc", "test_wen2018_workflow", "test_workflow", "test_null", "test_table2",
         "test_options_workflow")  # fmt: skip
 if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
-    # Workers share the cores out: threads that outnumber cores slow torch down fourfold.
+    # Divide the cores among workers: more threads than cores slow torch down fourfold.
     worker = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
     cores = sorted(os.sched_getaffinity(0))
     own = cores[worker :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])] or cores
@@ -31,7 +31,7 @@ if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first; pytest-xdist gives files to workers in this order, each file to one."""
+    """Long test files first: pytest-xdist assigns whole files to workers in this order."""
     if os.environ.get("LLM4BRAIN_QUICK"):
         for item in items:
             if item.get_closest_marker("long"):
@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def snakemake(directory: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the real workflow elsewhere, by its absolute path and with no environment activated."""
+    """Run the real workflow in another folder, by absolute path and without activation."""
     command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--directory", directory]
     environment = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
     environment["PATH"] = os.pathsep.join(
@@ -58,7 +58,7 @@ def snakemake(directory: Path, *arguments: object) -> subprocess.CompletedProces
 
 
 def counted(said: str) -> dict[str, int]:
-    """Jobs by rule, from what Snakemake says before it runs them."""
+    """Number of jobs of each rule, from the table that Snakemake prints before it runs them."""
     table = re.search(r"^job +count\n-+ +-+\n(.*?)^total", said, re.MULTILINE | re.DOTALL)
     if table is None:
         return {}
@@ -66,7 +66,7 @@ def counted(said: str) -> dict[str, int]:
 
 
 def jobs(directory: Path, *arguments: object) -> dict[str, int]:
-    """How many jobs of each rule a dry run would run."""
+    """Number of jobs of each rule in a dry run."""
     done = snakemake(directory, "--dry-run", *arguments)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
@@ -76,7 +76,7 @@ def jobs(directory: Path, *arguments: object) -> dict[str, int]:
 
 
 def tiny_llm(folder: Path) -> Path:
-    """An untrained LLM of two layers that knows the words of the phantom's captions."""
+    """An untrained two-layer LLM whose vocabulary is the words of the phantom's captions."""
     import torch
     from tiny_models import CHAT, text_config
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
@@ -101,7 +101,7 @@ def tiny_llm(folder: Path) -> Path:
 
 
 def shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """A folder that whichever worker needs it first makes, for all of them."""
+    """A folder shared by all workers, made by the first worker that needs it."""
     home = factory.getbasetemp()
     home = home.parent if "PYTEST_XDIST_WORKER" in os.environ else home
     with FileLock(home / f"{name}.lock"):
@@ -114,9 +114,9 @@ def shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], ob
 
 @pytest.fixture(scope="session")
 def tiny_settings(tmp_path_factory) -> Path:
-    """configs/tiny.yaml with an LLM of two layers, so that the chain walks in a minute or two.
+    """configs/tiny.yaml with a two-layer LLM, so that the workflow takes a minute or two.
 
-    `make run` walks it with the real one.
+    `make run` uses the real LLM.
     """
 
     def make(folder: Path) -> None:
@@ -130,9 +130,9 @@ def tiny_settings(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory, tiny_settings) -> Path:
-    """The folder of one whole run of the tiny cohort, from nothing to table 1 and its picture.
+    """The folder of one complete run of the tiny data set, including table 1 and its figure.
 
-    What a test changes in it, it puts back.
+    Tests that change files in it restore them.
     """
 
     def make(folder: Path) -> None:

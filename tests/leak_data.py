@@ -1,7 +1,7 @@
-"""A small study in files, its poisoned twin, and the chain's own scripts to run on both.
+"""A small study in files, its poisoned copy, and helpers that run the workflow's scripts on both.
 
-In the twin everything of the test films is garbage: BOLD, video tokens, captions. Only the BOLD of
-one test clip, `SPARED`, is as it was, so that what is read of it can be compared.
+In the copy, all test data are garbage: BOLD, video tokens and captions. Only the BOLD of one test
+clip, `SPARED`, is unchanged, so that its predictions can be compared.
 """
 
 import importlib.util
@@ -23,10 +23,10 @@ from llm4brain.io import Arrays, read_table, write_arrays, write_table
 from llm4brain.video.videollm import VideoLLM
 
 SUBJECTS = ("01", "02")
-NEW, KNOWN = "03", 8  # somebody whom nothing is trained on, and how many trials are known of it
+NEW, KNOWN = "03", 8  # a new person, and the number of its trials that may be used
 SPLITS = dict(zip("12345", ["train"] * 3 + ["validation", "test"], strict=True))
-CLIPS, LEAD, TAIL, TR = 8, 4, 8, 2.0  # clips a film; volumes before and after it; s
-K, D = 4, 32  # of the tiny video-LLM at two frames
+CLIPS, LEAD, TAIL, TR = 8, 4, 8, 2.0  # clips per film; volumes before and after a film; s
+K, D = 4, 32  # size of the tiny video-LLM's tokens for two frames
 SPARED = "film-5_0000.0"
 LAG, WINDOW = 6.0, 4.0
 FIT = {"epochs": 2, "batch_size": 16, "lr": 1e-2}
@@ -59,7 +59,7 @@ WHO, DOES, IN = ("dog", "cat", "girl"), ("running", "jumping"), ("red", "blue")
 
 
 def step(script: str) -> Callable[..., None]:
-    """`main` of a script of the workflow, in this process, so that a test may plant a leak."""
+    """`main` of a workflow script, imported into this process, so that a test can plant a leak."""
     spec = importlib.util.spec_from_file_location(script, ROOT / "scripts" / f"{script}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -67,7 +67,7 @@ def step(script: str) -> Callable[..., None]:
 
 
 def write_study(folder: Path, poisoned: bool) -> Path:
-    """Clips, BOLD, features, video features and captions, as the workflow lays them."""
+    """Write clips, BOLD, features, video features and captions in the workflow's layout."""
     data, rng = folder / "data", np.random.default_rng(0)
     garbage = np.random.default_rng(1)
     clips = pd.DataFrame(
@@ -100,7 +100,7 @@ def write_study(folder: Path, poisoned: bool) -> Path:
 
 
 def _write_bold(data, subject, clips, tokens, rng, garbage) -> None:
-    """Each film twice, a run each; a clip's tokens stand in the BOLD `LAG` s after its onset."""
+    """Two runs per film; each clip's tokens are added to the BOLD `LAG` s after its onset."""
     forward = rng.normal(size=(tokens.shape[1], 64)) / 8
     arrays, about = {}, {}
     volumes = LEAD + 2 * CLIPS + TAIL
@@ -135,9 +135,9 @@ def _write_bold(data, subject, clips, tokens, rng, garbage) -> None:
 
 
 def but_the_first_trials(study: Path, folder: Path, known: int) -> Path:
-    """A copy of a study in which all of `NEW` but its first so many train trials is garbage.
+    """A copy of a study in which all data of `NEW` except its first train trials are garbage.
 
-    So are the names of the clips of these trials, within their split.
+    The clip names of the other trials are shuffled within their split.
     """
     shutil.copytree(study, folder)
     path, table = (folder / f"data/features/sub-{NEW}{end}" for end in (".safetensors", TRIALS))
@@ -159,7 +159,7 @@ TRIALS = "_trials.tsv"
 
 
 def with_other_trials(study: Path, folder: Path) -> Path:
-    """A copy of a study in which the trials table of sub-01 names other clips, of the same film."""
+    """A copy of a study in which the trials table of sub-01 names other clips of the same film."""
     shutil.copytree(study, folder)
     path = folder / f"data/features/sub-01{TRIALS}"
     trials = read_table(path)
@@ -178,18 +178,18 @@ def run(
     how: str = "",
     precision: str = "fp32",
 ) -> dict[str, bytes]:
-    """Run one stage of the chain and give what it must not owe to the test films.
+    """Run one stage and return the output that must not depend on the test films.
 
     Args:
-        study: a folder of `write_study`.
-        models: holds `video_llm` and what the stages before this one made.
-        out: folder for what it makes.
-        how: of `calibrate`: the others' data serve `NEW`, of whom `KNOWN` trials are known.
+        study: a folder written by `write_study`.
+        models: holds `video_llm` and the output of the earlier stages.
+        out: output folder.
+        how: for `calibrate`: how the others' data are used for `NEW`, which has `KNOWN` trials.
         precision: of training and generation.
 
     Returns:
-        of a stage that is fitted, every file; of one that reads test clips, what it says and reads
-        of `SPARED` and whatever it chose.
+        for a stage that is fitted, every file; for a stage that decodes test clips, its texts and
+        predictions for `SPARED`, and the settings that it chose.
     """
     data = study / "data"
     features = [data / f"features/sub-{s}.safetensors" for s in SUBJECTS]
@@ -253,7 +253,7 @@ def run(
 
 
 CAPTIONS = {"captions": "human", "generated": "generated"}
-# Neither is about the clip that is read, so that the words of both hold for all test clips.
+# The texts of these systems do not depend on the clip, so they are compared for all test clips.
 BLIND = ("constant", "random", "zeros", "train_mean", "prompt")
 READ = ("model", "model_single", "ridge", "ridge_single", "ridge_plain", "ridge_gate")
 READ += ("ridge_surprise", "ridge_llm")
@@ -270,7 +270,7 @@ def _of_the_spared(out: Path) -> dict[str, bytes]:
 
 
 def write_models(study: Path, folder: Path) -> Path:
-    """The whole chain, fitted on a study: what each stage finds before it."""
+    """Fit all stages on a study."""
     _sharpened(blip2(folder / "video_llm", "llama"))
     for stage in FITTED:
         run(stage, study, folder, folder)
@@ -278,7 +278,7 @@ def write_models(study: Path, folder: Path) -> Path:
 
 
 def _sharpened(folder: Path) -> None:
-    """Weights so large that what this untrained LLM says depends on all that it is shown."""
+    """Scale up the weights of the untrained LLM, so that its text depends on all of its input."""
     model = Blip2ForConditionalGeneration.from_pretrained(folder)
     with torch.no_grad():
         for weight in model.language_model.parameters():
@@ -288,24 +288,24 @@ def _sharpened(folder: Path) -> None:
 
 
 def made_in(folder: Path) -> tuple[Path, Path, Path]:
-    """The study, its poisoned twin, and the models fitted on the study."""
+    """The study, its poisoned copy, and the models fitted on the study."""
     study = write_study(folder / "clean", poisoned=False)
     twin = write_study(folder / "poisoned", poisoned=True)
     return study, twin, write_models(study, folder / "models")
 
 
-# -- leaks of reference words, which decode and reference must notice
+# -- leaks of reference captions, which the guards of decode and reference must detect
 
 
 def reference_words() -> list[str]:
-    """The references of the test clips, in order, from where the workflow keeps them."""
+    """The reference captions of the test clips, in order, from the workflow's files."""
     table = read_table("data/clips.tsv")
     said = read_table("data/captions/human.tsv").set_index("clip_id")["caption"]
     return [said[name] for name in table.loc[table["split"] == "test", "clip_id"]]
 
 
 def teacher_forced(patch):
-    """d: the text is the likeliest next token after each token of the reference."""
+    """d: the text is the most likely next token after each token of the reference."""
 
     def leaky(self, prefix, max_new_tokens=32, batch=256):
         said = list(itertools.islice(itertools.cycle(reference_words()), len(prefix)))
@@ -319,7 +319,7 @@ def teacher_forced(patch):
 
 
 def begun_with_the_reference(patch):
-    """d: generation is free-running, from the reference's first word on."""
+    """d: generation is free-running but starts with the reference's first word."""
     honest = VideoLLM.generate
 
     def leaky(self, prefix, max_new_tokens=32, batch=256):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from llm4brain.arms import calibrated_pattern, cohort, cohort_pattern, home, twin
+from llm4brain.arms import calibrated_pattern, cohort, cohort_pattern, home
 from llm4brain.brain import cohort as samples
 from llm4brain.config import check
 from llm4brain.errors import UserError
@@ -87,25 +87,6 @@ def test_nobody_is_left_without_the_only_subject():
 )
 def test_a_stage_is_trained_once_for_all_arms_that_have_it_in_common(stage, arm, where, found):
     assert home(SETTINGS, stage, arm, where) == found
-
-
-@pytest.mark.parametrize(
-    ("arm", "found"),
-    [
-        ("full", ""),
-        ("same", "full"),
-        ("linear-surprise", "full"),
-        ("coral", "full"),
-        ("no-gap", ""),
-    ],
-)
-def test_an_arm_that_is_tuned_as_full_may_read_as_full(arm, found):
-    assert twin(SETTINGS, arm) == found
-
-
-def test_without_the_full_arm_there_is_none_to_read_alike():
-    alone = SETTINGS.model_copy(update={"arms": {"coral": SETTINGS.arms["coral"]}})
-    assert twin(alone, "coral") == ""
 
 
 @pytest.fixture

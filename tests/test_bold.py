@@ -113,6 +113,12 @@ def test_a_bright_start_before_steady_state_bends_nothing(data):
     assert np.mean(close) > 0.7  # what 27 regressors of 80 volumes leave
 
 
+def test_a_word_in_a_confound_that_is_not_read_is_nobody_s_business(data):
+    run = data.add()
+    data.confounds(run, data.table(data.volumes).assign(note="good"))
+    assert data.read().arrays["run-01"].any()
+
+
 def test_finer_data_are_averaged_onto_the_shared_grid(data):
     """A wave planted at a place is found at that place, and noise falls by the averaging."""
     fine = np.array(data.grid.affine)
@@ -178,6 +184,39 @@ def test_events_of_every_encoding(data, tmp_path):
     assert [event["stim_file"] for event in events.read_events(path, 60.0)] == ["0012"]
     path.write_text("onset\tduration\ttrial_type\n0\t0.04\tframe\n")
     assert events.read_events(path, 60.0) == []
+
+
+def test_cells_that_hold_a_space_or_n_a_are_read_as_meant(tmp_path, capsys):
+    path = tmp_path / "events.tsv"
+    path.write_text("onset\tduration\tstim_file \n0\t3\tn/a  \n3\t N/A\ta.mp4\n6\t3\n9\t3\t\n")
+    assert events.read_events(path, 60.0) == [
+        {"onset": 3.0, "duration": None, "stim_file": "a.mp4"}
+    ]
+    assert "column 'stim_file ' is read without its spaces" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("0\t12,0\ta.mp4", "row 2 has duration '12,0', which is no number of seconds"),
+        ("1,5\t12\ta.mp4", "row 2 has onset '1,5', which is no number of seconds"),
+        ("-inf\t12\ta.mp4", "row 2 has onset '-inf', which is no number"),
+        ("0\tinf\ta.mp4", "row 2 has duration 'inf', which is no number"),
+        ("0\t-3\ta.mp4", "row 2 has a duration of -3 s"),
+        ("n/a\t3\ta.mp4", "row 2 has no onset"),
+    ],
+)
+def test_a_number_that_cannot_be_read_is_told_with_its_row(tmp_path, row, said):
+    (tmp_path / "events.tsv").write_text(f"onset\tduration\tstim_file\n{row}\n")
+    with pytest.raises(UserError, match=said):
+        events.read_events(tmp_path / "events.tsv", 60.0)
+
+
+def test_a_tab_at_the_end_of_each_row_shifts_no_column(tmp_path):
+    (tmp_path / "events.tsv").write_text("onset\tduration\tstim_file\n3\t12\ta.mp4\t\n")
+    with pytest.warns(pd.errors.ParserWarning):
+        found = events.read_events(tmp_path / "events.tsv", 60.0)
+    assert found == [{"onset": 3.0, "duration": 12.0, "stim_file": "a.mp4"}]
 
 
 def test_events_at_the_root_hold_for_every_run_without_its_own(data):

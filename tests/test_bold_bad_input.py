@@ -31,6 +31,34 @@ def spoil_confounds_middle(data, run):
     data.confounds(run, table)
 
 
+def spoil_confounds_comma(data, run):
+    table = data.table(data.volumes).astype({"rot_x": object})
+    table.loc[7, "rot_x"] = "0,02"
+    data.confounds(run, table)
+
+
+def spoil_confounds_word(data, run):
+    table = data.table(data.volumes).astype({"framewise_displacement": object})
+    table.loc[7, "framewise_displacement"] = "high"
+    data.confounds(run, table)
+
+
+def spoil_confounds_infinite(data, run):
+    table = data.table(data.volumes)
+    table.loc[7, "csf"] = np.inf
+    data.confounds(run, table)
+
+
+def spoil_confounds_old_name(data, run):
+    path = data.out / run.confounds()
+    path.rename(path.with_name(path.name.replace("timeseries", "regressors")))
+
+
+def spoil_freedom(data, run):
+    data.volumes = 31
+    data.add()
+
+
 def spoil_confounds_missing(data, run):
     (data.out / run.confounds()).unlink()
 
@@ -99,6 +127,17 @@ def spoil_events_no_film(data, run):
         (spoil_confounds_rows, r"timeseries.tsv: has 77 rows for 80 volumes"),
         (spoil_confounds_columns, r"timeseries.tsv: lacks what bold.confounds: simple needs"),
         (spoil_confounds_middle, r"timeseries.tsv: holds n/a below the first row of trans_x"),
+        (spoil_confounds_comma, r"timeseries.tsv: row 9 has rot_x '0,02', which is no number"),
+        (spoil_confounds_word, r"timeseries.tsv: row 9 has framewise_displacement 'high', which"),
+        (spoil_confounds_infinite, r"timeseries.tsv: row 9 has csf 'inf', which is no number"),
+        (
+            spoil_confounds_old_name,
+            r"timeseries.tsv: is missing; there is sub-01_.*_regressors.tsv, fMRIPrep's name",
+        ),
+        (
+            spoil_freedom,
+            r"bold.nii.gz: has 31 volumes, and cleaning takes 29 .*: 2 are left, 3 are needed",
+        ),
         (spoil_confounds_missing, r"timeseries.tsv: is missing"),
         (spoil_mask_missing, r"brain_mask.nii.gz: is missing"),
         (spoil_mask_shape, r"brain_mask.nii.gz: is not on the grid of its BOLD"),
@@ -109,7 +148,7 @@ def spoil_events_no_film(data, run):
         (spoil_tr, r"preproc_bold.nii.gz: has no RepetitionTime"),
         (spoil_second_resolution, r"is not the only resolution of sub-01_task-film_run-01"),
         (spoil_events_late, r"events.tsv: row 3 starts at 500 s, but the run ends at 120.75 s"),
-        (spoil_events_onset, r"events.tsv: row 2 has no onset"),
+        (spoil_events_onset, r"events.tsv: row 2 has onset 'soon', which is no number"),
         (spoil_events_columns, r"events.tsv: has no column duration"),
         (spoil_events_no_film, r"sub-01: has no event with a stim_file in any run"),
     ],
@@ -119,6 +158,13 @@ def test_bad_input_is_one_line_that_names_the_file(data, spoil, said):
     with pytest.raises(UserError, match=said) as error:
         data.read()
     assert "\n" not in str(error.value)
+
+
+def test_few_degrees_of_freedom_are_warned_of(data, capsys):
+    data.volumes = 36
+    data.add()
+    data.read()
+    assert "36 volumes, and cleaning takes 29 degrees of freedom: 7 are" in capsys.readouterr().err
 
 
 def test_no_derivatives_at_all(data):

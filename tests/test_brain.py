@@ -116,9 +116,7 @@ def test_masked_loss_counts_masked_patches_and_brain_cells_alone(model, windows,
             cells = np.tile(grid.inside[p], 3)
             error = (predicted[b, p] + around - patches[b, p])[torch.as_tensor(cells)]
             total, count = total + float((error**2).sum().detach()), count + int(cells.sum())
-    assert float(model.masked_loss(windows, visible).detach()) == pytest.approx(
-        total / count, rel=1e-5
-    )
+    assert float(model(windows, visible).loss.detach()) == pytest.approx(total / count, rel=1e-5)
 
 
 def test_share_of_masked_patches(model):

@@ -66,35 +66,6 @@ def test_clip_names_that_collide_and_stimuli_too_short():
         clip_table({**SECONDS, "a.mp4": 3.0}, SPLITS, 4.0)
 
 
-def test_missing_and_undecodable_stimuli(tmp_path):
-    with pytest.raises(UserError, match=r"a.mp4: does not exist"):
-        clips.stimulus_durations(tmp_path, ["a.mp4"])
-    (tmp_path / "a.mp4").write_bytes(b"no film" * 100)
-    with pytest.raises(UserError, match=r"a.mp4: does not decode"):
-        clips.stimulus_durations(tmp_path, ["a.mp4"])
-
-
-def film(path, frames=25, fps=5):
-    import av
-
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps)
-        stream.width = stream.height = 32
-        for k in range(frames):
-            image = np.full((32, 32, 3), 8 * k % 255, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-
-
-def test_durations_of_real_films(tmp_path):
-    film(tmp_path / "a.mp4")
-    assert clips.stimulus_durations(tmp_path, ["a.mp4"]) == {"a.mp4": pytest.approx(5.0)}
-    whole = (tmp_path / "a.mp4").read_bytes()
-    (tmp_path / "b.mp4").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"b.mp4: does not decode"):
-        clips.stimulus_durations(tmp_path, ["b.mp4"])
-
-
 times = st.floats(-50, 3000, allow_nan=False)
 
 
@@ -180,6 +151,39 @@ def test_stimuli_outside_the_clip_table_give_no_trial():
     assert made.left_out == {"stimulus not in the clip table": 1}
     with pytest.raises(UserError, match="none of its clips has a window"):
         cut_windows([run([(0.0, 12.0, "other.mp4")])], table(), SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "name", [" a.mp4", "a.mp4 ", "./a.mp4", "stimuli/a.mp4", "stimuli\\a.mp4", "A.MP4"]
+)
+def test_a_name_that_can_mean_one_film_is_taken_for_it_and_said(name):
+    plan = clips.plan_windows([run([(0.0, 40.0, name)])], table(), SETTINGS)
+    assert set(plan.trials["stim_file"]) == {"a.mp4"}
+    assert list(plan.said()) == [
+        f"events: {name!r} is taken for a.mp4",
+        f"warning: events: names taken for films of splits: {name}",
+    ]
+
+
+def test_a_name_that_can_mean_two_films_is_taken_for_neither():
+    assert clips.films_meant(["A.mp4", "a.mp4"], ["a.mp4", "a.MP4"]) == {
+        "A.mp4": "A.mp4",
+        "a.mp4": "a.mp4",
+    }
+    assert clips.films_meant(["dir\\c.mp4"], ["dir/c.mp4"]) == {"dir\\c.mp4": "dir/c.mp4"}
+
+
+def test_showings_that_are_left_out_are_told_by_name():
+    rows = [(0.0, 9.0, "a.mp4"), (20.0, 12.0, "other.mp4"), (40.0, 12.0, "other.mp4")]
+    said = list(clips.plan_windows([run(rows)], table(), SETTINGS).said())
+    assert said == [
+        "8 showings left out: not shown",
+        "  a.mp4: 8",
+        "2 showings left out: stimulus not in the clip table",
+        "  other.mp4: 2",
+        "warning: showings of clips left out: 8 not shown (a.mp4); "
+        "2 stimulus not in the clip table (other.mp4)",
+    ]
 
 
 def test_repeats_are_counted_by_showing():

@@ -7,8 +7,8 @@ import pytest
 import tiny_models
 import yaml
 from conftest import TINY, jobs, snakemake
+from painted import even, film
 from preprocess_data import write_run
-from test_clips import film
 
 from llm4brain.io import Arrays
 
@@ -28,11 +28,11 @@ def study(tmp_path, monkeypatch):
                 f"sub-{subject}_ses-{session}_task-film_run-01",
                 volumes=24,
                 events=EVENTS.format(2 * session - 1, 2 * session),
-                seed=session,
+                seed=10 * int(subject) + session,
             )
     (raw / "stimuli").mkdir()
     for k in (1, 2, 3, 4):
-        film(raw / "stimuli" / f"film-{k}.mp4", frames=80)
+        film(raw / "stimuli" / f"film-{k}.mp4", even(80 + k, 5))
     (tmp_path / "license.txt").write_text("licence")
     splits = {"train": ["film-1.mp4", "film-2.mp4"], "validation": ["film-3.mp4"]}
     settings = {
@@ -41,7 +41,7 @@ def study(tmp_path, monkeypatch):
         "subjects": ["01", "02"],
         "splits": splits | {"test": ["film-4.mp4"]},
         "preprocess": {"backend": "fmriprep", "fs_license": str(tmp_path / "license.txt")},
-        "bold": {"voxel_mm": 12},
+        "bold": {"voxel_mm": 12, "confounds": "none"},  # 24 volumes leave nothing of `simple`
         "clips": {"duration": 4.0, "lag": 4.0, "window": 4.0},
         "video_llm": {"source": "hub:some/model@main"},
     }

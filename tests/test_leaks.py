@@ -1,10 +1,11 @@
-"""The guards against leaks do their work: each passes on the code, and fails on a planted leak.
+"""Guards against leaks, each tested on the code as it is and on a leak planted on purpose.
 
-A guard that never fails proves nothing. So each leak is planted here on purpose, as somebody in a
-hurry would write it, and its guard must notice. Four kinds: a test stimulus among what is fitted;
-a mean, scale, gate or basis that has seen test; an epoch, penalty, alpha chosen on test; reference
-words that reach the decoder. The guard is the same for all: what is fitted, or read of one clip,
-is equal to the byte whether the (other) test clips are what they are or garbage.
+A guard that never fails proves nothing, so each leak is planted here as it might be written by
+mistake, and its guard must fail. There are four kinds of leaks: (a) a test stimulus in the training
+data; (b) a mean, scale, gate or basis computed with test data; (c) an epoch, penalty or alpha
+chosen on test data; (d) reference words that reach the decoder. All guards work alike: the fitted
+model, or the prediction for one clip, must be identical to the byte when the (other) test clips are
+replaced by garbage.
 """
 
 import itertools
@@ -41,20 +42,20 @@ ALL = ("train", "validation", "test")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The study, its poisoned twin, and the models fitted on the study."""
+    """The study, its poisoned copy, and the models fitted on the study."""
     return made_in(tmp_path_factory.mktemp("leaks"))
 
 
 @pytest.fixture
 def guard(made, tmp_path, monkeypatch):
-    """The guard: a stage, run on the study and on its twin, gives the same bytes."""
+    """The guard: a stage gives the same bytes on the study and on its poisoned copy."""
     study, twin, models = made
     number = itertools.count()
 
     def guard(stage: str) -> None:
         found = []
         for folder in (study, twin):
-            monkeypatch.chdir(folder)  # as the workflow does; a leak may read files from there
+            monkeypatch.chdir(folder)  # as in the workflow; a leak may read files from there
             found.append(run(stage, folder, models, tmp_path / f"{next(number)}"))
         honest, poisoned = found
         assert honest.keys() == poisoned.keys()
@@ -68,7 +69,7 @@ def test_nothing_of_the_test_films_reaches_a_stage(guard, stage):
     guard(stage)
 
 
-# -- the leaks: functions that plant one, each for the stage whose guard must notice
+# -- functions that plant a leak, each for the stage whose guard must detect it
 
 
 load, stored = cohort.load, cohort.stored
@@ -76,7 +77,7 @@ tuning_samples, per_clip = samples.tuning_samples, reference.per_clip
 
 
 def unlabelled_bold_of_every_film(patch):
-    """a: "there are no labels in it, so masked modelling may have all of it"."""
+    """a: masked modelling uses all BOLD, "since it has no labels"."""
 
     def leaky(subjects, features, trials, splits, *more):
         return stored(subjects, features, trials, ALL if "train" in splits else splits, *more)
@@ -85,13 +86,13 @@ def unlabelled_bold_of_every_film(patch):
 
 
 def everybody_s_files():
-    """Features and trials of the cohort, from where the workflow keeps them."""
+    """Features and trials of all subjects, from the workflow's files."""
     names = [f"data/features/sub-{s}" for s in SUBJECTS]
     return [Path(f"{n}.safetensors") for n in names], [Path(f"{n}_trials.tsv") for n in names]
 
 
 def covariance_of_every_film(patch):
-    """a: the linear path is a covariance, in which no film can be told."""
+    """a: the linear path is fitted to all films, "since a covariance does not identify a film"."""
     honest = pretrain.linear_path
 
     def leaky(_train, *more):
@@ -101,7 +102,7 @@ def covariance_of_every_film(patch):
 
 
 def network_of_every_film(patch):
-    """a: the network alone is trained on every film; the linear path is as it should be."""
+    """a: only the network is trained on every film; the linear path is correct."""
     honest = pretrain.linear_path
 
     def clean(_train, *more):
@@ -112,13 +113,13 @@ def network_of_every_film(patch):
 
 
 def agreement_in_every_film(patch):
-    """a: the gate needs no caption, so that it may be learned from the test films too."""
+    """a: the gate is fitted to the test films too, "since it needs no captions"."""
     honest = cohort.trials_of
     patch.setattr(cohort, "trials_of", lambda *files: honest(*files[:3], ALL))
 
 
 def films_of_test_among_the_samples(patch):
-    """a: the stage's train samples hold the test films."""
+    """a: the stage's train samples include the test films."""
 
     def leaky(cls, subjects, features, trials, video, _labelled=None):
         paths = (subjects, features, trials)
@@ -129,7 +130,7 @@ def films_of_test_among_the_samples(patch):
 
 
 def every_captioned_clip(patch):
-    """a: the LLM is warmed up on the video tokens of every clip that has a caption."""
+    """a: the LLM is also tuned on the video tokens of every clip that has a caption."""
 
     def leaky(adapted, reader, video, captions, split, how):
         own = tuning_samples(adapted, reader, video, captions, split, how)
@@ -148,7 +149,7 @@ def every_captioned_clip(patch):
 
 
 def the_constant_that_fits_all_clips(patch):
-    """a: the constant caption is the best one of the whole caption file."""
+    """a: the constant caption is the best one for the whole caption file."""
     honest = reference.constant_caption
 
     def leaky(_references):
@@ -159,7 +160,7 @@ def the_constant_that_fits_all_clips(patch):
 
 
 def scaled_before_the_split(patch):
-    """b: voxels are standardised over all trials, then the split is taken."""
+    """b: voxels are standardised over all trials before the split."""
 
     def leaky(subjects, features, trials, splits, *more, **given):
         every = load(subjects, features, trials, ALL, *more, **given)
@@ -171,7 +172,7 @@ def scaled_before_the_split(patch):
 
 
 def stored_ones_scaled_before_the_split(patch):
-    """b: the same, of the windows that masked modelling reads from disk."""
+    """b: the same, for the windows that masked modelling reads from disk."""
 
     def leaky(subjects, features, trials, splits, *more):
         every = stored(subjects, features, trials, ALL, *more)
@@ -190,7 +191,7 @@ def stored_ones_scaled_before_the_split(patch):
 
 
 def components_of_every_clip(patch):
-    """b: the basis of the video tokens is fitted on all clips there are."""
+    """b: the basis of the video tokens is fitted on all clips."""
 
     def leaky(self, rank):
         tokens = self.video["video_tokens"]
@@ -200,7 +201,7 @@ def components_of_every_clip(patch):
 
 
 def components_weighed_by_every_clip(patch):
-    """b: what components weigh is scaled by how they vary over all clips."""
+    """b: the component weights are scaled by the standard deviation over all clips."""
     honest = Aligner.weigh_components
 
     def leaky(self, held_out):
@@ -214,7 +215,7 @@ def components_weighed_by_every_clip(patch):
 
 
 def mean_of_every_window(patch):
-    """b: features are centred by a mean that the test windows are part of."""
+    """b: features are centred by a mean that includes the test windows."""
     honest = Aligner.features
 
     def leaky(self, *given):
@@ -228,7 +229,7 @@ def mean_of_every_window(patch):
 
 
 def centred_by_what_is_read_together(patch):
-    """b: what is decoded together is centred together."""
+    """b: windows that are decoded together are centred by their own mean."""
     honest = BrainReader.all_features
 
     def leaky(self, *given):
@@ -250,7 +251,7 @@ def ridge_scaled_before_the_split(patch):
 
 
 def ridge_scaled_by_what_it_reads(patch):
-    """b: the scaler is fitted anew on the windows that are read."""
+    """b: the scaler is fitted again on the windows to decode."""
 
     def leaky(self, windows):
         scaled = StandardScaler().fit_transform(baselines._flat(windows))
@@ -261,7 +262,7 @@ def ridge_scaled_by_what_it_reads(patch):
 
 
 def gate_of_every_film(patch):
-    """b: the baseline's gate is learned from the subject's responses to all films."""
+    """b: the baseline's gate is fitted to the subject's responses to all films."""
     honest = reference.best_ridges
 
     def leaky(train, train_tokens, validation, validation_tokens, _agreement):
@@ -275,7 +276,7 @@ def gate_of_every_film(patch):
 
 
 def predicted_less_the_mean_of_what_is_read(patch):
-    """b: the predictable part is centred anew on the windows that are read."""
+    """b: the predictable part is centred by the mean of the windows to decode."""
     honest = BrainReader.frozen
 
     def leaky(self, windows, *more, **given):
@@ -286,7 +287,7 @@ def predicted_less_the_mean_of_what_is_read(patch):
 
 
 def validated_on_test(patch):
-    """c: epoch, coupling, penalty and alpha are those that do best on the test films."""
+    """c: epoch, coupling, penalty and alpha are chosen on the test films."""
 
     def leaky(honest, subjects, features, trials, splits, *more, **given):
         splits = ("test",) if splits == ("validation",) else splits
@@ -297,7 +298,7 @@ def validated_on_test(patch):
 
 
 def tuned_by_the_test_loss(patch):
-    """c: the epoch of LoRA is the one that fits the captions of the test clips best."""
+    """c: the LoRA epoch is the one with the lowest loss on the captions of the test clips."""
 
     def leaky(adapted, reader, video, captions, split, how):
         own = tuning_samples(adapted, reader, video, captions, split, how)
@@ -313,7 +314,7 @@ def tuned_by_the_test_loss(patch):
 
 
 def penalty_chosen_on_test(patch):
-    """c: the test clips help to choose the ridge's penalty."""
+    """c: the test clips are used to choose the ridge penalty."""
 
     def leaky(windows, trials, repeats):
         averaged, table = per_clip(windows, trials, repeats)

@@ -1,6 +1,6 @@
 """Guards against leaks from a new person, and from a run that is resumed with other trials.
 
-As in test_leaks.py, each leak is planted on purpose, and its guard must notice.
+As in test_leaks.py, each leak is planted on purpose, and its guard must fail.
 """
 
 import itertools
@@ -29,28 +29,28 @@ from llm4brain.brain import cohort
 from llm4brain.checkpoint import Checkpoint
 from llm4brain.io import Arrays
 
-load = cohort.load  # as it is without a leak
+load = cohort.load  # the original, without a leak
 WAYS = ("coupled", "functional", "unlabelled", "alone")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The study, its poisoned twin, and the models fitted on the study."""
+    """The study, its poisoned copy, and the models fitted on the study."""
     return made_in(tmp_path_factory.mktemp("leaks"))
 
 
-# -- a stranger, of whom nothing or a few minutes are known
+# -- a new person, with no data or a few minutes
 
 
 @pytest.fixture(scope="module")
 def twin_of_new(made, tmp_path_factory):
-    """The study, with garbage in place of what is not known of the stranger, labels included."""
+    """The study, with the new person's unused trials replaced by garbage, labels included."""
     return but_the_first_trials(made[0], tmp_path_factory.mktemp("new") / "twin", KNOWN)
 
 
 @pytest.fixture
 def stranger_guard(made, twin_of_new, tmp_path, monkeypatch):
-    """The guard: what reads a stranger owes nothing to trials of it that are not known."""
+    """The guard: the readout of a new person does not depend on that person's unused trials."""
     study, _, models = made
 
     def guard(stage: str, how: str = "") -> None:
@@ -74,7 +74,7 @@ def test_what_reads_anybody_owes_nothing_to_a_stranger(stranger_guard):
 
 
 def known_by_all_its_trials(patch):
-    """All that the table holds: the trials are there, why not use them."""
+    """All trials in the table are used, not only the first ones."""
 
     def leaky(table, splits, number, where):
         return table["split"].isin(("train", "validation")).to_numpy()
@@ -83,7 +83,7 @@ def known_by_all_its_trials(patch):
 
 
 def of_the_target(self, split):
-    """A leak's own look at films of the stranger that nobody may look at."""
+    """Samples of the new person that must not be used, for leaks to use."""
     features, table = (
         Path(f"data/features/sub-{NEW}{end}") for end in (".safetensors", "_trials.tsv")
     )
@@ -92,7 +92,7 @@ def of_the_target(self, split):
 
 
 def penalty_chosen_on_the_target(patch):
-    """The penalty is the one that reads the stranger's own validation films best."""
+    """The penalty is the best one for the new person's own validation films."""
     honest = Known._choose
 
     def leaky(self, trials, how, n_components):
@@ -111,7 +111,7 @@ def penalty_chosen_on_the_target(patch):
 
 
 def alpha_chosen_on_the_target(patch):
-    """Alpha is the one at which the stranger's validation films vary most."""
+    """Alpha is the one that maximises the variance of the new person's validation films."""
     honest = Known._choose
 
     def leaky(self, trials, how, n_components):
@@ -123,7 +123,7 @@ def alpha_chosen_on_the_target(patch):
 
 
 def centred_on_the_target(patch):
-    """Features are centred by the mean of the stranger's validation films."""
+    """Features are centred by the mean of the new person's validation films."""
     honest = Known._features
 
     def leaky(self, samples, alpha, power, *more):
@@ -157,7 +157,7 @@ def test_more_of_a_stranger_is_noticed(stranger_guard, monkeypatch, stage, how, 
 
 
 def blind_to_labels(made, tmp_path, monkeypatch, how):
-    """Whether a stranger is read alike where the clips of its minutes show something else."""
+    """Whether the result is the same if the clips of the new person's minutes are replaced."""
     study, _, models = made
     honest, found = StageData.few, []
 
@@ -198,8 +198,8 @@ def test_each_way_of_calibrating_gives_the_stranger_weights_of_its_own(made, tmp
         assert np.isfinite(own[how]).all()
         assert own[how].any()
         assert after.meta["ways"].keys() == {"shared", NEW}
-        assert after.meta["new"]["agreement"] > 0.2  # of people left out, on their own films
-        # the rest is the finished decoder, bit for bit
+        assert after.meta["new"]["agreement"] > 0.2  # on left-out people's films
+        # the rest of the decoder is unchanged, bit for bit
         kept = [n for n in before.names if n != f"weights.{NEW}"]
         assert all(np.array_equal(before[n], after[n]) for n in kept)
         assert set(after.names) - set(before.names) == {f"weights.{NEW}", f"means.{NEW}"}
@@ -211,16 +211,16 @@ def test_each_way_of_calibrating_gives_the_stranger_weights_of_its_own(made, tmp
     assert not any(np.array_equal(own[a], own[b]) for a, b in ways)
 
 
-# -- a run that is resumed
+# -- a resumed run
 
 
 class Killed(BaseException):
-    """What stands for a kill: nothing in the loop catches it."""
+    """Stands for a kill signal: nothing in the training loop catches it."""
 
 
 @pytest.fixture
 def resumed_guard(made, tmp_path, monkeypatch):
-    """The guard: killed, and begun again with another trials table, a stage owes it nothing."""
+    """The guard: a stage interrupted and resumed with another trials table equals a fresh run."""
     study, _, models = made
 
     def guard(stage: str) -> None:
@@ -252,7 +252,7 @@ def test_a_run_that_is_resumed_with_other_trials_is_noticed(resumed_guard, monke
     honest = provenance.sha256
 
     def leaky(path):
-        """Only the large files: tables are small, and hardly ever change."""
+        """Hash only large files, "since tables are small and hardly ever change"."""
         return "" if path.suffix == ".tsv" else honest(path)
 
     monkeypatch.setattr(provenance, "sha256", leaky)

@@ -1,6 +1,6 @@
-"""Guards of splits, windows and the workflow's inputs: each fails on a leak that is planted.
+"""Guards of splits, windows and the workflow's inputs, each tested on a planted leak.
 
-Those of what is fitted and decoded are in test_leaks.py.
+The guards of fitting and decoding are in test_leaks.py.
 """
 
 import itertools
@@ -22,7 +22,7 @@ STAGES = (*FITTED, "decode", "reference")
 SPLITS = ("train", "validation", "test")
 
 
-# -- before the first fit: which clip is in which split, and which volumes it reads
+# -- before fitting: the split of each clip, and the volumes of its window
 
 
 FILMS = Splits(train=["a.mp4", "b.mp4"], validation=["c.mp4"], test=["d.mp4"])
@@ -30,7 +30,7 @@ SECONDS = {f"{name}.mp4": 40.0 for name in "abcd"}
 
 
 def films_stay_whole(make) -> None:
-    """Guard: all clips of a film are in one split, the one that names it."""
+    """Guard: all clips of a film are in the split that names the film."""
     table, _ = make(SECONDS, FILMS, 4.0)
     for split in SPLITS:
         assert set(table.loc[table["split"] == split, "stim_file"]) == set(getattr(FILMS, split))
@@ -38,7 +38,7 @@ def films_stay_whole(make) -> None:
 
 
 def clips_dealt_out(seconds, splits, duration):
-    """a: the usual split of a table's rows, which puts a clip's neighbours on the other side."""
+    """a: a random split of the table's rows, which separates neighbouring clips."""
     table, rest = clip_table(seconds, splits, duration)
     train, test = train_test_split(table.index, test_size=0.2, random_state=0)
     table.loc[train, "split"], table.loc[test, "split"] = "train", "test"
@@ -57,7 +57,7 @@ def test_a_film_named_in_two_splits_is_refused():
 
 
 def windows_share_no_volume() -> None:
-    """Guard: where films of two splits follow each other in a run, no volume is in both."""
+    """Guard: if films of two splits follow each other in a run, their windows share no volume."""
     table, _ = clip_table(SECONDS, FILMS, 4.0)
     volumes = 2 * len(SECONDS) * 10 + 10
     bold = np.arange(volumes, dtype=np.float32)[:, None]
@@ -65,7 +65,7 @@ def windows_share_no_volume() -> None:
         {"onset": 40.0 * i, "duration": 40.0, "stim_file": name} for i, name in enumerate(SECONDS)
     ]
     shown = Run("01", bold, np.ones(volumes, bool), TR, 0.0, events)
-    # as long as the response lasts, longer than a clip
+    # as long as the haemodynamic response, longer than a clip
     cut = cut_windows([shown], table, ClipSettings(lag=4.0, window=12.0))
     of = cut.trials["split"].to_numpy()
     seen = {split: set(cut.windows[of == split].ravel()) for split in SPLITS}
@@ -76,12 +76,12 @@ def windows_share_no_volume() -> None:
 
 def test_windows_of_two_splits_share_no_volume(monkeypatch):
     windows_share_no_volume()
-    monkeypatch.setattr(clips, "_apart", lambda cut, _volumes: cut)  # a: each window as it falls
+    monkeypatch.setattr(clips, "_apart", lambda cut, _volumes: cut)  # a: windows may overlap
     with pytest.raises(AssertionError):
         windows_share_no_volume()
 
 
-# -- the workflow: which files a rule may read
+# -- the workflow: input files of each rule
 
 
 PLANTED = {
@@ -95,14 +95,14 @@ PLANTED = {
 
 
 def inputs_of(folder: Path, leaks: set[tuple[str, str]]) -> dict[str, set[str]]:
-    """Inputs of each rule in a copy of the workflow, whose rules have got further ones."""
+    """Inputs of each rule in a copy of the workflow, with the given inputs added to its rules."""
     for name in ("rules", "scripts", "llm4brain", "envs", "profiles"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Snakefile", "config.yaml"):
         shutil.copy(ROOT / name, folder / name)
     missing = set(leaks)
     for path in (folder / "rules").glob("*.smk"):
-        # a rule with a message of its own prints no inputs
+        # Snakemake prints no inputs for a rule with a message
         text = re.sub(r'\n +message:\n +"[^\n]*"\n', "\n", path.read_text())
         for rule, file in leaks:
             begun = f"rule {rule}:\n    input:\n"
@@ -123,10 +123,10 @@ def inputs_of(folder: Path, leaks: set[tuple[str, str]]) -> dict[str, set[str]]:
 
 
 def forbidden(found: dict[str, set[str]]) -> set[tuple[str, str]]:
-    """Inputs that a rule must not have; of none at the default settings.
+    """Inputs that a rule must not have; there are none with the default settings.
 
-    Files of captions hold every split. Tuning and the reference systems take those of train
-    clips from theirs, which the guard at the top holds; nobody else has such a file at all.
+    Caption files hold every split. Tuning and the reference systems take the train captions from
+    them, as checked in test_leaks.py; no other rule has such a file as input.
     """
     scores = {"paraphrases", "score", "score_own", "score_reference", "table", "figure"}
     may = {
@@ -153,7 +153,7 @@ def test_a_rule_with_an_input_too_many_is_noticed(tmp_path):
     "how", ["", "-4min", "-4min-functional", "-4min-unlabelled", "-4min-alone"]
 )
 def test_what_is_trained_without_a_subject_has_no_file_of_it(tmp_path, how):
-    """But its own readout where minutes of it are known."""
+    """Except for its own readout, if minutes of it are used."""
     cohort = f"without-01{how}"
     target = f"results/full/{cohort}/sub-01/metrics.json"
     done = snakemake(tmp_path, target, "--dry-run", "--forceall", "--printshellcmds")
@@ -170,7 +170,7 @@ def test_what_is_trained_without_a_subject_has_no_file_of_it(tmp_path, how):
         assert commands(stage), stage
         assert not any(map(names_it, commands(stage))), stage
     calibrated = commands("calibrate")
-    assert len(calibrated) == bool(how)  # of the model without the subject
+    assert len(calibrated) == bool(how)  # applied to the model without the subject
     for command in calibrated:
         assert names_it(command)
         assert "--adapted models/full/without-01/adapt.safetensors" in command

@@ -270,7 +270,7 @@ def test_the_loss_counts_every_voxel_once(tmp_path, state, their_settings, windo
         counted = ~seen[:, None] & (np.arange(PATCHES * CELLS) < VOXELS).reshape(-1, CELLS)
         error = (predicted - padded(x).reshape(-1, CELLS))[counted]
         total, count = total + (error**2).sum(), count + counted.sum()
-    found = model.masked_loss(mean(windows), visible).detach()
+    found = model(mean(windows), visible).loss.detach()
     assert float(found) == pytest.approx(total / count, rel=1e-4)
 
 
@@ -287,7 +287,7 @@ def test_mind_video_s_attention_between_volumes(tmp_path, windows):
     )
     visible = model.draw_masks(3)
     assert torch.equal(visible[:, :6] + PATCHES, visible[:, 6:])  # a patch hides in all volumes
-    loss = model.train().masked_loss(torch.tensor(windows), visible)
+    loss = model.train()(torch.tensor(windows), visible).loss
     loss.backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 

@@ -43,7 +43,7 @@ def test_further_metrics_reach_the_table(run, tiny_settings, tmp_path):
 
 
 def test_masked_pretraining_begins_at_a_further_cohort(run, tiny_settings, tmp_path):
-    further = Set(tmp_path / "further", volumes=60, tr=0.72)
+    further = Set(tmp_path / "further", volumes=60, tr=0.72, start=0.36)
     for subject in ("A1", "A2"):
         further.add(f"sub-{subject}_task-rest_run-01", events=None)
     over = tmp_path / "over.yaml"

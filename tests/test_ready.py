@@ -1,15 +1,22 @@
 """What settings name must be there: told in one line, before the first job."""
 
+import gzip
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import yaml
+from bold_data import SPACE, STEM, Set
+from painted import even, film
+from preprocess_data import write_run
 from typer.testing import CliRunner
 
 from llm4brain import config
 from llm4brain.cli import app
 from llm4brain.errors import UserError
-from llm4brain.ready import recordings, require
+from llm4brain.preprocess.names import Recording
+from llm4brain.ready import recordings, require, require_runs
 
 ROOT = Path(__file__).parent.parent
 STEMS = ["ses-1/func/sub-01_ses-1_task-s01e01", "ses-1/func/sub-01_ses-1_task-rest"]
@@ -68,7 +75,43 @@ def test_what_is_missing_is_one_line(data, more, said):
     assert "\n" not in str(error.value)
 
 
-def test_check_reads_relative_paths_from_where_the_run_will(data, monkeypatch):
+@pytest.fixture
+def watched(data):
+    """The data set with a run, and films that decode."""
+    for k, path in enumerate(sorted(data.glob("stimuli/*/*.mp4"))):
+        film(path, even(50 + k, 10))
+    shown = "onset\tduration\tstim_file\n0\t5\ttrain/a.mp4\n40\t9\tother.mp4\n"
+    write_run(data, "sub-01_ses-1_task-s01e01", events=shown)
+    return data
+
+
+def asked(data):
+    """`check` of the data set, from where it lies."""
+    own = {"dataset": "bids", "bids_dir": str(data), "subjects": ["01"], "tasks": ["s01*"]}
+    own["splits"] = {"train": ["train/*"], "validation": ["val/*"], "test": ["test/*"]}
+    (data.parent / "my.yaml").write_text(yaml.safe_dump(own))
+    files = [str(ROOT / "config.yaml"), str(data.parent / "my.yaml")]
+    return CliRunner().invoke(app, ["check", *(x for f in files for x in ("--configfile", f))])
+
+
+def test_check_opens_every_film(watched, monkeypatch):
+    monkeypatch.chdir(watched.parent)
+    before = {path: path.stat().st_mtime_ns for path in watched.rglob("*")}
+    assert "data: ok" in asked(watched).output
+    assert {path: path.stat().st_mtime_ns for path in watched.rglob("*")} == before
+    hole = watched / "stimuli" / "test" / "b.mp4"
+    film(hole, even(50, 10) + even(50, 10, 8.0))
+    found = asked(watched)
+    assert found.exit_code == 1
+    line = f"{hole}: lacks frames: one is shown from 4.900 to 8.000 s; encode it again: ffmpeg"
+    assert line in found.output
+    hole.write_bytes(b"no film")
+    assert f"{hole}: does not decode as video" in asked(watched).output
+
+
+def test_check_reads_relative_paths_from_where_the_run_will(watched, monkeypatch):
+    data = watched
+    bold = next(data.glob("sub-01/**/sub-01_ses-1_task-s01e01*_bold.nii.gz"))
     monkeypatch.chdir(data.parent)  # `check` goes to the folder that it is given
     own = {"dataset": "bids", "bids_dir": "../data set", "subjects": ["01"], "tasks": ["s01*"]}
     own["splits"] = {"train": ["train/*"], "validation": ["val/*"], "test": ["test/*"]}
@@ -77,6 +120,84 @@ def test_check_reads_relative_paths_from_where_the_run_will(data, monkeypatch):
     asked = ["check", "--configfile", str(ROOT / "config.yaml"), "--configfile", "my.yaml"]
     for where, said in (("study", "data: ok"), ("elsewhere", "elsewhere: is no folder")):
         monkeypatch.chdir(data.parent)
-        assert said in CliRunner().invoke(app, [*asked, "--directory", where]).output
+        found = CliRunner().invoke(app, [*asked, "--directory", where])
+        assert said in found.output
+        assert ("events name stimuli that splits do not: other.mp4" in found.stderr) is (
+            where == "study"
+        )
+    bold.with_name(bold.name.replace(".nii.gz", ".json")).write_text('{"RepetitionTime": 2000}')
+    monkeypatch.chdir(data.parent)
+    found = CliRunner().invoke(app, [*asked, "--directory", "study"])
+    assert "has a RepetitionTime of 2000 in its JSON sidecar" in found.output
     monkeypatch.chdir(data.parent)
     assert "is no BIDS data set" in CliRunner().invoke(app, asked).output
+
+
+def filled(data, text, *names):
+    for name in names:
+        (data / name).write_bytes(text)
+
+
+SCANS = [f"sub-01/{stem}_bold.nii.gz" for stem in STEMS]
+
+
+def test_the_same_scan_in_two_runs_is_refused(data):
+    filled(data, gzip.compress(b"scan" * 9999), *SCANS)
+    with pytest.raises(UserError, match=f"{STEMS[0]}_bold.* same scan as .*{STEMS[1]}_bold"):
+        require(settings(data))
+    require(settings(data, tasks=["s01*"]))  # the other run is not read
+    filled(data, gzip.compress(b"scan" * 9999, 1), SCANS[0])  # packed otherwise
+    with pytest.raises(UserError, match="holds the same scan as"):
+        require(settings(data))
+    filled(data, gzip.compress(b"Scan" * 9999), SCANS[0])
+    require(settings(data))
+
+
+def test_the_same_film_on_both_sides_of_a_split_is_refused(data):
+    filled(data, b"film" * 9999, "stimuli/train/a.mp4", "stimuli/train/b.mp4")
+    require(settings(data))
+    filled(data, b"film" * 9999, "stimuli/test/b.mp4")
+    with pytest.raises(UserError, match=r"test/b.mp4: is the same film as .*train/a.mp4, which is"):
+        require(settings(data))
+
+
+def test_a_link_that_leads_nowhere_is_told(data):
+    link = data / f"sub-01/{STEMS[0]}_events.tsv"
+    link.symlink_to("nowhere.tsv")
+    with pytest.raises(UserError, match=r"_events.tsv: is a link to nowhere.tsv, which is not"):
+        require(settings(data))
+
+
+def derived(tmp_path, **more):
+    """Settings of a data set with derivatives of two runs, and the set itself."""
+    made = Set(tmp_path)
+    made.add()
+    films = [f"film-{k:02d}.mp4" for k in range(1, 5)]
+    (made.raw / "stimuli").mkdir()
+    for name in films:
+        (made.raw / "stimuli" / name).touch()
+    splits = {"train": films[:2], "validation": films[2:3], "test": films[3:]}
+    own = {"derivatives": str(made.out), "bold": {"voxel_mm": 12}, "splits": splits} | more
+    return made, settings(made.raw, **own)
+
+
+def test_what_the_bold_rule_would_find_is_found_without_reading_a_run(tmp_path, capsys):
+    made, chosen = derived(tmp_path)
+    run = Recording.parse(f"{STEM}_bold.nii.gz")
+    require(chosen)
+    require_runs(chosen)
+    events = made.raw / run.folder / f"{STEM}_events.tsv"
+    events.write_text("onset\tduration\tstim_file\n0\t40\tfilm 1.mp4\n")
+    with pytest.raises(
+        UserError, match=r"no film of splits is shown .* \(events name film 1.mp4\)"
+    ):
+        require_runs(chosen)
+    events.write_text("onset\tduration\tstim_file\n0\t40\tFilm-01.mp4 \n")
+    require_runs(chosen)
+    made.confounds(run, made.table(7))
+    with pytest.raises(UserError, match="has 7 rows for 80 volumes"):
+        require_runs(chosen)
+    made.confounds(run, made.table(80))
+    nib.save(nib.Nifti1Image(np.ones((5, 5, 5)), np.eye(4)), made.out / run.mask(SPACE, "2"))
+    with pytest.raises(UserError, match="is not on the grid of its BOLD"):
+        require_runs(chosen)

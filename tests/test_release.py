@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from llm4brain.cli import app
 from llm4brain.errors import UserError
 from llm4brain.io import read_json, read_table, write_json
-from llm4brain.release.read import Exported, moments, run_of
+from llm4brain.release.decoder import BrainDecoder, moments, run_of
 from llm4brain.tune.broken import phase_randomised
 
 FUNC = "data/derivatives/minimal/sub-01/func"
@@ -51,7 +51,7 @@ def test_peft_and_transformers_load_it(exported):
     base = AutoModelForImageTextToText.from_pretrained(exported / "video_llm")
     adapted = PeftModel.from_pretrained(base.language_model, exported)
     assert any("lora" in name for name, _ in adapted.named_parameters())
-    model = Exported.from_pretrained(exported)
+    model = BrainDecoder.from_pretrained(exported)
     assert model.known.shape[1] == len(model.reader.basis.axes)
     assert model.volumes == 2
     assert model.reader.volumes == 1  # the encoder sees the window's mean
@@ -60,10 +60,10 @@ def test_peft_and_transformers_load_it(exported):
 def test_a_run_is_read_every_few_seconds(exported, tiny_run, tmp_path):
     out = tmp_path / "captions.tsv"
     given = ("--model", exported, "--bold", bold(tiny_run), "--out", out)
-    status, said = decode(*given, "--every", 4, "--subject", "01")
+    status, said = decode(*given, "--interval", 4, "--subject", "01")
     assert status == 0, said
     table = read_table(out)
-    assert list(table) == ["onset", "duration", "text", "valid", "match", "p_noise"]
+    assert list(table) == ["onset", "duration", "caption", "valid", "match", "p_noise"]
     assert len(table) > 8
     np.testing.assert_allclose(np.diff(table["onset"]), 4)
     assert table["p_noise"].between(0.001, 1).all()
@@ -90,7 +90,7 @@ def test_when_to_read(tmp_path):
     with pytest.raises(UserError, match="row 3 has no onset within the run, which ends at 10 s"):
         moments(events, None, 4.0, 10.0)
     for both in ((events, 4.0), (None, None)):
-        with pytest.raises(UserError, match=r"--events or --every: (are both given|is needed)"):
+        with pytest.raises(UserError, match=r"events and interval: are (both given|missing)"):
             moments(*both, 4.0, 30.0)
     with pytest.raises(UserError, match="is 0"):
         moments(None, 0.0, 4.0, 30.0)
@@ -109,7 +109,7 @@ def test_noise_of_the_runs_own_kind_keeps_space_and_time_and_no_moment():
 
 def test_p_is_a_share_and_the_same_twice(exported, tiny_run, tmp_path):
     out = tmp_path / "captions.tsv"
-    given = ("--model", exported, "--bold", bold(tiny_run), "--every", 4, "--out", out)
+    given = ("--model", exported, "--bold", bold(tiny_run), "--interval", 4, "--out", out)
     assert decode(*given)[0] == 0
     p = read_table(out)["p_noise"]
     assert p.between(0.001, 1).all()
@@ -127,11 +127,11 @@ def test_what_cannot_be_read_is_one_line(exported, tiny_run, tmp_path):
         run_of(tmp_path / run.name)
     out = tmp_path / "captions.tsv"
     status, said = decode(
-        "--model", exported, "--bold", run, "--every", 4, "--out", out, "--subject", "sub-01"
+        "--model", exported, "--bold", run, "--interval", 4, "--out", out, "--subject", "sub-01"
     )
     assert status == 1
     assert "--subject sub-01: is no subject of the training (01, 02)" in said
-    status, said = decode("--model", tmp_path, "--bold", run, "--every", 4, "--out", out)
+    status, said = decode("--model", tmp_path, "--bold", run, "--interval", 4, "--out", out)
     assert status == 1
     assert "is no exported model" in said
     assert not out.exists()
@@ -150,7 +150,7 @@ def test_a_run_of_another_tr_is_one_line(exported, tiny_run, tmp_path):
     nib.save(image, tmp_path / "slow.nii.gz")
     (tmp_path / "slow.nii.gz").rename(tmp_path / run.name)
     out = tmp_path / "captions.tsv"
-    given = ("--model", exported, "--bold", tmp_path / run.name, "--every", 4, "--out", out)
+    given = ("--model", exported, "--bold", tmp_path / run.name, "--interval", 4, "--out", out)
     status, said = decode(*given)
     assert status == 1
     assert "has 1 volumes a window at its TR of 4 s; the model reads 2" in said

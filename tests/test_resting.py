@@ -136,7 +136,8 @@ def test_from_derivatives_without_events_to_where_the_cohorts_own_pretraining_be
 
 
 def test_volumes_of_a_faster_scan_are_averaged_until_they_last_as_long(tmp_path, capsys):
-    decoded, further = Set(tmp_path / "own", tr=2.0), Set(tmp_path / "hcp", volumes=40, tr=0.72)
+    decoded = Set(tmp_path / "own", tr=2.0)
+    further = Set(tmp_path / "hcp", volumes=40, tr=0.72, start=0.36)
     decoded.add()
     further.add("sub-A1_task-rest_run-01", events=None)
     own = decoded.read()

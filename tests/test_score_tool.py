@@ -71,6 +71,7 @@ def test_numbers_may_be_ids(tmp_path):
         ("a.json", "{}", "holds no caption"),
         ("a.json", '{"a": 3}', "has no text for a but 3"),
         ("a.json", '[{"caption": "a"}]', "has a caption of no clip"),
+        ("a.json", '{"a": "x", "b": "y", "a": "z"}', "has a more than once"),
         ("a.tsv", "clip_id\twords\na\tb\n", "has the columns clip_id, words"),
     ],
 )
@@ -89,16 +90,16 @@ def test_both_files_must_be_of_the_same_clips():
         aligned({"a": ["x", "y"]}, {"a": ["x"]}, "here")
 
 
-def scored(tmp_path, *more):
-    (tmp_path / "p.json").write_text(json.dumps(SAID))
-    (tmp_path / "r.json").write_text(json.dumps(TRUTH))
+def scored(tmp_path, *more, said=SAID, truth=TRUTH):
+    (tmp_path / "p.json").write_text(json.dumps(said))
+    (tmp_path / "r.json").write_text(json.dumps(truth))
     files = [("--predictions", "p"), ("--references", "r"), ("--out", "m")]
     command = [w for option, name in files for w in (option, str(tmp_path / f"{name}.json"))]
     return CliRunner().invoke(app, ["score", *command, "--sentence-model", "none", *more])
 
 
 def test_the_command_writes_figures_intervals_and_hashes(tmp_path):
-    done = scored(tmp_path, "--samples", "50", "--block", "20")
+    done = scored(tmp_path, "--n-bootstrap", "50", "--bootstrap-block", "20")
     assert done.exit_code == 0, done.output
     found = read_json(tmp_path / "m.json")
     assert found["n_clips"] == 24
@@ -110,13 +111,39 @@ def test_the_command_writes_figures_intervals_and_hashes(tmp_path):
     assert "stanford-corenlp" in found["spice_why"]
     assert "similarity" not in found
     before = (tmp_path / "m.json").read_bytes()
-    scored(tmp_path, "--samples", "50", "--block", "20")
+    scored(tmp_path, "--n-bootstrap", "50", "--bootstrap-block", "20")
     assert (tmp_path / "m.json").read_bytes() == before
 
 
 def test_no_samples_give_no_intervals(tmp_path):
-    assert scored(tmp_path, "--samples", "0").exit_code == 0
+    assert scored(tmp_path, "--n-bootstrap", "0").exit_code == 0
     assert not [key for key in read_json(tmp_path / "m.json") if key.endswith("_low")]
+
+
+def test_bars_between_words_change_no_score(tmp_path):
+    plain = scored(tmp_path, "--samples", "0")
+    before = read_json(tmp_path / "m.json")
+    said = {clip: text.replace(" ", " ||| ", 1) for clip, text in SAID.items()}
+    truth = {clip: [text.replace(" ", "|||") for text in own] for clip, own in TRUTH.items()}
+    barred = scored(tmp_path, "--samples", "0", said=said, truth=truth)
+    assert plain.exit_code == barred.exit_code == 0
+    after = read_json(tmp_path / "m.json")
+    assert {k: v for k, v in after.items() if "sha256" not in k} == {
+        k: v for k, v in before.items() if "sha256" not in k
+    }
+
+
+def test_a_single_clip_has_no_cider_and_no_interval(tmp_path):
+    one = {"said": {"photo": "a dog runs"}, "truth": {"photo": ["a dog runs"]}}
+    assert scored(tmp_path, "--samples", "0", **one).exit_code == 0
+    found = read_json(tmp_path / "m.json")
+    assert found["cider"] is None
+    assert found["cider_why"].endswith("needs 2 clips")
+    assert found["bleu1"] == pytest.approx(100)
+    done = scored(tmp_path, "--samples", "50", **one)
+    assert "clips: is a single clip: no interval can be given; set --samples 0" in done.output
+    done = scored(tmp_path, "--samples", "50", "--block", "999")
+    assert "clips: are one block of 999 s: no interval can be given; lower --block" in done.output
 
 
 def test_diversity_counts_captions_and_pairs_of_words():

@@ -142,3 +142,24 @@ def test_hub_offline_and_not_cached_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     with pytest.raises(UserError, match="cannot be fetched"):
         sources.resolve("hub:nobody/nothing@0000000", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "said"),
+    [
+        ("config.json", Path.unlink, r"config.json: is missing \(sha256.json names it\)"),
+        ("model.safetensors", lambda p: p.write_text("other"), "is not the file that was written"),
+    ],
+)
+def test_a_folder_whose_files_are_not_those_of_its_manifest_is_refused(tmp_path, name, spoil, said):
+    with sources.whole_folder(tmp_path / "model") as folder:
+        folder.mkdir()
+        for own in ("config.json", "model.safetensors", "README.md"):
+            (folder / own).write_text(own)
+    (tmp_path / "model" / "README.md").write_text("notes of one's own")
+    assert sources.checked(tmp_path / "model") == tmp_path / "model"
+    sources.checked.cache_clear()
+    spoil(tmp_path / "model" / name)
+    with pytest.raises(UserError, match=said):
+        sources.checked(tmp_path / "model")
+    assert sources.checked(tmp_path) == tmp_path  # without a manifest

@@ -14,7 +14,7 @@ from llm4brain.evaluate.calibration import draw_calibration
 from llm4brain.evaluate.names import COMPARED
 from llm4brain.evaluate.paired import holm
 from llm4brain.evaluate.table2 import COLUMNS, RIDGES, Cell, differs, table2
-from llm4brain.io import Arrays, read_json, read_table, write_table
+from llm4brain.io import read_json, read_table, write_table
 from llm4brain.sections import EvaluateSettings
 
 SUBJECTS = ["01", "02"]
@@ -212,35 +212,6 @@ def test_an_arm_without_the_surprise_trains_and_decodes(tiny_run, tiny_settings)
     log = read_table(tiny_run / "models/no-surprise/all/align.csv")
     assert set(log["alpha"]) == {0}
     assert not (tiny_run / "models/no-surprise/all/pretrain.safetensors").exists()
-
-
-def test_an_arm_that_reads_as_the_full_one_is_tuned_and_put_into_words_as_it(
-    tiny_run, tiny_settings
-):
-    alpha = Arrays(tiny_run / "models/full/all/adapt.safetensors").meta["alpha"]
-    settings = yaml.safe_load(tiny_settings.read_text())
-    # the weight of a loss that there is not, and another alpha than validation chose
-    settings["arms"] = {"full": {}, "told": {"adapt": {"weight": 0.5}}}
-    settings["arms"]["other"] = {"align": {"alpha": 0.0 if alpha else 0.9}}
-    (tiny_run / "twin.yaml").write_text(yaml.safe_dump(settings))
-    cells = [f"results/{arm}/all/sub-01/metrics.json" for arm in ("told", "other")]
-    done = snakemake(tiny_run, *cells, "--configfile", tiny_run / "twin.yaml")
-    assert done.returncode == 0, done.stdout + done.stderr
-
-    def made(arm):
-        folders = (f"models/{arm}/all", f"results/{arm}/all/sub-01")
-        files = ("tune.csv", "tune/adapter_model.safetensors"), ("decoded.tsv",)
-        found = [tiny_run / a / b for a, names in zip(folders, files, strict=True) for b in names]
-        return [file.read_bytes() for file in found]
-
-    def said(arm):
-        logs = (f"tune/{arm}/all", f"decode/{arm}/all/sub-01")
-        return ["is read as in" in (tiny_run / f"logs/{log}.log").read_text() for log in logs]
-
-    assert made("told") == made("full")
-    assert said("told") == [True, True]
-    assert made("other") != made("full")
-    assert said("other") == [False, False]
 
 
 def test_table_2_of_the_default_settings_has_every_arm_and_every_amount_of_data(tmp_path):

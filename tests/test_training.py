@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from llm4brain.checkpoint import Checkpoint
+from llm4brain.checkpoint import Checkpoint, remove_checkpoint
 from llm4brain.errors import UserError
 from llm4brain.sections import FitSettings
 from llm4brain.training import fit, machine, save_log, seed_everything, trainable
@@ -121,13 +121,23 @@ def test_a_real_kill_leaves_a_checkpoint_that_resumes(tmp_path):
     assert resumed.stdout == whole.stdout != ""
 
 
-def test_the_checkpoint_is_gone_after_success_and_only_it(tmp_path):
+def test_a_run_killed_after_its_last_epoch_trains_nothing_again(tmp_path):
+    whole, log, _ = train(tmp_path / "killed")  # before its caller has written the model
+    resumed, log_resumed, calls = train(tmp_path / "killed")
+    assert calls["loss"] == 0
+    assert weights(resumed) == weights(whole)
+    assert log_resumed.to_csv() == log.to_csv()
+
+
+def test_a_checkpoint_is_removed_and_only_it(tmp_path):
     folder = tmp_path / "here"
     folder.mkdir()
     (folder / "mine.txt").write_text("keep")
     train(folder)
+    remove_checkpoint(folder)
     assert [p.name for p in folder.iterdir()] == ["mine.txt"]
     train(tmp_path / "fresh")
+    remove_checkpoint(tmp_path / "fresh")
     assert not (tmp_path / "fresh").exists()
 
 
@@ -158,7 +168,8 @@ def test_a_damaged_checkpoint_is_not_resumed(tmp_path, damage):
     again, _, _ = train(tmp_path / "old")
     whole, _, _ = train(tmp_path / "whole")
     assert weights(again) == weights(whole)
-    assert not (tmp_path / "old").exists()
+    left = sorted(path.name for path in (tmp_path / "old").iterdir())
+    assert left == sorted(path.name for path in (tmp_path / "whole").iterdir())
 
 
 def test_a_kill_while_saving_leaves_the_epoch_before(tmp_path, monkeypatch):

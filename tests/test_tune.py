@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_models import blip2
 
 from llm4brain.brain.cohort import Cohort
@@ -76,6 +77,54 @@ def test_tuning_trains_lora_alone_and_is_saved_in_pefts_format(folder, tmp_path)
     load_lora(again, tmp_path / "tune")
     z, texts = torch.from_numpy(tokens(4, 0)), [c[0] for c in CAPTIONS]
     assert torch.allclose(again.answer(z, texts)[0], llm.eval().answer(z, texts)[0], atol=1e-5)
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def _spoilt(path, change):
+    held = load_file(path)
+    change(held, min(held))
+    save_file(held, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "said"),
+    [
+        ("config.json", Path.unlink, "adapter_config.json: does not exist"),
+        ("model.safetensors", _cut, "adapter_model.safetensors: is not a whole safetensors file"),
+        (
+            "model.safetensors",
+            lambda path: _spoilt(path, lambda held, name: held.pop(name)),
+            r"adapter_model.safetensors: lacks base_model.*lora_A.weight \(of 1 that",
+        ),
+        (
+            "model.safetensors",
+            lambda path: _spoilt(path, lambda held, name: held[name].fill_(torch.nan)),
+            r"adapter_model.safetensors: holds NaN or infinite values in base_model.*lora_A",
+        ),
+        (
+            "model.safetensors",
+            lambda path: _spoilt(
+                path, lambda held, name: held.update({name: held[name][1:].clone()})
+            ),
+            "adapter_model.safetensors: does not fit the LLM",
+        ),
+        (
+            "model.safetensors",
+            lambda path: _spoilt(path, lambda held, name: held.update(stranger=torch.ones(2))),
+            "adapter_model.safetensors: holds stranger, for which the LLM has no place",
+        ),
+    ],
+)
+def test_an_adapter_that_is_not_whole_is_named(folder, tmp_path, name, spoil, said):
+    llm = VideoLLM.load(folder)
+    save_lora(add_lora(llm, TuneSettings(lora_rank=2)), tmp_path / "tune", "models/video_llm")
+    load_lora(VideoLLM.load(folder), tmp_path / "tune")
+    spoil(tmp_path / "tune" / f"adapter_{name}")
+    with pytest.raises(UserError, match=said):
+        load_lora(VideoLLM.load(folder), tmp_path / "tune")
 
 
 class _Stage:

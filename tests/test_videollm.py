@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from tiny_models import blip2, llm
 
 from llm4brain.errors import UserError
@@ -133,3 +134,38 @@ def test_bf16_keeps_qformer_in_fp32(video, tmp_path):
 def test_another_kind_of_model_is_refused(tmp_path):
     with pytest.raises(UserError, match="neither BLIP-2 nor InstructBLIP"):
         VideoLLM.load(llm(tmp_path / "llm"))
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def _spoilt(path, change):
+    held = load_file(path)
+    change(held)
+    save_file(held, path, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_cut, "holds weights that are cut"),
+        (
+            lambda path: _spoilt(path, lambda held: held.pop("query_tokens")),
+            "lacks the weights query_tokens; get the whole model",
+        ),
+        (
+            lambda path: _spoilt(path, lambda held: held.update(query_tokens=torch.ones(1, 3, 4))),
+            "holds weights of other shapes than its config.json says",
+        ),
+        (
+            lambda path: _spoilt(path, lambda held: held["query_tokens"].fill_(torch.nan)),
+            "holds NaN or infinite values in query_tokens",
+        ),
+    ],
+)
+def test_weights_that_are_not_whole_are_named(tmp_path, spoil, said):
+    folder = blip2(tmp_path / "made", "llama")
+    spoil(folder / "model.safetensors")
+    with pytest.raises(UserError, match=said):
+        VideoLLM.load(folder)

@@ -13,11 +13,12 @@ from typer.testing import CliRunner
 from wen2018_data import AFFINE, EDGE, SHAPE, data_set, film, films, scan_path, volume, volumes
 
 from llm4brain.cli import app
-from llm4brain.clips import Run, clip_table, cut_windows, stimulus_durations
+from llm4brain.clips import Run, clip_table, cut_windows
 from llm4brain.errors import UserError
 from llm4brain.preprocess import clean
 from llm4brain.preprocess.bold import subject_bold
 from llm4brain.sections import BoldSettings, ClipSettings, Splits
+from llm4brain.video.frames import stimulus_durations
 from llm4brain.wen2018 import convert, disk, facts
 from llm4brain.wen2018.facts import STIMULI, Scan, scans
 

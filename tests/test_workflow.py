@@ -4,12 +4,13 @@ import base64
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 import wen2018_data
 import yaml
-from conftest import ROOT, jobs, snakemake
+from conftest import ROOT, SNAKEMAKE, jobs, snakemake
 
 SHARED = {  # what every result stands on, whoever the subject is
     "phantom_description": 1,
@@ -107,7 +108,7 @@ def test_without_a_target_all_is_made(tmp_path):
 
 
 def test_every_target_of_the_readme_is_counted_here():
-    text = (ROOT / "README.md").read_text()
+    text = "".join((ROOT / page).read_text() for page in ("README.md", "docs/targets.md"))
     named = set(re.findall(r"snakemake --cores 8 (results/\S+?)`", text))
     assert {"results/table1.png"} < named
     assert named - {"results/table1.png"} <= set(TARGETS)
@@ -275,6 +276,17 @@ def test_features_and_models_serve_where_there_is_no_raw_data(tmp_path):
 def test_lint_finds_nothing(tmp_path):
     done = snakemake(tmp_path, "--lint")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_clone_whose_path_has_a_space_runs_its_jobs(tmp_path):
+    clone = tmp_path / "a clone; $(of) mine"
+    clone.symlink_to(ROOT)
+    where = tmp_path / "a study"
+    target = "data/phantom/dataset_description.json"
+    command = [SNAKEMAKE, "--snakefile", clone / "Snakefile", "--directory", where, "--cores", 1]
+    done = subprocess.run([*map(str, command), target], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (where / target).is_file()
 
 
 # -- one real run

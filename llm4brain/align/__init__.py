@@ -1,1 +1,1 @@
-"""fMRI tokens to video tokens: closed-form readout, CLIP loss, domain adaptation."""
+"""From fMRI tokens to video tokens: closed-form readout, CLIP loss and domain adaptation."""

@@ -1,11 +1,12 @@
-"""Training of the adaptor, with the readout in closed form at each step.
+"""Training of the adaptor, with the readout solved in closed form at each step.
 
     L = L_clip + lambda_da L_da                                              (equation 7)
 
-The readout is never trained by gradient: it is solved for the features as they are (variable
-projection). What a gradient step sees is each film read by a readout that was solved without it,
-and the gradient goes through the solution (cross-fitting): in sample, a ridge over more features
-than samples is always nearly right and has nothing to teach.
+The readout is not trained by gradient descent. It is solved for the current features (variable
+projection). At each gradient step, each film is predicted by a readout fitted without that film,
+and the gradient passes through the solution (cross-fitting). In-sample predictions would be of
+no use here: a ridge with more features than samples fits its own training samples almost exactly,
+so there would be no error to learn from.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from llm4brain.align.readout import (
     COUPLINGS,
     PENALTIES,
     TEMPERING,
-    Readout,
+    FittedReadout,
     agreement,
     fit_readout,
     folds_by_stimulus,
@@ -42,22 +43,22 @@ from llm4brain.errors import UserError
 from llm4brain.sections import DomainMethod, FitSettings
 from llm4brain.training import fit, seed_everything
 
-ALPHAS = (0.0, 0.25, 0.5, 0.7, 0.9)  # shares of the predictable that may be taken away
-POWERS = (0.0, 0.5, 1.0, 1.5)  # of the gate
-COARSE = PENALTIES[1::2]  # of people alone, while alpha and power are chosen
+ALPHAS = (0.0, 0.25, 0.5, 0.7, 0.9)  # candidate fractions of the predictable part to subtract
+POWERS = (0.0, 0.5, 1.0, 1.5)  # candidate powers of the gate
+COARSE = PENALTIES[1::2]  # for single-person fits, while alpha and power are chosen
 
-ALIKE = 0.9  # correlation of video readings above which clips count as showing the same
+ALIKE = 0.9  # video-token correlation above which two clips count as duplicates
 
 
 class Aligner(nn.Module):
-    """What a stage trains, and the readout that is solved anew for it.
+    """The trained part of a stage, and the readout that is solved again for it.
 
     Args:
-        reader: whose adaptor is trained.
-        train, validation: samples; nothing of test.
-        n_folds: of cross-fitting, by stimulus.
-        methods: of domain adaptation; those with a loss take part in training.
-        alphas, powers, tempering: what validation chooses from.
+        reader: the brain reader whose adaptor is trained.
+        train, validation: samples; none from the test split.
+        n_folds: number of cross-fitting folds, by stimulus.
+        methods: domain adaptation methods; those with a loss take part in training.
+        alphas, powers, tempering: candidate values, selected on validation.
     """
 
     def __init__(
@@ -83,18 +84,18 @@ class Aligner(nn.Module):
         self.domain = losses(methods, train.targets.shape[1], len(self.names))
         self.alphas, self.tempering = alphas, tempering
         self.powers = powers if "gate" in methods else (0.0,)
-        self.readout: Readout | None = None
+        self.readout: FittedReadout | None = None
         self.penalty = PENALTIES[0]
 
     # -- closed form
 
     def refit(self) -> float:
-        """Choose the surprise and the gate, solve the readout; returns validation agreement."""
+        """Choose alpha and power, then solve the readout; return the validation agreement."""
         self.choose_features()
         train, held_out, mean = self.features()
         self.reader.mean = torch.from_numpy(mean)
         known = self.train_samples
-        at = PENALTIES.index(self.penalty)  # of people alone; together it lies near
+        at = PENALTIES.index(self.penalty)  # from single-person fits; the joint optimum is close
         self.readout = fit_readout(
             products(train, train),
             known.subjects,
@@ -116,10 +117,10 @@ class Aligner(nn.Module):
         return solved.validation
 
     def features(self, *given: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Features of train and validation samples, less the mean of train, and that mean.
+        """Centred features of train and validation samples, and the train mean that was subtracted.
 
         Args:
-            given: alpha and power, in place of the reader's.
+            given: alpha and power, to override those of the reader.
         """
         both = [
             self.reader.all_features(s.mean, s.predictable, *given)
@@ -131,11 +132,11 @@ class Aligner(nn.Module):
         return both[0], both[1], mean
 
     def choose_features(self) -> None:
-        """Set alpha and the gate's power to those that read validation films best.
+        """Set alpha and the gate's power to the values that predict validation films best.
 
-        Each person is read alone here: how people are coupled is chosen for what this leaves. Alpha
-        is chosen at a power in the middle, then the power. Nothing depends on what was chosen
-        before, so that a resumed run chooses alike.
+        Each person is fitted alone here; the coupling between people is chosen afterwards. Alpha is
+        chosen first, at a middle power, then the power. The result does not depend on earlier
+        choices, so a resumed run makes the same choice.
         """
         reader = self.reader
         reader.power = 1.0 if 1.0 in self.powers else self.powers[0]
@@ -147,7 +148,7 @@ class Aligner(nn.Module):
         self.penalty = found[reader.power][1]
 
     def _alone(self, alpha: float, power: float) -> tuple[float, float]:
-        """Validation agreement of a ridge on each person alone, and the penalty that reaches it."""
+        """Best validation agreement of ridge fitted to each person alone, and its penalty."""
         train, held_out, _ = self.features(alpha, power)
         total = np.zeros(len(COARSE))
         for name in np.unique(self.validation.subjects):
@@ -161,9 +162,10 @@ class Aligner(nn.Module):
         return float(total.max() / len(self.validation)), COARSE[int(total.argmax())]
 
     def weigh_components(self, held_out: np.ndarray) -> None:
-        """Weigh the components by what train people's brains tell of them.
+        """Weight the components by how well train subjects' BOLD predicts them.
 
-        The weights come from out-of-fold readings of train films, their power from validation.
+        The weights come from out-of-fold predictions of train films; their power is chosen on
+        validation.
         """
         basis, truth = self.reader.basis, self.validation.targets
         read, subjects = self._read(held_out), self.validation.subjects
@@ -182,7 +184,7 @@ class Aligner(nn.Module):
         self.reader.basis = reached[best][1]
 
     def _read(self, held_out: np.ndarray) -> np.ndarray:
-        """Readings of validation samples from their centred features."""
+        """Predictions for validation samples from their centred features."""
         read = np.empty_like(self.validation.targets)
         for name in np.unique(self.validation.subjects):
             rows = self.validation.subjects == name
@@ -190,17 +192,17 @@ class Aligner(nn.Module):
         return read
 
     def read_validation(self) -> np.ndarray:
-        """(n, rank) what is read of the validation samples."""
+        """(n, rank) predictions for the validation samples."""
         return self._read(self.features()[1])
 
     # -- gradient
 
     def read(self, samples: Samples, folds: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-fitted readings of one person: each fold by a readout solved without it.
+        """Cross-fitted predictions for one person: each fold from a readout fitted without it.
 
         Returns:
-            (m, rank) readings and the (m,) rows they are of; a person with fewer than two folds has
-            none.
+            (m, rank) predictions and the (m,) row numbers they belong to; empty for a person with
+            fewer than two folds.
         """
         targets = torch.from_numpy(samples.targets).to(features)
         kernel = features @ features.T
@@ -221,8 +223,8 @@ class Aligner(nn.Module):
         return torch.cat(found), torch.cat(rows)
 
     def loss(self, people: np.ndarray, weight: float) -> dict[str, Tensor]:
-        """L_clip + weight * L_da of all train samples of these people (numbers)."""
-        if self.readout is None:  # resumed after a kill: solve for the restored adaptor
+        """L_clip + weight * L_da over all train samples of these people (indices)."""
+        if self.readout is None:  # run was resumed: solve for the restored adaptor
             self.refit()
         device = self.reader.adaptor.log_weight.device
         with torch.autocast(device.type, enabled=False):
@@ -254,10 +256,10 @@ class Aligner(nn.Module):
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage leaves: its log, and the readings that later stages train on."""
+    """The result of a stage: its training log and the fitted readout."""
 
     log: pd.DataFrame
-    readout: Readout
+    readout: FittedReadout
 
 
 def train_stage(
@@ -270,7 +272,7 @@ def train_stage(
     accelerator: Accelerator,
     identity: object = None,
 ) -> Stage:
-    """Train the adaptor and keep the epoch whose readout reads validation films best."""
+    """Train the adaptor and keep the epoch whose readout predicts validation films best."""
     seed_everything(seed, name)
     aligner.to(accelerator.device)
 
@@ -292,7 +294,7 @@ def train_stage(
         accelerator=accelerator,
         identity=identity,
     )
-    if not log["best"].iloc[-1]:  # with the best epoch's weights back, all is chosen anew
-        aligner.readout = None
+    # the best epoch's weights were restored, or the run resumed after the last epoch: refit
+    if aligner.readout is None or not log["best"].iloc[-1]:
         aligner.refit()
     return Stage(log, aligner.readout)

@@ -1,9 +1,9 @@
-"""The CLIP loss, told which clips show the same thing.
+"""CLIP loss with duplicates as additional positives.
 
     L_clip = symmetric InfoNCE between L2-normalised z_f and z_v             (equation 3)
 
-with a learned scale. A clip's duplicates (its own repeats, the same clip in another subject,
-another clip that looks the same) are further positives, never negatives of one another.
+The scale is learned. Duplicates of a clip (its repeats, the same clip in another subject, or
+another clip that looks the same) count as positives, never as negatives.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 
 def same_clips(video: Tensor, threshold: float) -> Tensor:
-    """(batch, batch) bool: pairs whose frozen video readings (batch, rank) nearly coincide."""
+    """(batch, batch) bool: pairs whose frozen video components (batch, rank) nearly coincide."""
     unit = F.normalize(video.float(), dim=1)
     same = unit @ unit.T > threshold
     same.fill_diagonal_(True)
@@ -24,14 +24,14 @@ def same_clips(video: Tensor, threshold: float) -> Tensor:
 
 
 class ClipLoss(nn.Module):
-    """Symmetric InfoNCE with shared positives and a learned scale (CLIP's start, 1/0.07)."""
+    """Symmetric InfoNCE with shared positives and a learned scale (1/0.07 at first, as in CLIP)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def forward(self, brain: Tensor, video: Tensor, same: Tensor) -> Tensor:
-        """brain, video: (batch, rank); same: (batch, batch) bool of `same_clips`."""
+        """brain, video: (batch, rank); same: (batch, batch) bool from `same_clips`."""
         a, b = F.normalize(brain.float(), dim=1), F.normalize(video.float(), dim=1)
         logits = self.log_scale.exp().clamp(max=100.0) * a @ b.T
         target = same.float() / same.sum(1, keepdim=True)

@@ -1,8 +1,8 @@
-"""Domain adaptation across people: one interface.
+"""Domain adaptation across people, behind one interface.
 
-`gate` is a closed form, learned before any gradient (`align/gate.py`). The others are losses beside
-the CLIP loss, modules that are called with a `Batch` and return a scalar. None of them is asserted
-to be the paper's.
+`gate` is a closed-form method, fitted before any gradient step (`align/gate.py`). The other methods
+are losses added to the CLIP loss: modules that take a `Batch` and return a scalar. We do not claim
+that any of them is the one used in the paper.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from llm4brain.sections import DomainMethod
 
 @dataclass(frozen=True)
 class Batch:
-    """What a loss may look at: no clip, no caption.
+    """Input to a domain adaptation loss; it holds no clip and no caption.
 
     Attributes:
-        reading: (n, rank) what is read of people's samples.
-        subject: (n,) number of the person.
-        view: (n, rank) what is read of the same samples with patches left out; None if nobody asks.
+        reading: (n, rank) predictions for the samples.
+        subject: (n,) index of the person.
+        view: (n, rank) predictions for the same samples with some patches dropped; None if no
+            loss uses it.
     """
 
     reading: Tensor
@@ -46,7 +47,7 @@ class _Reverse(torch.autograd.Function):
 
 
 class Adversarial(nn.Module):
-    """A classifier names the subject from the reading; the encoder learns to leave it guessing."""
+    """A classifier predicts the subject; reversed gradients remove that information upstream."""
 
     def __init__(self, rank: int, subjects: int) -> None:
         super().__init__()
@@ -58,7 +59,7 @@ class Adversarial(nn.Module):
 
 
 class Coral(nn.Module):
-    """Means and covariances of readings agree between subjects (Sun & Saenko 2016)."""
+    """Match the mean and covariance of predictions across subjects (Sun & Saenko 2016)."""
 
     def forward(self, batch: Batch) -> Tensor:
         reading = batch.reading.float()
@@ -78,10 +79,10 @@ class Coral(nn.Module):
 
 
 class SelfSupervised(nn.Module):
-    """Two views of one window are read alike.
+    """Make predictions from two views of the same window agree.
 
-    A view leaves out each patch with probability `DROP`, so what is read must rest on all of the
-    brain and not on one person's peculiar patch.
+    A view drops each patch with probability `DROP`, so the prediction has to use the whole brain
+    rather than one patch that is peculiar to one person.
     """
 
     def forward(self, batch: Batch) -> Tensor:
@@ -93,14 +94,14 @@ DROP = 0.25
 
 
 class DomainLosses(nn.Module):
-    """The sum of the chosen methods' losses; 0 where none has one."""
+    """The sum of the losses of the chosen methods; 0 if none has a loss."""
 
     def __init__(self, parts: Sequence[nn.Module]) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
 
     def draw_view(self, encoder: SCMBM) -> Tensor | None:
-        """(positions,) 0 where a view leaves a patch out; None if nobody asks for one."""
+        """(positions,) mask, 0 where a patch is dropped; None if no loss needs a view."""
         if not any(isinstance(part, SelfSupervised) for part in self.parts):
             return None
         keep = torch.rand(len(encoder.turns), device=encoder.pos.device) >= DROP
@@ -111,7 +112,7 @@ class DomainLosses(nn.Module):
 
 
 def losses(methods: Sequence[DomainMethod], rank: int, subjects: int) -> DomainLosses:
-    """The losses of the named methods; `gate` has none."""
+    """The losses of the named methods; `gate` has no loss."""
     build = {
         "adversarial": lambda: Adversarial(rank, subjects),
         "coral": Coral,

@@ -1,8 +1,8 @@
-"""Features of many windows, which may be more than memory holds, and products of them.
+"""Feature matrices that may be larger than memory, and products of them.
 
-A window's features are a number a position: 15 KB of the default phantom's, 0.1 MB of a whole brain
-at 4 mm. What does not fit lies in a file of no name, which ends
-with the process, and products go over it in blocks of columns.
+Each window has one feature per position: 15 KB for the default phantom, 0.1 MB for a whole brain
+at 4 mm. Matrices that do not fit in memory are stored in an unnamed temporary file, which is gone
+when the process ends, and products are computed in blocks of columns.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import numpy as np
 
 from llm4brain.errors import UserError
 
-HELD = 2**30  # bytes of an array that stays in memory
-BLOCK = 2**29  # bytes of columns that are multiplied at once
+HELD = 2**30  # largest array kept in memory, bytes
+BLOCK = 2**29  # largest block of columns multiplied at once, bytes
 
 
 def room(rows: int, columns: int) -> np.ndarray:
-    """(rows, columns) float32 of no value yet; on disk (TMPDIR) where it is larger than `HELD`.
+    """Allocate an uninitialised (rows, columns) float32; on disk (TMPDIR) if larger than `HELD`.
 
     Raises:
-        UserError: the disk has no room.
+        UserError: the disk is full.
     """
     size = rows * columns * 4
     if size <= HELD:
         return np.empty((rows, columns), dtype=np.float32)
-    with tempfile.TemporaryFile() as file:  # the mapping outlives the name and the handle
+    with tempfile.TemporaryFile() as file:  # the mapping stays valid after the file is closed
         try:
             os.posix_fallocate(file.fileno(), 0, size)  # else a full disk kills the process later
         except OSError as error:
@@ -37,13 +37,13 @@ def room(rows: int, columns: int) -> np.ndarray:
 
 
 def blocks(rows: int, columns: int) -> list[slice]:
-    """Columns in parts of which `rows` rows are no more than `BLOCK`; one, if all fit."""
+    """Slices of columns so that `rows` rows of a slice take at most `BLOCK` bytes."""
     width = max(1, BLOCK // (4 * rows))
     return [slice(start, start + width) for start in range(0, columns, width)]
 
 
 def products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a @ b.T of (n, columns) and (m, columns): (n, m) float32."""
+    """a @ b.T for (n, columns) and (m, columns): (n, m) float32."""
     parts = blocks(len(a) if a is b else len(a) + len(b), a.shape[1])
     if len(parts) == 1:
         return a @ b.T

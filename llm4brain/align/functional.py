@@ -1,11 +1,12 @@
-"""Functional alignment: people who saw the same films share a space, without a caption.
+"""Functional alignment: a common response space for people who saw the same films.
 
     G = largest eigenvectors of mean_s X_s (X_s' X_s + r I)^-1 X_s'    (MAXVAR, Kettenring 1971)
     M_s = (X_s' X_s + r I)^-1 X_s' G
 
-G (moments x n_components) is what people's responses have in common, M_s each person's way there. A
-new person's way is learned from the films that others saw too: the mean of theirs, as anatomy would
-have it, and a ridge on what that leaves. Which moments are the same is all that is known of a film.
+G (moments x n_components) is what people's responses have in common, and M_s maps person s into
+that space. For a new person, the map is learned from films that others saw too: it starts at the
+mean of the others' maps, which assumes anatomical correspondence, and a ridge fits the residual.
+No captions are used; the method only needs to know which moments are the same across people.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ class SharedResponse(BaseEstimator):
     """A common space of people's responses to the same moments.
 
     Args:
-        n_components: of the space.
+        n_components: dimension of the space.
         penalty: r, in units of the mean eigenvalue of a person's kernel.
-        new_penalty: the same, of a new person's ridge.
+        new_penalty: ridge penalty for a new person, in the same units.
 
     Attributes:
         maps_: person -> (positions, n_components).
-        moments_: (m,) labels; coordinates_: (m, n_components) of each.
-        reliability_: (n_components,) how far people agree on a component, 0 to 1.
+        moments_: (m,) labels; coordinates_: (m, n_components), coordinates of each moment.
+        reliability_: (n_components,) agreement between people on each component, 0 to 1.
 
     Examples:
         >>> rng = np.random.default_rng(0)
@@ -50,12 +51,12 @@ class SharedResponse(BaseEstimator):
         self.n_components, self.penalty, self.new_penalty = n_components, penalty, new_penalty
 
     def fit(self, X, y=None, subjects=None, moments=None):
-        """X: (samples, positions), a row a person and moment.
+        """Fit the space to X (samples, positions), one row for each person and moment.
 
-        Only moments that all people saw are taken.
+        Only moments that all people saw are used.
 
         Raises:
-            UserError: they are fewer than three.
+            UserError: there are fewer than three such moments.
         """
         subjects, moments = np.asarray(subjects), np.asarray(moments)
         names = np.unique(subjects)
@@ -89,12 +90,12 @@ class SharedResponse(BaseEstimator):
         return self
 
     def way_of(self, X, moments, mean: bool = True) -> np.ndarray:
-        """The way of a new person into the space: (positions, n_components).
+        """Map from a new person's positions into the space: (positions, n_components).
 
         Args:
-            X: (samples, positions) of the person, a row a moment.
-            moments: (samples,) labels, as of `fit`; others are not used.
-            mean: begin at the mean of the known people's ways.
+            X: (samples, positions) of the person, one row for each moment.
+            moments: (samples,) labels as in `fit`; moments unknown to `fit` are ignored.
+            mean: start from the mean of the known people's maps.
         """
         place = {m: i for i, m in enumerate(self.moments_)}
         rows = [i for i, m in enumerate(moments) if m in place]

@@ -1,12 +1,12 @@
-"""The agreement gate: which positions respond alike when the same moment of a film is seen.
+"""The agreement gate: positions that respond consistently to the same moment of a film.
 
     a_v = mean over pairs of showings of corr(x_v, x'_v)        (within people, and between)
     g_v = max(0, smooth(a)_v)^power
 
-No caption, label or content of a film is used; a clip's name says which windows belong to the same
-moment, and no more. The gate multiplies each position before the readout, whose penalty it thereby
-lowers where people agree. It is a domain adaptation across people: a position of the shared space
-counts as far as people agree there, and carries over to people of whom nothing is known.
+No caption, label or film content is used; clip names only tell which windows belong to the same
+moment. The gate scales each position before the readout, which lowers the effective ridge penalty
+where responses agree. It serves as domain adaptation: positions of the shared space count in
+proportion to the agreement between people, and the gate also applies to new people.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ from scipy.spatial import cKDTree
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-REACH = 2.5  # standard deviations of the smoothing kernel that are summed
+REACH = 2.5  # radius of the smoothing kernel, in standard deviations
 BLOCK = 2000  # positions smoothed at once
 
 
 def pair_agreement(samples: np.ndarray, who: np.ndarray, moments: np.ndarray) -> np.ndarray | None:
-    """Mean correlation over moments between pairs of series, position by position.
+    """Mean correlation over moments between all pairs of series, for each position.
 
-    With each series z-scored over its moments, the products of all pairs at a moment follow from
-    the sum over series and the sum of squares, so the cost is linear in the number of series.
+    Each series is z-scored over its moments. The sum of products of all pairs at a moment then
+    follows from the sum and the sum of squares over series, so the cost is linear in the number of
+    series.
 
     Args:
-        samples: (n, positions), a row a series and moment, at most one for each.
+        samples: (n, positions), at most one row for each series and moment.
         who: (n,) label of the series (a person, or a showing).
-        moments: (n,) label of what was seen.
+        moments: (n,) label of the moment that was seen.
 
     Returns:
-        (positions,), or None where no moment has two series.
+        (positions,), or None if fewer than two moments have two series.
     """
     names, place = np.unique(moments, return_inverse=True)
     total = np.zeros((len(names), samples.shape[1]), dtype=np.float32)
@@ -55,15 +56,16 @@ def pair_agreement(samples: np.ndarray, who: np.ndarray, moments: np.ndarray) ->
 
 
 class AgreementGate(TransformerMixin, BaseEstimator):
-    """Weigh positions by how well responses to the same moment agree.
+    """Weight positions by how well responses to the same moment agree.
 
     Args:
-        power: of the agreement; 0 leaves all positions as they are.
-        smooth_mm: standard deviation of the Gaussian that smooths the agreement; 0 does not.
+        power: exponent of the agreement; 0 weights all positions equally.
+        smooth_mm: standard deviation of the Gaussian that smooths the agreement; 0: none.
 
     Attributes:
-        agreement_: (positions,), smoothed and floored at 0; all ones where nothing could agree.
-        rests_on_: what it was learned from: `showings`, `people`, both or neither.
+        agreement_: (positions,), smoothed and clipped at 0; all ones if there was nothing to
+            compare.
+        rests_on_: source of the agreement: `showings`, `people`, both or neither.
 
     Examples:
         >>> rng = np.random.default_rng(0)
@@ -80,12 +82,14 @@ class AgreementGate(TransformerMixin, BaseEstimator):
         self.power, self.smooth_mm = power, smooth_mm
 
     def fit(self, X, y=None, subjects=None, moments=None, showings=None, coordinates=None):
-        """Learn the agreement.
+        """Estimate the agreement.
 
         Args:
-            X: (samples, positions), a row a person, moment and showing.
-            subjects, moments, showings: (samples,) labels; without showings each row is the first.
-            coordinates: (positions, 3) mm; without them, or where they are NaN, no smoothing.
+            X: (samples, positions), one row for each person, moment and showing.
+            subjects, moments, showings: (samples,) labels; without showings, every row counts as
+                the first showing.
+            coordinates: (positions, 3) mm. Without them there is no smoothing; positions with NaN
+                coordinates are not smoothed.
         """
         X = validate_data(self, X, dtype=np.float32)
         n = len(X)
@@ -109,18 +113,18 @@ class AgreementGate(TransformerMixin, BaseEstimator):
 
     @property
     def weights_(self) -> np.ndarray:
-        """(positions,) what positions are multiplied by, of mean square 1."""
+        """(positions,) weights, with a mean square of 1."""
         return gate_weights(self.agreement_, self.power)
 
     def transform(self, X) -> np.ndarray:
-        """(samples, positions), weighed."""
+        """(samples, positions), weighted."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
         return X * self.weights_.astype(X.dtype)
 
 
 def gate_weights(agreement: np.ndarray, power: float) -> np.ndarray:
-    """agreement^power of mean square 1; ones where nobody agrees anywhere."""
+    """agreement^power, scaled to a mean square of 1; all ones if the agreement is 0 everywhere."""
     if power == 0 or not agreement.any():
         return np.ones(len(agreement), dtype=np.float32)
     weights = agreement.astype(np.float64) ** power
@@ -128,10 +132,10 @@ def gate_weights(agreement: np.ndarray, power: float) -> np.ndarray:
 
 
 def smooth(values: np.ndarray, coordinates: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian mean of `values` (n, positions) over neighbours; as it is without a place.
+    """Gaussian-weighted mean of `values` (n, positions) over neighbouring positions.
 
     Args:
-        coordinates: (positions, 3) mm, NaN without a place.
+        coordinates: (positions, 3) mm; positions with NaN keep their values.
         sigma: standard deviation, mm, above 0.
     """
     out = values.copy()
@@ -141,7 +145,7 @@ def smooth(values: np.ndarray, coordinates: np.ndarray, sigma: float) -> np.ndar
 
 
 def smooth_weights(weights: np.ndarray, coordinates: np.ndarray, sigma: float) -> np.ndarray:
-    """Weights (positions, n) that read raw rows as `weights` read what `smooth` makes of them."""
+    """Weights (positions, n) for raw rows that equal `weights` applied to smoothed rows."""
     out = weights.copy()
     out[np.isfinite(coordinates).all(axis=1)] = 0
     for part, near, kernel in _kernels(coordinates, sigma):
@@ -150,7 +154,12 @@ def smooth_weights(weights: np.ndarray, coordinates: np.ndarray, sigma: float) -
 
 
 def _kernels(coordinates: np.ndarray, sigma: float) -> Iterator[tuple]:
-    """Smoothing of some positions at a time: they, those that have a place, rows that sum to 1."""
+    """Smoothing kernels, block by block.
+
+    Yields:
+        positions of the block, all positions with coordinates, and the (block, placed) sparse
+        kernel, whose rows sum to 1.
+    """
     placed = np.flatnonzero(np.isfinite(coordinates).all(axis=1))
     tree = cKDTree(coordinates[placed])
     for start in range(0, len(placed), BLOCK):
@@ -165,7 +174,7 @@ def _kernels(coordinates: np.ndarray, sigma: float) -> Iterator[tuple]:
 
 
 def _averaged(X: np.ndarray, subjects: np.ndarray, moments: np.ndarray):
-    """Mean over showings: rows, subjects and moments of each pair of person and moment."""
+    """Mean over showings: rows, subjects and moments, one for each pair of person and moment."""
     keys = np.stack([np.unique(k, return_inverse=True)[1] for k in (subjects, moments)], axis=1)
     pairs, place = np.unique(keys, axis=0, return_inverse=True)
     out = np.zeros((len(pairs), X.shape[1]), dtype=np.float32)

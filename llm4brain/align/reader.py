@@ -1,8 +1,8 @@
 """The brain reader: frozen SC-MBM, gate, adaptor, and the readout to K query tokens z_f.
 
-s = x - alpha x^                      the surprise: what masked modelling does not predict
+s = x - alpha x^                      the surprise: the part that masked modelling does not predict
 f = adaptor(g^power * s)              g: the agreement gate
-z_f = (f - mean) W_subject, written back into K tokens of width d
+z_f = (f - mean) W_subject, expanded to K tokens of width d
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from llm4brain.brain.pretrain import load_encoder
 from llm4brain.brain.sc_mbm import SCMBM
 from llm4brain.io import Arrays, whole
 
-BATCH = 64  # windows that the encoder sees at once
+BATCH = 64  # windows per forward pass of the encoder
 
 
 class BrainReader(nn.Module):
-    """Windows of BOLD in, query tokens out.
+    """Maps windows of BOLD to query tokens.
 
     Args:
         encoder: SC-MBM; frozen here.
-        adaptor: behind it.
-        basis: components of the video tokens that are read.
+        adaptor: applied to the encoder's output.
+        basis: components of the video tokens, the targets of the readout.
         shape: (K, d) of the query tokens.
 
     Attributes:
-        agreement: (positions,) of the gate; ones until one is learned.
-        alpha: share of the predictable that is taken away.
-        power: of the gate.
-        mean: (positions,) of the features of train.
-        weights: subject -> (positions, rank); `shared` reads subjects never seen.
-        ways: subject -> alpha, power and mean, of those who are not read as the known ones are.
+        agreement: (positions,) of the gate; ones until a gate is fitted.
+        alpha: fraction of the predictable part that is subtracted.
+        power: exponent of the gate.
+        mean: (positions,) mean features of the train samples.
+        weights: subject -> (positions, rank); `shared` is used for unknown subjects.
+        ways: subject -> alpha, power and mean, for subjects whose values differ from the above.
     """
 
     def __init__(
@@ -61,19 +61,19 @@ class BrainReader(nn.Module):
 
     @property
     def volumes(self) -> int:
-        """Volumes in a window that the encoder tells apart; of 1 it sees the window's mean."""
+        """Volumes per window that the encoder distinguishes; if 1, it gets the window's mean."""
         return self.encoder.tokenizer.volumes
 
     @torch.no_grad()
     def frozen(
         self, windows: np.ndarray, predict: bool = True
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """What the frozen encoder makes of windows (n, T, positions).
+        """Output of the frozen encoder for windows (n, T, positions).
 
         Returns:
-            Mean volumes, and the part of them that the volumes' other patches predict, both
-            (n, positions) float32, on disk where they are too large for memory; None where
-            `predict` says that it is not wanted.
+            Mean volumes, and the part of them that is predicted from the other patches, both
+            (n, positions) float32, on disk if too large for memory. The second is None if `predict`
+            is False.
         """
         device = self.encoder.pos.device
         mean = room(len(windows), windows.shape[2])
@@ -83,7 +83,7 @@ class BrainReader(nn.Module):
             mean[i : i + BATCH] = part.mean(1).cpu().numpy()
             if predict:
                 seen = part if self.volumes > 1 else part.mean(1, keepdim=True)
-                with torch.autocast(device.type, enabled=False):  # wherever it is called from
+                with torch.autocast(device.type, enabled=False):  # whatever the caller set
                     found = self.encoder.predictable(seen)
                 predictable[i : i + BATCH] = found.mean(1).cpu().numpy()
         return mean, predictable
@@ -96,11 +96,11 @@ class BrainReader(nn.Module):
         power: float | None = None,
         agreement: np.ndarray | None = None,
     ) -> Tensor:
-        """What the readout is linear in, as yet uncentred: two of (n, positions) -> the same.
+        """Input to the readout, before centring: two arrays (n, positions) -> (n, positions).
 
         Args:
-            mean, predictable: of `frozen`.
-            alpha, power, agreement: in place of the reader's own.
+            mean, predictable: from `frozen`.
+            alpha, power, agreement: override the reader's own values.
         """
         alpha = self.alpha if alpha is None else alpha
         power = self.power if power is None else power
@@ -112,7 +112,7 @@ class BrainReader(nn.Module):
     def all_features(
         self, mean: np.ndarray, predictable: np.ndarray | None, *given: object
     ) -> np.ndarray:
-        """`features` of many samples, (n, positions) float32; on disk where memory is small."""
+        """`features` of many samples, (n, positions) float32; on disk if too large for memory."""
         out = room(*mean.shape)
         device = self.adaptor.log_weight.device
         for part in blocks(mean.shape[1], len(mean)):
@@ -121,11 +121,11 @@ class BrainReader(nn.Module):
         return out
 
     def centred(self, windows: np.ndarray, subject: str) -> tuple[np.ndarray, np.ndarray]:
-        """Features of a subject's windows, and the weights that read them.
+        """Centred features of a subject's windows, and the readout weights for them.
 
         Args:
             windows: (n, T, positions).
-            subject: one never seen is read by what is shared.
+            subject: label; for an unknown subject, the shared weights are used.
 
         Returns:
             (n, positions) and (positions, rank), float32.
@@ -137,7 +137,7 @@ class BrainReader(nn.Module):
         return found, self.weights[name].cpu().numpy()
 
     def components(self, windows: np.ndarray, subjects: np.ndarray) -> np.ndarray:
-        """(n, T, positions), (n,) -> (n, rank); a subject never seen is read by what is shared."""
+        """(n, T, positions), (n,) -> (n, rank); unknown subjects get the shared weights."""
         out = np.empty((len(windows), len(self.basis.axes)), dtype=np.float32)
         for subject in np.unique(subjects):
             rows = np.flatnonzero(subjects == subject)
@@ -152,7 +152,7 @@ class BrainReader(nn.Module):
         return flat.reshape(len(components), *self.shape)
 
     def save(self, path: Path, grid: Arrays, extra: dict[str, np.ndarray], meta: dict[str, Any]):
-        """Write everything that reading needs, and `extra` arrays, to one safetensors file."""
+        """Write the complete reader and the `extra` arrays to one safetensors file."""
         tensors = {f"scmbm.{k}": v for k, v in self.encoder.state_dict().items()}
         tensors |= {f"adaptor.{k}": v for k, v in self.adaptor.state_dict().items()}
         tensors |= {f"weights.{k}": v for k, v in self.weights.items()} | {"mean": self.mean}
@@ -179,7 +179,7 @@ class BrainReader(nn.Module):
 
     @classmethod
     def load(cls, arrays: Arrays) -> BrainReader:
-        """From a file of `save`."""
+        """Load a reader from a file written by `save`."""
         basis = Basis(*(arrays[f"basis.{name}"] for name in ("mean", "axes", "scale", "weights")))
         meta, encoder = arrays.meta, load_encoder(arrays)
         adaptor = PositionAdaptor(grid_in(arrays, encoder), meta["adaptor_width"])
@@ -193,7 +193,7 @@ class BrainReader(nn.Module):
 
 
 def grid_in(arrays: Arrays, encoder: SCMBM):
-    """The patches of an encoder, from the file that holds its grid."""
+    """The patch grid of an encoder, from the file that holds it."""
     at = arrays["grid.coordinates"] if "grid.coordinates" in arrays.names else None
     return patch_grid(encoder.settings, arrays["grid.voxels"], arrays["grid.affine"], at)
 

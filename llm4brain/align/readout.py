@@ -1,11 +1,11 @@
-"""From fMRI tokens to video tokens in closed form: ridge that couples subjects.
+"""Closed-form readout from fMRI tokens to video tokens: ridge regression that couples subjects.
 
-Linear over all token positions (attention pooling throws position away). Subject s reads with
-W_s = W_0 + dW_s; the penalties on W_0 and dW_s set how alike subjects are (multi-task ridge,
-Evgeniou & Pontil 2004), which in the kernel is one number: the similarity of two samples is
-k(x, x') within a subject and coupling * k(x, x') between subjects. Coupling 1 is ridge pooled
-by anatomy, 0 is ridge on each subject alone; validation stimuli choose, as they choose the
-penalty. Training never starts below ridge because ridge is where it starts.
+The map is linear over all token positions (attention pooling would discard position). The weights
+of subject s are W_s = W_0 + dW_s; the penalties on W_0 and dW_s set how similar subjects are
+(multi-task ridge, Evgeniou & Pontil 2004). In the kernel, this is a single number: the similarity
+of two samples is k(x, x') within a subject and coupling * k(x, x') between subjects. A coupling of
+1 is ridge pooled over anatomically aligned subjects, 0 is a separate ridge for each subject. The
+coupling and the penalty are chosen on validation stimuli. Training starts from this solution.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from scipy.linalg import cho_factor, cho_solve
 from llm4brain.align.features import weighted
 
 COUPLINGS = (0.0, 0.1, 0.25, 0.5, 1.0)
-TEMPERING = (0.0, 0.5, 1.0)  # powers of the components' weights; 0 weighs all alike
+TEMPERING = (0.0, 0.5, 1.0)  # powers of the components' weights; 0 weights all equally
 PENALTIES = tuple(np.geomspace(1e-2, 1e3, 11))
 
 
 @dataclass(frozen=True)
 class Basis:
-    """Principal components of the video tokens of train clips: what is read, and how it is weighed.
+    """Principal components of the video tokens of train clips, and the weight of each component.
 
     Attributes:
-        mean: (K * d,) of the train clips.
+        mean: (K * d,) over the train clips.
         axes: (rank, K * d), orthonormal rows.
         scale: (rank,) standard deviation of each component over train clips.
-        weights: (rank,) of a component that was read, as it is written back into tokens.
+        weights: (rank,) applied to predicted components when they are mapped back to tokens.
     """
 
     mean: np.ndarray
@@ -41,11 +41,11 @@ class Basis:
 
     @classmethod
     def fit(cls, tokens: np.ndarray, rank: int) -> Basis:
-        """tokens: (clips, K * d) of train clips alone."""
+        """Fit to tokens (clips, K * d) of train clips only."""
         mean = tokens.mean(0)
         _, values, axes = np.linalg.svd(tokens - mean, full_matrices=False)
         rank = min(rank, len(values), len(tokens) - 1)
-        # The sign of a singular vector is arbitrary; fix it, so that equal data give equal bytes.
+        # The sign of a singular vector is arbitrary; fix it for reproducibility.
         signs = np.sign(axes[np.arange(rank), np.abs(axes[:rank]).argmax(1)])
         scale = values[:rank] / np.sqrt(len(tokens) - 1)
         ones = np.ones(rank, dtype=np.float32)
@@ -56,20 +56,21 @@ class Basis:
         return (tokens - self.mean) @ self.axes.T
 
     def write(self, components: np.ndarray) -> np.ndarray:
-        """Readings (clips, rank) -> (clips, K * d)."""
+        """Predicted components (clips, rank) -> (clips, K * d)."""
         return (components * self.weights) @ self.axes + self.mean
 
 
 def coupled(kernel: np.ndarray, rows: np.ndarray, columns: np.ndarray, coupling: float):
-    """Weigh a kernel (n, m) between samples of different subjects by `coupling`."""
+    """Scale the entries of a kernel (n, m) between different subjects by `coupling`."""
     same = rows[:, None] == columns[None, :]
     return kernel * np.where(same, 1.0, coupling).astype(kernel.dtype)
 
 
 def ridge_dual(kernel: np.ndarray, targets: np.ndarray, penalty: float) -> np.ndarray:
-    """Dual coefficients (n, rank) of ridge with `penalty` x the mean diagonal of a kernel (n, n).
+    """Dual coefficients (n, rank) of kernel ridge.
 
-    A Cholesky factor for each penalty: up to a dozen of them cost less than one eigendecomposition.
+    The kernel is (n, n); the penalty is in units of its mean diagonal. Each call computes a
+    Cholesky factor: for up to a dozen penalties, this costs less than one eigendecomposition.
     """
     regular = kernel.astype(np.float64)
     ridge = max(penalty * np.trace(regular) / len(regular), 1e-12)
@@ -78,21 +79,21 @@ def ridge_dual(kernel: np.ndarray, targets: np.ndarray, penalty: float) -> np.nd
 
 
 def agreement(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """Mean over clips of the correlation of centred components, (clips, rank) each."""
+    """Mean over clips of the correlation of centred components, both (clips, rank)."""
     a = predicted / np.linalg.norm(predicted, axis=1, keepdims=True).clip(1e-12)
     b = truth / np.linalg.norm(truth, axis=1, keepdims=True).clip(1e-12)
     return float((a * b).sum(1).mean())
 
 
 @dataclass(frozen=True)
-class Readout:
-    """A fitted readout in its dual form.
+class FittedReadout:
+    """A fitted readout in dual form.
 
     Attributes:
         dual: (n, rank) coefficients of the train samples.
-        out_of_fold: (n, rank) what each train sample is read as by a readout fitted without
-            its stimulus: as noisy as a test reading, which is what the LLM must learn on.
-        coupling, penalty: as chosen on validation.
+        out_of_fold: (n, rank) prediction for each train sample by a readout fitted without its
+            stimulus. These are as noisy as test predictions, so the LLM is tuned on them.
+        coupling, penalty: chosen on validation.
         validation: agreement on validation stimuli.
     """
 
@@ -113,16 +114,16 @@ def fit_readout(
     targets_val: np.ndarray,
     couplings: Sequence[float] = COUPLINGS,
     penalties: Sequence[float] = PENALTIES,
-) -> Readout:
-    """Fit on train samples, choose coupling and penalty on validation samples.
+) -> FittedReadout:
+    """Fit on train samples; choose coupling and penalty on validation samples.
 
     Args:
         kernel: (n, n) of train samples.
-        subjects: (n,) subject of each.
-        targets: (n, rank) components of the clip's video tokens.
+        subjects: (n,) subject of each sample.
+        targets: (n, rank) components of each clip's video tokens.
         folds: (n,) cross-fitting fold, by stimulus; None leaves `out_of_fold` at zero.
         kernel_val: (m, n); subjects_val: (m,); targets_val: (m, rank).
-        couplings: to choose from; one subject has none.
+        couplings, penalties: candidate values; with a single subject, the coupling is 1.
     """
     couplings = couplings if len(np.unique(subjects)) > 1 else (1.0,)
     best = (-np.inf, 0.0, 0.0)
@@ -136,28 +137,37 @@ def fit_readout(
 
     whole = coupled(kernel, subjects, subjects, coupling)
     dual = ridge_dual(whole, targets, penalty)
-    out_of_fold = np.zeros_like(dual)
-    for fold in range(0 if folds is None else folds.max() + 1):
+    read = np.zeros_like(dual) if folds is None else out_of_fold(whole, targets, folds, penalty)
+    return FittedReadout(dual, read, coupling, penalty, validation)
+
+
+def out_of_fold(
+    kernel: np.ndarray, targets: np.ndarray, folds: np.ndarray, penalty: float
+) -> np.ndarray:
+    """Predictions (n, rank) for each fold by a ridge fitted to the other folds."""
+    read = np.zeros(targets.shape)
+    for fold in np.unique(folds) if folds.any() else ():
         out, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
-        part = ridge_dual(whole[np.ix_(rest, rest)], targets[rest], penalty)
-        out_of_fold[out] = whole[np.ix_(out, rest)] @ part
-    return Readout(dual, out_of_fold, coupling, penalty, validation)
+        part = ridge_dual(kernel[np.ix_(rest, rest)], targets[rest], penalty)
+        read[out] = kernel[np.ix_(out, rest)] @ part
+    return read
 
 
 def signal_to_noise(read: np.ndarray, truth: np.ndarray, power: float = 1.0) -> np.ndarray:
-    """How a component that was read should weigh: its slope on the truth over its error's variance.
+    """Weight of each predicted component: its slope on the truth over the error variance.
 
-    Under independent Gaussian errors the clip whose tokens fit a reading best is the one with the
-    largest sum of read x true x this. Components that no brain tells get next to nothing.
+    Under independent Gaussian errors, the clip whose tokens match a prediction best is the one that
+    maximises the sum of predicted x true x weight over components. Components that BOLD does not
+    predict get a weight near zero.
 
     Args:
-        read: (n, rank) out-of-fold readings of train samples.
+        read: (n, rank) out-of-fold predictions for train samples.
         truth: (n, rank).
-        power: of the weights; 0 weighs all alike.
+        power: exponent of the weights; 0 weights all components equally.
 
     Returns:
-        (rank,), scaled so that weighed readings are as large as they were; ones where nothing was
-        read, and nothing tells.
+        (rank,), scaled so that weighting preserves the overall norm of the predictions; ones if
+        all weighted predictions are zero.
     """
     slope = (read * truth).sum(0) / np.square(truth).sum(0).clip(1e-12)
     error = np.square(read - slope * truth).mean(0)
@@ -170,28 +180,28 @@ def signal_to_noise(read: np.ndarray, truth: np.ndarray, power: float = 1.0) -> 
 
 
 def primal(dual: np.ndarray, features: np.ndarray, subjects: np.ndarray, coupling: float):
-    """Weights by subject: name -> (features, rank), and `shared` for subjects never seen.
+    """Primal weights: subject -> (features, rank), and `shared` for unknown subjects.
 
     W_s = sum_i c(s, s_i) x_i a_i with c = 1 within and `coupling` between subjects.
     """
     own = {s: weighted(features, subjects == s, dual) for s in np.unique(subjects)}
     total = sum(own.values())
     weights = {s: coupling * total + (1 - coupling) * w for s, w in own.items()}
-    # A stranger is read by the part that subjects share, as if half-way own.
+    # Part shared by all subjects; with coupling 0 there is none, so use the mean over subjects.
     weights["shared"] = total / len(own) if coupling == 0 else coupling * total
     return weights
 
 
 def written_size(read: np.ndarray, basis: Basis) -> float:
-    """Mean norm of readings (n, rank) as they are written into tokens."""
+    """Mean norm of predicted components (n, rank) after weighting."""
     return float(np.linalg.norm(read * basis.weights, axis=1).mean())
 
 
 def reciprocal_rank(read: np.ndarray, truth: np.ndarray) -> float:
-    """Mean of 1 / rank of each clip's own tokens among those of all, by correlation.
+    """Mean reciprocal rank of each clip's own tokens among all clips, by correlation.
 
     Args:
-        read, truth: (clips, D), centred on train.
+        read, truth: (clips, D), centred on the train mean.
     """
     unit = [x - x.mean(1, keepdims=True) for x in (read, truth)]
     unit = [x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-12) for x in unit]
@@ -200,7 +210,7 @@ def reciprocal_rank(read: np.ndarray, truth: np.ndarray) -> float:
 
 
 def folds_by_stimulus(stimuli: np.ndarray, folds: int) -> np.ndarray:
-    """(n,) fold of each sample; whole stimuli, so neighbours never lie on both sides."""
+    """(n,) fold of each sample; a stimulus is never split, so neighbouring clips share a fold."""
     names = np.unique(stimuli)
     number = {name: i % min(folds, len(names)) for i, name in enumerate(names)}
     return np.array([number[s] for s in stimuli])

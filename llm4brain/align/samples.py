@@ -1,4 +1,4 @@
-"""What a stage of alignment is fitted on: samples as the frozen encoder leaves them."""
+"""Samples for fitting an alignment stage, as computed by the frozen encoder."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from llm4brain.brain.cohort import Cohort
 
 @dataclass(frozen=True)
 class Samples:
-    """Windows of clips that people saw, and what is to be read of them.
+    """Windows of clips that people saw, with their targets.
 
     Attributes:
         mean: (n, positions) mean volumes.
-        predictable: (n, positions) the part that masked modelling predicts.
+        predictable: (n, positions) the part predicted by masked modelling.
         subjects, stimuli, clips: (n,) labels.
         targets: (n, rank) components of each clip's video tokens.
     """
@@ -33,12 +33,12 @@ class Samples:
 
     @classmethod
     def of(cls, cohort: Cohort, targets: np.ndarray, reader: BrainReader) -> Samples:
-        """Samples of a cohort, whose windows the encoder sees once."""
+        """Samples of a cohort; each window is passed through the encoder once."""
         labels = (cohort.column(name) for name in ("subject", "stim_file", "clip_id"))
         return cls(*reader.frozen(cohort.windows), *labels, targets)
 
     def rows(self, keep: np.ndarray) -> Samples:
-        """Those of `keep`, a mask or numbers."""
+        """The samples selected by `keep`, a mask or indices."""
         return replace(self, **{name: value[keep] for name, value in vars(self).items()})
 
     def of_subject(self, name: str) -> Samples:

@@ -1,4 +1,4 @@
-"""What `align` and `adapt` share: the data of a stage, and the file it leaves."""
+"""Data loading and file output shared by `align` and `adapt`."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from llm4brain.io import Arrays
 
 @dataclass(frozen=True)
 class StageData:
-    """Train and validation samples of the known people, and the video tokens; no test sample.
+    """Train and validation samples of the known people, and the video tokens; no test samples.
 
     Attributes:
-        train, validation: of people of whom all is known.
+        train, validation: samples of people whose training data are all used.
         paths: subjects, features and trials, as given.
-        video: tokens of all clips.
-        labelled: person -> how many train trials are known, of whom not all are.
+        video: video tokens of all clips.
+        labelled: person -> number of train trials used, for people of whom only some are.
     """
 
     train: Cohort
@@ -65,19 +65,19 @@ class StageData:
         return rows_of(self.video.meta["clip_id"], list(samples.column("clip_id")))
 
     def targets(self, samples: Cohort, basis: Basis) -> np.ndarray:
-        """(n, rank) components of each sample's clip, every clip read once."""
+        """(n, rank) components of each sample's clip; each clip is projected once."""
         clips, place = np.unique(self.clips(samples), return_inverse=True)
         tokens = self.video["video_tokens"][clips]
         return basis.read(tokens.reshape(len(tokens), -1)).astype(np.float32)[place]
 
     def basis(self, rank: int) -> Basis:
-        """Components of the video tokens of train clips, each clip once."""
+        """Components of the video tokens of train clips; each clip counts once."""
         clips = np.unique(self.clips(self.train))
         tokens = self.video["video_tokens"][clips]
         return Basis.fit(tokens.reshape(len(tokens), -1), rank)
 
     def samples(self, reader: BrainReader) -> tuple[Samples, Samples]:
-        """Train and validation, as the frozen encoder leaves them."""
+        """Train and validation samples, as computed by the frozen encoder."""
         train, validation = (
             Samples.of(part, self.targets(part, reader.basis), reader)
             for part in (self.train, self.validation)
@@ -85,14 +85,14 @@ class StageData:
         return train, validation
 
     def few(self, reader: BrainReader, name: str, trials: int) -> Samples:
-        """A person's first so many train trials."""
+        """The first `trials` train trials of a person."""
         at = self.paths[0].index(name)
         own = ([part[at]] for part in self.paths)
         found = cohort.load(*own, ("train",), labelled={name: trials})
         return Samples.of(found, self.targets(found, reader.basis), reader)
 
     def gate(self, smooth_mm: float, without: str = "") -> AgreementGate:
-        """The agreement of the known people's train responses, all showings apart."""
+        """Agreement of the known people's train responses; showings are kept separate."""
         rows = zip(*self.paths, strict=True)
         kept = [row for row in rows if row[0] not in self.labelled and row[0] != without]
         every = [cohort.trials_of(*row, ("train",)) for row in kept]
@@ -117,7 +117,7 @@ class StageData:
 
 
 def new_reader(data: StageData, pretrained: Path, adaptor_width: int, rank: int) -> BrainReader:
-    """A reader on a pretrained SC-MBM, its adaptor still no change."""
+    """A reader on a pretrained SC-MBM; its adaptor starts as the identity."""
     arrays = Arrays(pretrained)
     encoder = load_encoder(arrays)
     adaptor = PositionAdaptor(grid_in(arrays, encoder), adaptor_width)
@@ -125,7 +125,7 @@ def new_reader(data: StageData, pretrained: Path, adaptor_width: int, rank: int)
 
 
 def learn_gate(data: StageData, reader: BrainReader, smooth_mm: float) -> str:
-    """Give the reader its gate; returns what it rests on, in words."""
+    """Fit the gate of the reader; returns a message that says what it was fitted to."""
     gate = data.gate(smooth_mm)
     reader.agreement = gate.agreement_
     what = " and ".join(gate.rests_on_)
@@ -136,14 +136,14 @@ def learn_gate(data: StageData, reader: BrainReader, smooth_mm: float) -> str:
 
 @dataclass(frozen=True)
 class Known:
-    """A decoder of known people, from which new ones are read.
+    """A decoder of known people, from which weights for new people are derived.
 
     Attributes:
         train, validation: samples of the known people.
-        size: mean norm of their out-of-fold readings, as they are written.
+        size: mean norm of their weighted out-of-fold predictions.
         penalty: of their readout.
-        smooth_mm: of the gate.
-        options: `alphas` and `powers` that known people's were chosen from; one alone is fixed.
+        smooth_mm: smoothing of the gate.
+        options: candidate `alphas` and `powers` for the known people; a single value is fixed.
     """
 
     data: StageData
@@ -156,12 +156,12 @@ class Known:
     options: Mapping[str, Sequence[float]]
 
     def give(self, name: str, trials: int, how: Help, n_components: int) -> Choice:
-        """Give the reader weights for somebody new; `shared` is anybody of whom nothing is known.
+        """Add weights for a new person to the reader; `shared` is for anyone without data.
 
         Args:
-            trials: labelled, or unlabelled, train trials of the person.
-            how: others' data serve, see `align.stranger`.
-            n_components: of the space that people's responses share.
+            trials: number of train trials of the person, labelled or unlabelled.
+            how: how the others' data are used, see `align.stranger`.
+            n_components: dimension of the space shared by people's responses.
         """
         choice = self._choose(trials, how, n_components)
         few = self.data.few(self.reader, name, trials) if trials else None
@@ -176,7 +176,7 @@ class Known:
         space = stranger.common_space(rows, self.train, how, n_components)
         problem = Problem(rows, own, self.train, few, choice.coupling, how, space)
         weights = choice.scale * problem.weights(choice.penalty)
-        if choice.smooth_mm:  # the reader's features are not smoothed: its weights are
+        if choice.smooth_mm:  # the reader does not smooth features, so smooth the weights
             weights = smooth_weights(weights, self.data.train.millimetres, choice.smooth_mm)
             mean = self._features(self.train, *seen[:2], 0.0).mean(0)
         self.reader.weights[name] = torch.from_numpy(weights.astype(np.float32))
@@ -185,7 +185,7 @@ class Known:
         return choice
 
     def _choose(self, trials: int, how: Help, n_components: int) -> Choice:
-        """Leave each known person out in turn; of one alone nobody can be."""
+        """Choose by leaving out each known person in turn; with one person, keep its settings."""
         reader, names = self.reader, np.unique(self.train.subjects)
         if len(names) < 2:
             now = (reader.alpha, reader.power, 0.0)
@@ -195,7 +195,7 @@ class Known:
         gates = dict.fromkeys(left_out, reader.agreement)
         if max(self.options["powers"]):
             learned = {s: self.data.gate(self.smooth_mm, s) for s in left_out}
-            # without repeats, one person who is left tells nothing: the whole gate stands in
+            # one remaining person without repeats gives no agreement: use the gate of all people
             gates |= {s: gate.agreement_ for s, gate in learned.items() if gate.rests_on_}
         few = {s: self.data.few(reader, s, trials) for s in left_out} if trials else {}
         free = {
@@ -227,10 +227,10 @@ class Known:
 def save(
     path: Path, aligner: Aligner, stage: Stage, source: Path, data: StageData, meta: dict[str, Any]
 ) -> None:
-    """Write the reader, and what later stages train on.
+    """Write the reader, and the arrays that later stages train on.
 
-    `train.out_of_fold` and `validation.read` are components by sample, in the order of
-    `train_clips`/`train_subjects` in meta.
+    `train.out_of_fold` and `validation.read` are (samples, components). Their rows follow
+    `train_clips`/`train_subjects` and `validation_clips`/`validation_subjects` in meta.
     """
     reader = aligner.reader
     extra = {

@@ -1,18 +1,19 @@
-"""Reading people of whom little or nothing is known.
+"""Readouts for new people, of whom few or no data are available.
 
-A known person is left out, as if new, and read from the others, with as many minutes as the new
-person has. What serves there (alpha, the gate's power, coupling, penalty) is taken for the new
-person, whose own validation films nobody looks at. Readings are brought to the size that known
-people's have out of fold, for a ridge that trusts little says little, and the LLM takes a small
-reading for a vague one. How components weigh is known people's too: learned from readings of
-people left out, it read worse.
+Settings (alpha, the gate's power, smoothing, coupling, penalty) are chosen by leaving known people
+out, one at a time: each is treated as new, with as many minutes as the new person has, and its
+validation films are predicted from the others. The new person's own validation films are never
+used. Predictions are rescaled to the mean norm of known people's out-of-fold predictions, because a
+ridge with little signal predicts small values, and the LLM takes small values as vague. The
+component weights are also those of known people; weights learned from left-out people's
+predictions performed worse.
 
-How others' data serve (`Help`):
+How the others' data are used (`Help`):
 
-    coupled      the readout is fitted on all, samples of different people alike by `coupling`
-    functional   and through the space that people's responses share, learned from the same minutes
-    unlabelled   through that space alone: no caption of the new person is used
-    alone        the person's own minutes; of the others only encoder, gate and these choices
+    coupled      the readout is fitted on all people; `coupling` sets the similarity between people
+    functional   as above, plus a space shared by people's responses, learned from the same minutes
+    unlabelled   the shared space only: no caption of the new person is used
+    alone        the new person's minutes only, apart from the encoder, the gate and the settings
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ SMOOTHING = (0.0, 3.0, 6.0)
 ALPHAS, POWERS = (0.0, 0.5, 0.7, 0.9), (0.0, 0.5, 1.0, 1.5)
 COUPLINGS = (0.1, 0.25, 0.5, 1.0)
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
-LEFT_OUT = 6  # people who are left out in turn, at the most: the first by label
+LEFT_OUT = 6  # maximum number of people left out in turn: the first by label
 
 # samples, alpha, power, smooth_mm, agreement of the gate -> uncentred features
 Features = Callable[[Samples, float, float, float, np.ndarray], np.ndarray]
@@ -42,13 +43,13 @@ Features = Callable[[Samples, float, float, float, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Choice:
-    """What serves a new person.
+    """Settings chosen for a new person.
 
     Attributes:
-        alpha, power, smooth_mm, coupling, penalty: as chosen on people left out. Features are
-            smoothed by a Gaussian of so many mm, since places of function differ between people.
-        scale: that brings readings to the size of known people's.
-        agreement: of the readings of people left out with the truth.
+        alpha, power, smooth_mm, coupling, penalty: chosen on left-out people. Features are smoothed
+            by a Gaussian of smooth_mm, since functional locations differ between people.
+        scale: factor that brings predictions to the size of known people's.
+        agreement: between predictions for left-out people and the truth.
     """
 
     alpha: float
@@ -63,7 +64,7 @@ class Choice:
 def common_space(
     rows: np.ndarray, samples: Samples, how: Help, n_components: int
 ) -> SharedResponse | None:
-    """The space that known people's features (n, positions) share; None where `how` needs none."""
+    """The space shared by known people's features (n, positions); None if `how` needs none."""
     if how not in ("functional", "unlabelled"):
         return None
     space = SharedResponse(n_components)
@@ -71,14 +72,15 @@ def common_space(
 
 
 class Problem:
-    """Others' samples and a new person's, of which every penalty costs a matrix product.
+    """Kernel ridge over the others' samples and a new person's, set up once for all penalties.
 
     Args:
-        known: (n, positions) features of the others, centred; own: (m, positions), m may be 0.
-        samples, few: what they are of.
+        known: (n, positions) centred features of the others.
+        own: (m, positions) centred features of the new person; m may be 0.
+        samples, few: the samples that `known` and `own` belong to.
         coupling: between people.
-        how: others' data serve.
-        space: of `common_space`.
+        how: how the others' data are used.
+        space: from `common_space`.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class Problem:
         how: Help,
         space: SharedResponse | None,
     ) -> None:
-        # which samples tell what was shown: `alone` leaves the others' out, `unlabelled` the own
+        # samples with targets: `alone` omits the others', `unlabelled` the new person's
         parts = []
         if how != "alone":
             parts.append((known, samples.subjects, samples.targets))
@@ -117,7 +119,7 @@ class Problem:
             self.kernel += self.sizes[1] * inner
 
     def weights(self, penalty: float) -> np.ndarray:
-        """(positions, rank): the new person's readout."""
+        """(positions, rank): the readout of the new person."""
         dual = ridge_dual(self.kernel, self.targets, penalty)
         out = self.sizes[0] * (self.rows.T @ (self.near * dual.astype(np.float32)))
         if self.way is not None:
@@ -140,27 +142,27 @@ def choose(
     powers: Sequence[float] = POWERS,
     smoothing: Sequence[float] = SMOOTHING,
 ) -> Choice:
-    """Leave known people out, one at a time, and choose what reads their validation films best.
+    """Leave out known people one at a time; choose what predicts their validation films best.
 
     Args:
         known, validation: samples of the known people.
-        few: known person -> its samples of as many minutes as the new one has; empty for none.
-        gates: known person -> agreement of the gate learned without that person.
-        features: of samples, for an alpha, power, smoothing and gate.
-        how: others' data serve.
-        start: alpha and power to begin at.
-        n_components: of the common space.
-        size: mean norm of known people's out-of-fold readings, as they are written.
-        basis: of the components, which says how they are written.
-        alphas, powers, smoothing: to choose from.
+        few: known person -> samples of as many minutes as the new person has; empty for none.
+        gates: known person -> agreement of the gate fitted without that person.
+        features: computes features for given samples, alpha, power, smoothing and gate.
+        how: how the others' data are used.
+        start: initial alpha and power.
+        n_components: dimension of the common space.
+        size: mean norm of known people's weighted out-of-fold predictions.
+        basis: components and their weights.
+        alphas, powers, smoothing: candidate values.
 
-    From `start`, coupling, smoothing, power and alpha are moved one after another.
+    Coordinate search from `start`: coupling, smoothing, power and alpha, in this order.
     """
     left_out = [s for s in gates if (validation.subjects == s).any()][:LEFT_OUT]
 
-    @lru_cache(maxsize=len(left_out))  # couplings are tried on the same features
+    @lru_cache(maxsize=len(left_out))  # features are reused for all couplings
     def prepared(name: str, *seen: float):
-        """Centred features: the others, the person left out, its films to read; and the space."""
+        """Centred features of the others, of the left-out person and of its films; the space."""
         others, mine = known.without(name), few.get(name)
         rows = features(others, *seen, gates[name])
         mean = rows.mean(0)
@@ -172,7 +174,7 @@ def choose(
     def read(
         coupling: float, penalties: Sequence[float], **seen: float
     ) -> dict[str, list[np.ndarray]]:
-        """Readings of the validation samples of everybody left out, one for each penalty."""
+        """Predictions for the validation samples of each left-out person, one per penalty."""
         found = {}
         for name in left_out:
             rows, own, shown, space = prepared(name, *seen.values())
@@ -182,7 +184,7 @@ def choose(
         return found
 
     def reach(**now: float) -> tuple[float, float]:
-        """Best agreement, where components count as they weigh, and its penalty."""
+        """Best agreement over penalties, with weighted components, and its penalty."""
         found = read(penalties=PENALTIES, **now)
         count = np.sqrt(basis.weights)
         truth = {name: validation.of_subject(name).targets * count for name in left_out}

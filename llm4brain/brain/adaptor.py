@@ -1,10 +1,10 @@
-"""The adaptor behind the frozen SC-MBM: the only thing of the brain side that gradients train.
+"""The adaptor after the frozen SC-MBM: the only gradient-trained module on the fMRI side.
 
     h <- e^b * (h + s W_up gelu(W_down LN(h) + W_pos p)),   W_up = 0, b = 0 at first (equation 2)
 
-h is a patch of what SC-MBM leaves over, p the code of where the patch lies, b a number for each
-position. At step 0 nothing changes. It stands behind the last block and not within the blocks, so
-that the frozen network runs once for all of training.
+h is a patch of the SC-MBM residual, p the positional code of the patch, and b one number for each
+position. At step 0 the adaptor is the identity. It follows the last block instead of sitting inside
+the blocks, so the frozen network runs only once for the whole training.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from llm4brain.brain.positions import PatchGrid
 
 
 class PositionAdaptor(nn.Module):
-    """Weigh positions, and move each patch by what it holds and where it lies.
+    """Scale each position, and add a nonlinear function of each patch's content and location.
 
     Args:
         grid: patches of the positions.
-        bottleneck: width of the nonlinear part; 0 leaves it out.
-        code: numbers that say where a patch lies.
+        bottleneck: width of the nonlinear part; 0 omits it.
+        code: length of the positional code of a patch.
         scale: s above.
     """
 
@@ -46,14 +46,14 @@ class PositionAdaptor(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, positions) -> (batch, positions)."""
         if self.bottleneck:
-            h = F.pad(x, (0, 1))[:, self.index]  # (batch, patches, cells); -1 reads the zero
+            h = F.pad(x, (0, 1))[:, self.index]  # (batch, patches, cells); -1 selects the zero
             moved = self.scale * self.up(F.gelu(self.down(self.norm(h)) + self.place(self.code)))
             x = x.index_add(1, self.index[self.inside], moved[:, self.inside])
         return x * self.log_weight.exp()
 
 
 def freeze(module: nn.Module) -> nn.Module:
-    """Stop gradients to all parameters and switch dropout off for good."""
+    """Freeze all parameters and put the module into evaluation mode."""
     module.requires_grad_(False)
     return module.eval()
 

@@ -1,4 +1,4 @@
-"""The samples of a cohort: one window of BOLD a subject and clip, repeats averaged."""
+"""The samples of a cohort: one window of BOLD for each subject and clip, averaged over repeats."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from llm4brain.io import Arrays, read_table
 
 @dataclass(frozen=True)
 class Cohort:
-    """Windows of BOLD, sample by sample.
+    """Windows of BOLD, one per sample.
 
     Attributes:
         windows: (samples, T, voxels) float32, z-scored BOLD.
-        table: a row a sample: subject, clip_id, stim_file, split.
+        table: one row per sample: subject, clip_id, stim_file, split.
         voxels: (voxels, 3) index on the shared grid, or (n, 4) of grayordinates.
         affine: (4, 4) to MNI mm.
-        coordinates: (n, 3) mm of grayordinates, NaN where unknown; None of voxels.
+        coordinates: (n, 3) mm of grayordinates, NaN where unknown; None for voxels.
     """
 
     windows: np.ndarray
@@ -43,7 +43,7 @@ class Cohort:
         return self.voxels @ self.affine[:3, :3].T + self.affine[:3, 3]
 
     def split(self, *names: str) -> Cohort:
-        """The samples of the named splits; a step that is fitted asks for what it may see."""
+        """The samples of the named splits; each fitting step requests the splits it may use."""
         keep = self.table["split"].isin(names).to_numpy()
         table = self.table[keep].reset_index(drop=True)
         return replace(self, windows=self.windows[keep], table=table)
@@ -60,18 +60,18 @@ def load(
     repeats: Literal["average", "single", "every"] = "average",
     labelled: Mapping[str, int] | None = None,
 ) -> Cohort:
-    """Read the splits that a step may see of each subject's features.
+    """Load the requested splits of each subject's features.
 
     Args:
-        subjects, features, trials: one entry a subject, in the same order.
-        splits: nothing of another split is kept, so that it can't be fitted by mistake.
-        repeats: a sample is the mean over a clip's valid trials, its first valid one, or each
-            trial is a sample of its own.
-        labelled: subject -> how many of its training trials are known, the first ones that were
-            scanned. Of such a subject validation trials are not known either.
+        subjects, features, trials: one entry per subject, in the same order.
+        splits: other splits are discarded, so that they cannot be fitted by mistake.
+        repeats: a sample is the mean over a clip's valid trials ("average"), its first valid
+            trial ("single"), or each trial is a separate sample ("every").
+        labelled: subject -> number of training trials to use, the first ones that were scanned.
+            Validation trials of such a subject are not used.
 
     Raises:
-        UserError: subjects lie on different voxels, or nothing of `splits` is there.
+        UserError: subjects have different voxels, or a subject has no trial in `splits`.
     """
     windows, tables, first = [], [], None
     for subject, path, table_path in zip(subjects, features, trials, strict=True):
@@ -80,7 +80,7 @@ def load(
         keep = table["split"].isin(splits).to_numpy()
         if labelled and subject in labelled:
             keep = _first_known(table, splits, labelled[subject], table_path)
-            if not keep.any():  # asked for other splits alone
+            if not keep.any():  # only other splits were requested
                 continue
         if not keep.any():
             raise UserError(table_path, f"holds no trial of {', '.join(splits)}", "check splits")
@@ -117,10 +117,10 @@ def stored(
     splits: tuple[str, ...],
     apart: bool = True,
 ) -> Stored:
-    """What `load` gives with `repeats="every"`, in the same order, left on disk.
+    """The windows that `load` gives with `repeats="every"`, in the same order, left on disk.
 
     Args:
-        apart: each volume of a window is a sample of its own.
+        apart: treat each volume of a window as a separate sample.
 
     Raises:
         UserError: see `load`.
@@ -151,7 +151,7 @@ def _row_for_row(arrays: Arrays, table: pd.DataFrame) -> None:
 
 
 def _as_many_volumes(arrays: Arrays, first: Path) -> None:
-    """A window has as many volumes in each subject, or they could not be read alike."""
+    """Check that windows have the same number of volumes in all subjects."""
     own, other = arrays.shape("windows")[1], Arrays(first).shape("windows")[1]
     if own != other:
         wrong = f"has windows of {own} volumes, and {first} of {other}: their TRs differ"
@@ -161,10 +161,10 @@ def _as_many_volumes(arrays: Arrays, first: Path) -> None:
 def grid_of(
     arrays: Arrays, before: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Voxels and affine of a file of BOLD, and coordinates where it has grayordinates.
+    """Voxels and affine of a BOLD file, and coordinates if it holds grayordinates.
 
     Raises:
-        UserError: they are not those of the file `before`.
+        UserError: they differ from those of the previous file, `before`.
     """
     at = arrays["coordinates"] if "coordinates" in arrays.names else None
     grid = (arrays["voxels"], np.array(arrays.meta["affine"]), at)
@@ -178,9 +178,9 @@ def grid_of(
 def _first_known(
     table: pd.DataFrame, splits: tuple[str, ...], number: int, where: Path
 ) -> np.ndarray:
-    """Rows of the first so many training trials, as far as `splits` holds them."""
+    """Mask of the first `number` training trials; empty if `splits` has no training split."""
     train = (table["split"] == "train").to_numpy()
-    # runs by number: run 10 comes after run 2, and session 10 after session 2
+    # numerical order: run 10 comes after run 2, and session 10 after session 2
     runs = {run: i for i, run in enumerate(sorted(set(table["run"]), key=_numbers))}
     order = table.assign(run=table["run"].map(runs))[train]
     scanned = order.sort_values(["run", "trial"], kind="stable").index[:number]
@@ -191,13 +191,13 @@ def _first_known(
 
 
 def _numbers(label: str) -> list[tuple[int, str]]:
-    """A key that sorts the numbers in a label as numbers."""
+    """Sort key that compares the numbers in a label numerically."""
     parts = re.split(r"(\d+)", str(label))
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def rows_of(names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
-    """Position in `names` of each of `wanted`."""
+    """Index in `names` of each element of `wanted`."""
     place = {name: i for i, name in enumerate(names)}
     missing = sorted(set(wanted) - place.keys())
     if missing:

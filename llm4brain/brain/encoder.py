@@ -1,4 +1,4 @@
-"""Which encoder the settings and the data ask for."""
+"""Select the encoder that the settings and the data require."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def patch_grid(
     affine: np.ndarray,
     coordinates: np.ndarray | None,
 ) -> PatchGrid:
-    """Cubes of voxels, patches of neighbouring grayordinates, or MinD-Vis's runs of a list.
+    """Cubes of voxels, patches of neighbouring grayordinates, or MinD-Vis's consecutive voxels.
 
     Args:
-        settings: sizes; `tokenizer`, which is `patch1d` or left to the data.
-        voxels: (n, 3) index on the shared grid, or (n, 4) of grayordinates, the first column the
-            number of their structure.
+        settings: patch sizes; `tokenizer`, which is `patch1d` or chosen from the data.
+        voxels: (n, 3) index on the shared grid, or (n, 4) of grayordinates, whose first column is
+            the number of the structure.
         affine: (4, 4) to MNI mm.
-        coordinates: (n, 3) mm of grayordinates; None of voxels.
+        coordinates: (n, 3) mm of grayordinates; None for voxels.
     """
     if settings.tokenizer == "patch1d":
         return runs(len(voxels), settings.patch_values)
@@ -39,10 +39,10 @@ def new_encoder(
     coordinates: np.ndarray | None,
     volumes: int,
 ) -> SCMBM:
-    """SC-MBM with untrained weights; for the arguments see `patch_grid`.
+    """SC-MBM with untrained weights; for the other arguments, see `patch_grid`.
 
     Args:
-        volumes: in a window.
+        volumes: number of volumes in a window.
     """
     kind = PublishedSCMBM if settings.tokenizer == "patch1d" else SCMBM
     return kind(settings, patch_grid(settings, voxels, affine, coordinates), volumes)

@@ -1,13 +1,13 @@
-"""SC-MBM as a scikit-learn estimator, for anybody's arrays of (person, time, position).
+"""SC-MBM as a scikit-learn estimator, for arrays of shape (people, time, positions).
 
     l(s) = L_h (L_v' L_v + s I)^-1 L_v' x_v                           (brain/sc_mbm.py, equation 1)
     x^ = l(s) + m_1 (l(s/4) - l(s)) + m_2 (l(4 s) - l(s)) + |x_v| f(x_v / |x_v|)
     surprise = x - alpha x^
 
-The linear path l is closed form; the network (m, f) learns what it leaves of people whose volumes
-took no part in the path (cross-fitting): of a fit's own people too little is left, and learning
-from that makes the prediction of others worse. It starts at 0, and the best epoch on held-out
-people is kept.
+The linear path l has a closed-form solution. The network (m, f) learns the residual of l in people
+whose volumes were not used to fit l (cross-fitting): residuals in the people used for the fit are
+too small, and learning from them makes predictions for others worse. The network starts at 0, and
+the epoch that is best on held-out people is kept.
 """
 
 from __future__ import annotations
@@ -26,37 +26,38 @@ from llm4brain.brain.positions import gather
 from llm4brain.brain.sc_mbm import SCMBM
 from llm4brain.sections import EncoderSettings
 
-PARTS = 6  # of one person's volumes, which stand for people where there is one alone
+PARTS = 6  # with one person, its volumes are split into this many parts that stand in for people
 
 
 class MaskedBrainModel(TransformerMixin, BaseEstimator):
     """Masked brain modelling of arrays: predict each position from the others.
 
     Args:
-        n_components: of the covariance of the volumes; fewer where the data have fewer.
-        noise: s, variance that is added to each position's own; z-scored BOLD has 1.
-        alpha: share of the prediction that `transform` takes away, 0 to 1.
-        transform_noise: s of that prediction; None: `noise`. What predicts best is not what is best
-            taken away: with little noise, much of a response is predicted from its neighbours.
-        own_share: weight of a person's own covariance, 0 to 1, where `predict` is given
-            unlabelled volumes of that person.
-        n_epochs: of the network; 0 leaves the linear path alone.
-        window: volumes that the network sees together, fewer where there are fewer.
+        n_components: number of components of the volumes' covariance; fewer if the data have fewer.
+        noise: s, the noise variance of each position; z-scored BOLD has a variance of 1.
+        alpha: fraction of the prediction that `transform` subtracts, 0 to 1.
+        transform_noise: s for that prediction; None: `noise`. The best value for prediction is not
+            the best one here: with little noise, much of a response is predicted from its
+            neighbours, and would be subtracted.
+        own_share: weight of a person's own covariance, 0 to 1, if `predict` is given unlabelled
+            volumes of that person.
+        n_epochs: training epochs of the network; 0 uses the linear path only.
+        window: number of volumes in the network's input; fewer if the data have fewer.
         embed_dim, depth, num_heads: of the encoder.
         decoder_embed_dim, decoder_depth: of the decoder.
-        mask_ratio: share of positions that is hidden in training; reading hides an eighth.
-        learning_rate: largest, of AdamW; it rises over a tenth of the steps, then falls.
+        mask_ratio: fraction of positions masked in training; prediction masks an eighth at a time.
+        learning_rate: maximum for AdamW; it rises over a tenth of the steps, then falls.
         weight_decay: of AdamW.
-        batch_size: windows in a step.
-        n_folds: of people, for cross-fitting the linear path.
-        validation_fraction: of people, on whom the best epoch is chosen.
+        batch_size: windows per step.
+        n_folds: number of folds of people, for cross-fitting the linear path.
+        validation_fraction: fraction of people held out to choose the best epoch.
         device: of the network.
-        random_state: seed; the same gives the same model.
+        random_state: seed; the same seed gives the same model.
 
     Attributes:
-        loadings_: L of all people, (positions, k).
+        loadings_: L fitted to all people, (positions, k).
         network_: the `SCMBM`.
-        history_: a dict an epoch, `r2` of the held-out people; epoch 0 is the linear path.
+        history_: one dict per epoch, with `r2` on the held-out people; epoch 0 is the linear path.
 
     Examples:
         >>> rng = np.random.default_rng(0)
@@ -120,8 +121,8 @@ class MaskedBrainModel(TransformerMixin, BaseEstimator):
         Args:
             X: (people, time, positions), or (volumes, positions) of one person; z-scored.
             y: ignored.
-            coordinates: (positions, 3) mm, where positions lie; without them the network knows
-                positions by their order.
+            coordinates: (positions, 3) mm. Without them, the network encodes positions by their
+                order.
         """
         X = _people(X)
         self.n_features_in_ = X.shape[2]
@@ -136,23 +137,23 @@ class MaskedBrainModel(TransformerMixin, BaseEstimator):
         return self
 
     def predict(self, X, own=None, learned: bool = True) -> np.ndarray:
-        """x^ of every position, hidden in turns, of the shape of X.
+        """x^ of every position, each predicted while masked; same shape as X.
 
         Args:
             X: (people, time, positions) or (volumes, positions).
-            own: further volumes of the same people, (people, n, positions) or (n, positions),
-                which nobody has labelled; read where `own_share` is above 0.
-            learned: whether the network adds its part to the linear path's.
+            own: additional unlabelled volumes of the same people, (people, n, positions) or
+                (n, positions); used if `own_share` is above 0.
+            learned: whether to add the network's part to the linear path.
         """
         return self._read(X, own, learned, self.noise)
 
     def transform(self, X, own=None, learned: bool = True) -> np.ndarray:
-        """The surprise, X - alpha X^; for the arguments see `predict`."""
+        """The surprise, X - alpha x^; for the arguments see `predict`."""
         noise = self.noise if self.transform_noise is None else self.transform_noise
         return np.asarray(X, dtype=np.float32) - self.alpha * self._read(X, own, learned, noise)
 
     def score(self, X, y=None, own=None) -> float:
-        """R2 of the prediction: the share of the volumes' variance that it explains."""
+        """R2 of the prediction: the fraction of the volumes' variance that it explains."""
         return explained(np.asarray(X, dtype=np.float32), self.predict(X, own))
 
     # -- the network
@@ -196,7 +197,7 @@ class MaskedBrainModel(TransformerMixin, BaseEstimator):
         self.network_.set_linear(torch.from_numpy(loading), noise)
 
     def _train(self, X: np.ndarray) -> None:
-        """Learn what the linear path leaves of people who took no part in it."""
+        """Learn the linear path's residual in people who were not used to fit it."""
         rng = np.random.default_rng(self.random_state)
         generator = torch.Generator().manual_seed(self.random_state)
         order = rng.permutation(len(X))
@@ -234,18 +235,18 @@ class MaskedBrainModel(TransformerMixin, BaseEstimator):
                 for windows in self._draw(X[folds[place]], rng):
                     masks = net.draw_masks(len(windows), generator)
                     optimizer.zero_grad()
-                    net.masked_loss(windows, masks).backward()
+                    net(windows, masks).loss.backward()
                     nn.utils.clip_grad_norm_(params, 1.0)
                     optimizer.step()
                     schedule.step()
             if (r2 := validate(epoch)) > best:
                 best, kept = r2, {k: v.clone() for k, v in net.state_dict().items()}
-        self._set_linear(whole, self.noise)  # buffers of the size that was kept
+        self._set_linear(whole, self.noise)  # so that buffers have the size of the saved ones
         net.load_state_dict(kept)
         net.eval()
 
     def _draw(self, X: np.ndarray, rng: np.random.Generator) -> Iterator[Tensor]:
-        """Batches of windows, cut anew each epoch; either sign, since the mean is 0."""
+        """Batches of windows, cut anew each epoch, with random sign flips, since the mean is 0."""
         volumes = self.network_.tokenizer.volumes
         starts = np.arange(X.shape[1] // volumes) * volumes
         start = starts + rng.integers(X.shape[1] - starts[-1] - volumes + 1)
@@ -259,7 +260,7 @@ class MaskedBrainModel(TransformerMixin, BaseEstimator):
 
     @torch.no_grad()
     def _hidden_in_turns(self, X: np.ndarray, learned: bool = True) -> np.ndarray:
-        """x^ of (people, time, positions), window by window; the last reaches back."""
+        """x^ of (people, time, positions), window by window; the last window may overlap."""
         net, time = self.network_, X.shape[1]
         volumes = net.tokenizer.volumes
         if time < volumes:

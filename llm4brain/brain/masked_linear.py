@@ -1,15 +1,16 @@
-"""The closed-form linear masked model: what visible BOLD says of hidden BOLD.
+"""Closed-form linear masked model: predict hidden BOLD from visible BOLD.
 
-Volumes are taken as Gaussian with the largest components of their covariance, and noise,
+Volumes are modelled as Gaussian, with the largest components of their covariance plus noise,
 
     Sigma = L L' + s I,     L = V sqrt(W): (positions, n_components)
 
-so that any set h of hidden positions has a best linear prediction from the visible ones v,
+so any set h of hidden positions has a best linear prediction from the visible positions v,
 
     x^_h = L_h (L_v' L_v + s I)^-1 L_v' x_v
 
-at the cost of a system of n_components equations. SC-MBM starts here and learns what is left
-(`brain/sc_mbm.py`); `MaskedLinearModel` is the same as a scikit-learn estimator, on any array.
+which requires solving a linear system of size n_components. SC-MBM starts from this prediction and
+learns the residual (`brain/sc_mbm.py`). `MaskedLinearModel` is the same model as a scikit-learn
+estimator, for any array.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-OVERSAMPLING = 20  # further directions of the randomised decomposition (Halko et al. 2011)
+OVERSAMPLING = 20  # oversampling of the randomised decomposition (Halko et al. 2011)
 FLOATS = (np.float64, np.float32)
-PASSES = 4  # over the data, each of which sharpens the components
+PASSES = 4  # power iterations: each pass over the data improves the components
 
 
 def covariance_components(
@@ -34,11 +35,12 @@ def covariance_components(
     """Largest components of the covariance, streamed: memory is positions x n_components.
 
     Args:
-        batches: called once a pass; gives volumes (n, positions).
-        n_components: at most; fewer where the data have fewer.
+        batches: called once per pass; returns an iterable of volumes (n, positions).
+        n_components: maximum number; fewer if the data have fewer.
 
     Returns:
-        eigenvalues (k,), descending; eigenvectors (positions, k); total variance; volumes.
+        eigenvalues (k,), descending; eigenvectors (positions, k); total variance; number of
+            volumes.
     """
     first = next(iter(batches()))
     positions = first.shape[1]
@@ -59,7 +61,7 @@ def covariance_components(
     k = min(n_components, positions - 1, volumes - 1)
     order = np.argsort(values)[::-1][:k]
     components = basis @ vectors[:, order].astype(np.float32)
-    # the sign of an eigenvector is arbitrary; fix it, so that equal data give equal bytes
+    # the sign of an eigenvector is arbitrary; fix it for reproducibility
     largest = np.abs(components).argmax(0)
     components *= np.sign(components[largest, np.arange(k)])
     return values[order], components, total / volumes, volumes
@@ -68,10 +70,10 @@ def covariance_components(
 def loadings(
     volumes: np.ndarray | Callable[[], Iterable[np.ndarray]], n_components: int, seed: int = 0
 ) -> np.ndarray:
-    """L (positions, k): components of the volumes (n, positions), scaled by what they hold.
+    """L (positions, k): components of the volumes (n, positions), scaled by their SD.
 
     Args:
-        volumes: all at once, or as `covariance_components` takes them.
+        volumes: one array, or a callable as in `covariance_components`.
     """
     batches = volumes if callable(volumes) else lambda: [volumes]
     values, components, _, _ = covariance_components(batches, n_components, seed)
@@ -79,7 +81,7 @@ def loadings(
 
 
 def mix(group: np.ndarray, own: np.ndarray, share: float) -> np.ndarray:
-    """L of the covariance (1 - share) C + share C_own, at most (positions, positions)."""
+    """L of the covariance (1 - share) C + share C_own, with at most `positions` columns."""
     both = np.concatenate([math.sqrt(1 - share) * group, math.sqrt(share) * own], axis=1)
     if both.shape[1] <= len(both):
         return both
@@ -88,7 +90,7 @@ def mix(group: np.ndarray, own: np.ndarray, share: float) -> np.ndarray:
 
 
 def from_visible(loading: Tensor, noise: Tensor, visible: Tensor) -> Tensor:
-    """The matrix that reads the components from visible positions.
+    """Matrix that maps visible positions to component scores.
 
     Args:
         loading: L, (positions, k).
@@ -96,7 +98,7 @@ def from_visible(loading: Tensor, noise: Tensor, visible: Tensor) -> Tensor:
         visible: (positions,) bool.
 
     Returns:
-        M (k, positions), zero where hidden: x^_h = L_h M x.
+        M (k, positions), zero for hidden positions: x^_h = L_h M x.
     """
     seen = loading * visible[:, None]
     inner = seen.T @ seen + noise * torch.eye(loading.shape[1], device=loading.device)
@@ -104,21 +106,21 @@ def from_visible(loading: Tensor, noise: Tensor, visible: Tensor) -> Tensor:
 
 
 class MaskedLinearModel(TransformerMixin, BaseEstimator):
-    """Predict each position from the others, and take the predictable away.
+    """Predict each position from the others, and subtract the prediction.
 
     Args:
-        n_components: of the covariance of the volumes; fewer where the data have fewer.
-        noise: s, variance that is added to each position's own; z-scored BOLD has 1.
-        alpha: share of the prediction that `transform` takes away, 0 to 1.
-        own_share: weight of a person's own covariance, 0 to 1, where `predict` is given
-            unlabelled volumes of that person.
-        n_turns: positions are hidden in so many turns; at each, one in `n_turns` is predicted
-            from all others. Positions that share a patch are hidden together.
+        n_components: number of components of the volumes' covariance; fewer if the data have fewer.
+        noise: s, the noise variance of each position; z-scored BOLD has a variance of 1.
+        alpha: fraction of the prediction that `transform` subtracts, 0 to 1.
+        own_share: weight of a person's own covariance, 0 to 1, if `predict` is given unlabelled
+            volumes of that person.
+        n_turns: positions are divided into this many groups; each group is predicted from all
+            the others. Positions of one patch are in the same group.
         random_state: seed of the randomised decomposition.
 
     Attributes:
         loadings_: L, (positions, k).
-        turn_: (positions,) when a position is hidden.
+        turn_: (positions,) group of each position.
 
     Examples:
         >>> rng = np.random.default_rng(0)
@@ -129,8 +131,8 @@ class MaskedLinearModel(TransformerMixin, BaseEstimator):
         >>> bool(model.transform(common + single).std() < (common + single).std())
         True
 
-    Source: the error of predicting a variable from all others is, variable by variable, what the
-    best linear reader of a Gaussian pattern sees, Sigma^-1 x.
+    Rationale: the error of predicting each variable from all others is, up to a scale for each
+    variable, the input of the optimal linear decoder of a Gaussian pattern, Sigma^-1 x.
     """
 
     def __init__(
@@ -150,12 +152,13 @@ class MaskedLinearModel(TransformerMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X, y=None, patches=None):
-        """Learn the covariance.
+        """Estimate the covariance.
 
         Args:
-            X: (volumes, positions), of mean zero over volumes.
+            X: (volumes, positions), with mean zero over volumes.
             y: ignored.
-            patches: (positions,) labels of what is hidden together; without them each alone.
+            patches: (positions,) labels; positions with the same label are hidden together. None:
+                each position is its own patch.
         """
         X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
         self.loadings_ = loadings(X, self.n_components, self.random_state).astype(X.dtype)
@@ -164,11 +167,11 @@ class MaskedLinearModel(TransformerMixin, BaseEstimator):
         return self
 
     def predict(self, X, own=None) -> np.ndarray:
-        """x^ of every position, hidden in turns: (volumes, positions).
+        """x^ of every position, each predicted while hidden: (volumes, positions).
 
         Args:
             X: (volumes, positions).
-            own: (n, positions) further volumes of the same person, which nobody has labelled.
+            own: (n, positions) additional unlabelled volumes of the same person.
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=FLOATS, reset=False)
@@ -186,15 +189,15 @@ class MaskedLinearModel(TransformerMixin, BaseEstimator):
         return out
 
     def transform(self, X, own=None) -> np.ndarray:
-        """The surprise, X - alpha X^."""
+        """The surprise, X - alpha x^."""
         return np.asarray(X) - self.alpha * self.predict(X, own)
 
     def score(self, X, y=None, own=None) -> float:
-        """R2 of the prediction: the share of the volumes' variance that it explains."""
+        """R2 of the prediction: the fraction of the volumes' variance that it explains."""
         return explained(np.asarray(X), self.predict(X, own))
 
 
 def explained(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """R2 about zero, which is where z-scored BOLD has its mean."""
+    """R2 relative to zero, the mean of z-scored BOLD."""
     left = np.square(truth - predicted, dtype=np.float64).sum()
     return float(1 - left / np.square(truth, dtype=np.float64).sum())

@@ -1,4 +1,4 @@
-"""Where patches lie: cubes of the shared MNI grid, neighbours on the cortex, runs of a list."""
+"""Patch grids: cubes of the shared MNI grid, neighbouring grayordinates, or consecutive voxels."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# steps from a cube to those that touch it
+# offsets from a cube to the 26 cubes that touch it
 AROUND = np.array([d for d in np.ndindex(3, 3, 3) if d != (1, 1, 1)]) - 1
-TURNS = 8  # an eighth of the patches is hidden at a time
+TURNS = 8  # patches are hidden in this many groups, an eighth at a time
 
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """Patches that cover all voxels, or grayordinates.
+    """Patches that cover all voxels or grayordinates.
 
     Attributes:
-        index: (patches, cells) number of the voxel in each cell, or -1 for an empty cell.
-        centre: (patches, 3) mean MNI coordinate of a patch's voxels, in mm; None where nobody
-            knows it, and the patches' order is all there is.
-        edge: voxels along an edge, of cubes; their cells are edge**3.
-        cube: (patches, 3) where cubes lie among each other.
+        index: (patches, cells) index of the voxel in each cell, or -1 for an empty cell.
+        centre: (patches, 3) mean MNI coordinate of a patch's voxels, in mm; None if unknown, in
+            which case only the order of the patches is used.
+        edge: for cubes, voxels along an edge; a cube has edge**3 cells.
+        cube: for cubes, (patches, 3) integer position of each cube.
     """
 
     index: np.ndarray
@@ -30,17 +30,17 @@ class PatchGrid:
 
     @property
     def turns(self) -> np.ndarray:
-        """(patches,) in which turn a patch is hidden; each is predicted once, from others."""
-        if self.cube is not None:  # those of a turn touch nowhere: all neighbours are visible
+        """(patches,) group in which a patch is hidden; each is predicted once, from others."""
+        if self.cube is not None:  # cubes of a group never touch each other
             return (self.cube % 2) @ np.array([1, 2, 4])
         turns = np.arange(len(self.index)) % TURNS
-        # a patch that repeats voxels of another would show what is hidden there
+        # hide patches with repeated voxels together with patch 0, whose voxels they repeat
         turns[~self.inside.all(axis=1) & (self.index >= 0).all(axis=1)] = turns[0]
         return turns
 
     @property
     def neighbours(self) -> np.ndarray | None:
-        """(patches, 26) the cubes around each, in the order of `AROUND`; -1 where there is none."""
+        """(patches, 26) the cubes around each, in the order of `AROUND`; -1 if there is none."""
         if self.cube is None:
             return None
         place = {tuple(cube): n for n, cube in enumerate(self.cube)}
@@ -56,13 +56,13 @@ class PatchGrid:
 
     @property
     def inside(self) -> np.ndarray:
-        """(patches, cells) bool: the cells that hold a voxel for the first time."""
+        """(patches, cells) bool: cells that hold a voxel that no earlier cell holds."""
         first = np.zeros(self.index.size, dtype=bool)
         first[np.unique(self.index, return_index=True)[1]] = True
         return first.reshape(self.index.shape) & (self.index >= 0)
 
     def codes(self, width: int) -> np.ndarray:
-        """Fixed sin-cos codes of where patches lie, (patches, width) float32."""
+        """Fixed sin-cos positional codes of the patches, (patches, width) float32."""
         if self.centre is None:
             return sincos_order(len(self.index), width)
         return sincos(self.centre, width)
@@ -76,8 +76,8 @@ def cut(voxels: np.ndarray, affine: np.ndarray, edge: int) -> PatchGrid:
         affine: (4, 4) from that index to MNI mm.
         edge: voxels along an edge of a cube.
 
-    Every subject has the same voxels on the same grid, so token n means the same place of
-    MNI space in all of them.
+    All subjects have the same voxels on the same grid, so token n is at the same MNI location in
+    all of them.
     """
     voxels = np.asarray(voxels, dtype=np.int64)
     cube, cell = np.divmod(voxels - voxels.min(0), edge)
@@ -93,18 +93,18 @@ def cut(voxels: np.ndarray, affine: np.ndarray, edge: int) -> PatchGrid:
 
 
 def gather(structure: np.ndarray, places: np.ndarray, size: int) -> PatchGrid:
-    """Patches of neighbouring grayordinates, none of which bridges two structures.
+    """Patches of neighbouring grayordinates; a patch never spans two structures.
 
-    A structure is halved across its longest extent, and each half again, until no part holds more
-    than `size`: compact parts, few of them with empty cells, and the same each time. Neighbours are
-    those that lie near in mm, so on a folded mesh the banks of a sulcus may share a patch. Of a
-    structure whose places nobody knows, neighbours are those that follow each other in the list;
-    then the positions of all patches are codes of their order.
+    A structure is halved across its longest extent, and so is each half, until no part has more
+    than `size` grayordinates. The patches are compact, few have empty cells, and the result is
+    deterministic. Neighbours are defined by distance in mm, so on a folded mesh the two banks of a
+    sulcus may share a patch. In a structure with unknown coordinates, neighbours are consecutive in
+    the list; the positional codes of all patches then encode their order.
 
     Args:
         structure: (n,) number of the structure of each grayordinate.
         places: (n, 3) mm, NaN where unknown.
-        size: grayordinates in a patch, at the most.
+        size: maximum number of grayordinates in a patch.
     """
     known = np.isfinite(places).all(axis=1)
     parts = []
@@ -120,14 +120,14 @@ def gather(structure: np.ndarray, places: np.ndarray, size: int) -> PatchGrid:
 
 
 def _halved(where: np.ndarray, size: int) -> list[np.ndarray]:
-    """Rows of `where` (n, axes) in parts of `size` or fewer, rows of a part in their order."""
+    """Rows of `where` (n, axes) in parts of at most `size`, in ascending order within a part."""
     parts, waiting = [], [np.arange(len(where))]
     while waiting:
         part = waiting.pop()
         if len(part) <= size:
             parts.append(np.sort(part))
             continue
-        # as many to the left as fill whole patches, so that few cells stay empty
+        # the left part fills whole patches, so that few cells stay empty
         left = size * (-(-len(part) // size) // 2)
         axis = int(np.argmax(np.ptp(where[part], axis=0)))
         order = part[np.argsort(where[part, axis], kind="stable")]
@@ -136,11 +136,11 @@ def _halved(where: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def runs(voxels: int, size: int) -> PatchGrid:
-    """Voxels as they follow each other, `size` a patch, as MinD-Vis cuts them.
+    """Consecutive voxels, `size` per patch, as in MinD-Vis.
 
-    The last patch is filled up from the beginning of the list; where nothing is left over, MinD-Vis
-    appends one more patch that only repeats the first. Both are followed, since the number of
-    patches is that of a checkpoint's positions.
+    The last patch is filled up from the beginning of the list. If there is no remainder, MinD-Vis
+    appends one more patch that repeats the first; so do we, since the number of patches must match
+    the positional embedding of a checkpoint.
     """
     padded = np.arange(voxels + size - voxels % size) % voxels
     return PatchGrid(padded.reshape(-1, size), None)
@@ -160,8 +160,8 @@ def sincos(centre: np.ndarray, width: int, finest_mm: float = 16.0, coarsest_mm:
 
     Args:
         centre: (patches, 3) in mm.
-        width: of a token; what does not divide by 6 stays zero.
-        finest_mm, coarsest_mm: wavelengths between which the frequencies lie, geometrically.
+        width: length of the code; the remainder after division by 6 stays zero.
+        finest_mm, coarsest_mm: range of the geometrically spaced wavelengths.
 
     Returns:
         (patches, width) float32.

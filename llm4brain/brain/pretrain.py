@@ -1,4 +1,4 @@
-"""Masked pretraining of SC-MBM on unlabelled train BOLD, and its file."""
+"""Masked pretraining of SC-MBM on unlabelled train BOLD, and its file format."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from llm4brain.sections import EncoderSettings
 from llm4brain.shares import Columns
 from llm4brain.training import fit, seed_everything
 
-CHUNK = 128  # windows at a time
-WORTH = 1e-3  # of R2: what attention must add to be read, for it takes most of the time
-TESTED = 512  # validation windows whose R2 says which epoch is kept
-LINEAR = ("loading", "noise")  # the linear path, which each cohort fits anew
+CHUNK = 128  # windows per batch, outside training
+WORTH = 1e-3  # smallest gain in R2 for which attention, the slowest part, is kept
+TESTED = 512  # number of validation windows whose R2 selects the epoch
+LINEAR = ("loading", "noise")  # the linear path, which is fitted again for each cohort
 
 
 @dataclass(frozen=True)
 class Trained:
-    """An encoder of `save_encoder` at which further pretraining begins."""
+    """An encoder saved by `save_encoder`, from which pretraining continues."""
 
     arrays: Arrays
 
     def into(self, model: SCMBM) -> None:
-        """Put its weights in place of the model's.
+        """Copy its weights, except the linear path, into the model.
 
         Raises:
-            UserError: it is of another size, or reads other windows or voxels.
+            UserError: the model has another size, or other windows or voxels.
         """
         state = {k: v for k, v in _weights(self.arrays).items() if k not in LINEAR}
         own = {k: v for k, v in model.state_dict().items() if k not in LINEAR}
@@ -63,18 +63,17 @@ def pretrain(
     identity: object = None,
     weights: Published | Trained | None = None,
 ) -> tuple[SCMBM, pd.DataFrame]:
-    """Fit SC-MBM by masked modelling; no clip, caption or label is read.
+    """Fit SC-MBM by masked modelling; no clip, caption or label is used.
 
-    First the linear path, in closed form; then the network learns what that leaves. It begins at
-    random, or at `weights` that others have trained. Windows are read batch by batch, so that
-    memory does not grow with the cohort. Those of validation get the same masks at every epoch, so
-    that epochs compare.
+    The linear path is fitted first, in closed form. The network then learns its residual, starting
+    from random weights or from the pretrained `weights`. Windows are read batch by batch, so memory
+    use does not grow with the cohort. Epochs are compared on the same validation windows.
 
     Returns:
-        The model, and the log: `r2` is the share of held-out variance that it predicts with the
-        patches hidden in turns, `linear_r2` the linear path's alone, `r2_without_attention` that of
-        the epoch kept without its masked autoencoder, which is left out of the model where it adds
-        less than `WORTH`.
+        The model and the log. `r2` is the fraction of held-out variance explained, with each patch
+        predicted while hidden; `linear_r2` is that of the linear path alone. `r2_without_attention`
+        is that of the best epoch without its masked autoencoder, which is removed from the model if
+        it adds less than `WORTH`.
     """
     seed_everything(seed, "pretrain")
     grid = (train.voxels, train.affine, train.coordinates)
@@ -83,17 +82,17 @@ def pretrain(
         weights.into(model)
     model.set_linear(*linear_path(train, settings.n_components, settings.noise, seed))
     model.to(accelerator.device)
-    inside = model.cells.sum(1)  # (tokens,) brain cells of each
+    inside = model.cells.sum(1)  # (tokens,) number of brain cells
 
     def draw(samples: np.ndarray) -> Columns:
         return train.draw(samples), model.draw_masks(len(samples))
 
     def masked(windows: Stored, places: np.ndarray, visible: torch.Tensor) -> dict:
         bold = torch.from_numpy(windows.read(places)).to(accelerator.device)
-        return {"loss": model.masked_loss(bold, visible)}
+        return {"loss": model(bold, visible).loss}
 
     def weigh(places: np.ndarray, visible: torch.Tensor) -> float:
-        """How many masked cells the loss is a mean over."""
+        """Number of masked cells that the loss averages over."""
         return float(len(places) * inside.sum() - inside[visible].sum())
 
     spread = np.linspace(0, len(validation) - 1, min(len(validation), TESTED)).astype(int)
@@ -101,7 +100,7 @@ def pretrain(
     linear = explained_in_turns(model, validation, some, learned=False)
 
     def validate() -> dict[str, float]:
-        """An epoch is kept where it predicts what is hidden in turns, which is what is read."""
+        """Select epochs by the R2 of hidden patches, since this prediction is used later."""
         r2 = explained_in_turns(model, validation, some)
         return {"val_loss": 1 - r2, "r2": r2, "linear_r2": linear}
 
@@ -121,7 +120,7 @@ def pretrain(
     )
     model.eval()
     reached = explained_in_turns(model, validation, some)
-    read = (model.share, model.mix.weight, model.mix.bias)  # by these alone attention is read
+    read = (model.share, model.mix.weight, model.mix.bias)  # attention acts through these only
     kept = [part.detach().clone() for part in read]
     with torch.no_grad():
         for part in read:
@@ -130,7 +129,7 @@ def pretrain(
         if reached - without >= WORTH:
             for part, value in zip(read, kept, strict=True):
                 part.copy_(value)
-        elif without < linear and model.surround is not None:  # begun at another cohort's network
+        elif without < linear and model.surround is not None:  # started from another network
             for layer in (model.surround.straight, model.surround.up):
                 layer.weight.zero_()
                 layer.bias.zero_()
@@ -143,7 +142,7 @@ def pretrain(
 def linear_path(
     train: Stored, n_components: int, noise: float, seed: int
 ) -> tuple[torch.Tensor, float]:
-    """L and s of the linear path: the largest components of the covariance of the train volumes."""
+    """L and s of the linear path, from the largest covariance components of the train volumes."""
 
     def batches() -> Iterator[np.ndarray]:
         for start in range(0, len(train), CHUNK):
@@ -158,7 +157,7 @@ def linear_path(
 def explained_in_turns(
     model: SCMBM, windows: Stored, places: np.ndarray, learned: bool = True
 ) -> float:
-    """R2 of held-out windows whose patches are hidden in turns."""
+    """R2 of held-out windows, with each patch predicted while hidden."""
     device, left, total = model.pos.device, 0.0, 0.0
     for start in range(0, len(places), CHUNK):
         bold = torch.from_numpy(windows.read(places[start : start + CHUNK])).to(device)
@@ -169,7 +168,7 @@ def explained_in_turns(
 
 
 def save_encoder(path: Path, model: SCMBM, cohort: Stored, meta: dict[str, Any]) -> None:
-    """Write weights, and the grid that they belong to, to one safetensors file."""
+    """Write the weights and their grid to one safetensors file."""
     import json
 
     tensors = {f"scmbm.{k}": v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
@@ -186,7 +185,7 @@ def save_encoder(path: Path, model: SCMBM, cohort: Stored, meta: dict[str, Any])
 
 
 def load_encoder(arrays: Arrays) -> SCMBM:
-    """Build SC-MBM from a file of `save_encoder`, or of a later stage that holds one."""
+    """Load SC-MBM from a file written by `save_encoder`, or by a later stage that includes it."""
     settings = EncoderSettings.model_validate(arrays.meta["encoder"])
     at = arrays["grid.coordinates"] if "grid.coordinates" in arrays.names else None
     grid = (arrays["grid.voxels"], arrays["grid.affine"], at)

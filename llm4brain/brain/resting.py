@@ -1,4 +1,4 @@
-"""Windows of a pretraining cohort: drawn anywhere in its runs, since nothing was shown in them."""
+"""Windows of a pretraining cohort, drawn from anywhere in its runs, since they have no stimulus."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from llm4brain.brain.stored import Stored
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays
 
-HELD_OUT = 10  # every tenth subject validates; of a single subject, every tenth run
+HELD_OUT = 10  # every tenth subject is held out for validation; with one subject, every tenth run
 
 
 @dataclass(frozen=True)
 class Anywhere(Stored):
-    """Windows that begin anywhere in a run, drawn anew each time.
+    """Windows that start anywhere in a run and are drawn anew each time.
 
     Attributes:
-        places: a row for each window that a run has room for side by side: an epoch.
-        starts: of each source, the volumes at which a window of valid volumes begins.
+        places: one row for each non-overlapping window that fits into a run: one epoch.
+        starts: for each source, the first volumes of all windows of valid volumes.
     """
 
     starts: Sequence[np.ndarray] = ()
@@ -35,16 +35,17 @@ class Anywhere(Stored):
 
 
 def resting_windows(files: Sequence[Path], volumes: int) -> tuple[Stored, Stored]:
-    """Windows to train on and to validate by, of whole subjects (of one subject: of whole runs).
+    """Training and validation windows from different subjects (with one subject: different runs).
 
-    Validation windows lie side by side and are always the same.
+    Validation windows do not overlap and are always the same.
 
     Args:
-        files: clean BOLD of a subject each (`data/pretraining/sub-XX.safetensors`).
-        volumes: in a window.
+        files: clean BOLD, one file per subject (`data/pretraining/sub-XX.safetensors`).
+        volumes: number of volumes in a window.
 
     Raises:
-        UserError: subjects lie on different voxels, or there are not two with a whole window.
+        UserError: subjects have different voxels, or fewer than two subjects (or runs) have a whole
+            window.
     """
     sources: list[tuple[Path, str]] = []
     starts: list[np.ndarray] = []
@@ -80,7 +81,7 @@ def resting_windows(files: Sequence[Path], volumes: int) -> tuple[Stored, Stored
 
 
 def whole_windows(valid: np.ndarray, volumes: int) -> np.ndarray:
-    """Volumes at which a window of so many valid ones begins.
+    """Indices at which a window of `volumes` valid volumes starts.
 
     >>> whole_windows(np.array([True, True, False, True, True, True]), 2)
     array([0, 3, 4], dtype=int32)
@@ -92,7 +93,7 @@ def whole_windows(valid: np.ndarray, volumes: int) -> np.ndarray:
 
 
 def side_by_side(starts: np.ndarray, volumes: int) -> np.ndarray:
-    """Of these beginnings, those of windows that share no volume.
+    """Subset of the starts whose windows do not overlap.
 
     >>> side_by_side(np.array([0, 1, 2, 3, 7]), 2)
     array([0, 2, 7])

@@ -4,16 +4,19 @@
     x^ = l(s) + sum_j m_j (l(s_j) - l(s)) + c(x_v - l_v) + |x_v| f(x_v / |x_v|)
     L_mbm = mean over masked patches of ||x_p - x^_p||^2
 
-l, the linear path, is the closed-form masked model (`brain/masked_linear.py`): training begins
-there and learns what it leaves. m, two numbers a patch, says how far small components are to be
-trusted there: they mix in the path at other noises s_j. c is a 3D convolution over the cubes around
-a hidden one: neighbours go together alike wherever they lie, which a covariance of all pairs has to
-learn pair by pair. f is the masked autoencoder: the encoder sees the visible tokens alone. m and f
-are read from its decoder's tokens. Blocks carry timm's names (`norm1`, `attn.qkv`, ...), as
-MinD-Vis checkpoints do.
+The linear path l is the closed-form masked model (`brain/masked_linear.py`). Training starts there
+and learns the residual with three terms. m, two numbers per patch, mixes in the linear path at
+other noise levels s_j, and so sets the weight of small components locally. c is a 3D convolution
+over the cubes around a hidden one: neighbours covary in the same way everywhere, whereas a
+covariance of all pairs has to learn this for each pair. f is the masked autoencoder, whose encoder
+sees only the visible tokens. m and f are computed from the decoder's tokens. Blocks use timm's
+names (`norm1`, `attn.qkv`, ...), as MinD-Vis checkpoints do.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +28,22 @@ from llm4brain.brain.tokenizer import Surround, Tokenizer, Tokenizer3D, Tokenize
 from llm4brain.recompute import recompute
 from llm4brain.sections import EncoderSettings
 
-NOISES = (1.0, 0.25, 4.0)  # at which the linear path is read, relative to s; the first is s itself
+NOISES = (1.0, 0.25, 4.0)  # noise levels of the linear path, relative to s; the first is s itself
+
+
+@dataclass
+class MaskedModelOutput:
+    """Output of `SCMBM`, as in the masked autoencoders of transformers.
+
+    Attributes:
+        loss: mean squared error over brain cells of masked patches.
+        pred: (batch, patches, values); visible patches are copied from the input.
+        mask: (batch, patches) bool, True for masked patches.
+    """
+
+    loss: Tensor
+    pred: Tensor
+    mask: Tensor
 
 
 class Attention(nn.Module):
@@ -41,7 +59,7 @@ class Attention(nn.Module):
         batch, tokens, width = x.shape
         # -> 3 x (batch, heads, tokens, width / heads)
         q, k, v = self.qkv(x).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        # Written out: the fused kernel's backward is several times slower on CPU at these sizes.
+        # Not fused: the fused kernel's backward pass is several times slower on CPU at these sizes.
         h = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1).to(v.dtype) @ v
         return self.proj(h.transpose(1, 2).reshape(batch, tokens, width))
 
@@ -72,12 +90,12 @@ class Block(nn.Module):
 
 
 class SCMBM(nn.Module):
-    """The linear path, and the masked autoencoder: tokenizer, encoder, decoder.
+    """The linear path and the masked autoencoder: tokenizer, encoder, decoder.
 
     Args:
         settings: sizes.
         grid: patches of the shared MNI grid, or of grayordinates.
-        volumes: volumes in a window (T).
+        volumes: number of volumes in a window (T).
     """
 
     def __init__(self, settings: EncoderSettings, grid: PatchGrid, volumes: int) -> None:
@@ -100,7 +118,7 @@ class SCMBM(nn.Module):
         self.decoder_norm = nn.LayerNorm(s.decoder_width)
         self.decoder_pred = nn.Linear(s.decoder_width, self.tokenizer.values)
         self.register_buffer("decoder_pos", torch.as_tensor(grid.codes(s.decoder_width)), False)
-        # (patches, values): cells outside the brain count in no loss
+        # (patches, values): cells outside the brain are excluded from the loss
         self.register_buffer("cells", self.tokenizer.counted, False)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -108,8 +126,8 @@ class SCMBM(nn.Module):
                 nn.init.zeros_(module.bias)
         nn.init.zeros_(
             self.decoder_pred.weight
-        )  # f = 0 and c = 0: training begins at the linear path
-        # m = 0: how much of the linear path at other noises is mixed in, patch by patch
+        )  # f = 0 and c = 0: training starts at the linear path
+        # m = 0: weight of the linear path at other noise levels, for each patch
         self.mix = nn.Linear(s.decoder_width, len(NOISES) - 1)
         nn.init.zeros_(self.mix.weight)
         nn.init.zeros_(self.mix.bias)
@@ -119,7 +137,7 @@ class SCMBM(nn.Module):
             for layer in (self.surround.straight, self.surround.up):
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
-        # of what a checkpoint's decoder says, which predicts x and not what the linear path leaves
+        # scale of the decoder's output: a checkpoint's decoder predicts x, not the residual
         self.share = nn.Parameter(torch.ones(()))
 
         positions = int(grid.index.max()) + 1
@@ -133,7 +151,7 @@ class SCMBM(nn.Module):
             recompute([*self.blocks, *self.decoder_blocks])
 
     def new_tokenizer(self, grid: PatchGrid, volumes: int) -> Tokenizer:
-        """The 3D CNN for cubes, its sibling for patches of grayordinates."""
+        """The 3D CNN for cubes, or the tokenizer for patches of grayordinates."""
         kind = TokenizerSurface if grid.edge is None else Tokenizer3D
         return kind(grid, volumes, self.settings.width)
 
@@ -142,7 +160,7 @@ class SCMBM(nn.Module):
         return Block(width, heads, mlp_ratio)
 
     def set_linear(self, loading: Tensor, noise: float) -> None:
-        """Give the linear path its L (positions, k) and s; of k = 0 it predicts nothing."""
+        """Set L (positions, k) and s of the linear path; with k = 0 it predicts zero."""
         self.loading = loading.to(self.pos.device)
         self.noise = torch.tensor(float(noise), device=self.pos.device)
         self._grams, self._reads = None, {}
@@ -150,7 +168,7 @@ class SCMBM(nn.Module):
     # -- the linear path
 
     def linear(self, windows: Tensor, visible: Tensor) -> Tensor:
-        """x^ of the linear path, at all positions.
+        """x^ of the linear path at all positions.
 
         Args:
             windows: (batch, T, positions).
@@ -159,17 +177,17 @@ class SCMBM(nn.Module):
         return self.linear_at_noises(windows, visible)[0]
 
     def linear_at_noises(self, windows: Tensor, visible: Tensor) -> Tensor:
-        """The same at all `NOISES`: (noises, batch, T, positions)."""
+        """The linear path at all `NOISES`: (noises, batch, T, positions)."""
         k = self.loading.shape[1]
         if k == 0:
             return torch.zeros_like(windows).expand(len(NOISES), -1, -1, -1)
-        patches = len(self.turns)  # tokens of other volumes follow those of the first
+        patches = len(self.turns)  # tokens are ordered by volume, then by patch
         seen = windows.new_zeros(len(windows), patches).scatter_(1, visible % patches, 1.0)
         # L_v' L_v is a sum over visible patches
         inner = (seen @ self._gram_of_patches().flatten(1)).view(-1, k, k)
         scores = ((windows * seen[:, None, self.patch_of]) @ self.loading).transpose(1, 2)
         eye = torch.eye(k, device=inner.device)
-        # by Cholesky: MKL's LU of batches fails in several threads
+        # Cholesky, since MKL's batched LU fails with several threads
         factors = [torch.linalg.cholesky(inner + r * self.noise * eye) for r in NOISES]
         read = [torch.cholesky_solve(scores, factor) for factor in factors]
         return torch.stack(read).transpose(2, 3) @ self.loading.T
@@ -182,7 +200,7 @@ class SCMBM(nn.Module):
         return self._grams
 
     def _linear_in_turn(self, windows: Tensor, turn: int) -> Tensor:
-        """The linear path at all `NOISES` where the patches of a turn are hidden."""
+        """The linear path at all `NOISES` with the patches of one group hidden."""
         if self.loading.shape[1] == 0:
             return torch.zeros_like(windows).expand(len(NOISES), -1, -1, -1)
         if turn not in self._reads or self._reads[turn].device != windows.device:
@@ -190,14 +208,14 @@ class SCMBM(nn.Module):
             read = [from_visible(self.loading, r * self.noise, seen) for r in NOISES]
             self._reads[turn] = torch.stack(read)
         flat, reads = windows.flatten(0, 1), self._reads[turn]
-        # at other noises only where something mixes them in
+        # other noise levels are needed only if the network uses them
         found = [(flat @ read.T) @ self.loading.T for read in (reads if self.learns else reads[:1])]
         return torch.stack(found).view(len(found), *windows.shape)
 
     # -- the masked autoencoder
 
     def draw_masks(self, batch: int, generator: torch.Generator | None = None) -> Tensor:
-        """(batch, visible) indices of the patches that stay visible, drawn anew each time."""
+        """(batch, visible) random indices of the patches that stay visible."""
         patches = self.pos.shape[0]
         visible = min(max(1, round(patches * (1 - self.settings.mask_ratio))), patches - 1)
         noise = torch.rand(batch, patches, generator=generator)
@@ -224,7 +242,7 @@ class SCMBM(nn.Module):
         return x
 
     def decode(self, encoded: Tensor, visible: Tensor) -> Tensor:
-        """The decoder's tokens of all patches: -> (batch, patches, decoder_width)."""
+        """Decoder tokens of all patches: -> (batch, patches, decoder_width)."""
         batch, patches = len(encoded), self.pos.shape[0]
         known = self.decoder_embed(self.norm(encoded))
         x = self.mask_token.to(known.dtype).expand(batch, patches, -1)
@@ -235,14 +253,14 @@ class SCMBM(nn.Module):
         return self.decoder_norm(x)
 
     def predict(self, encoded: Tensor, visible: Tensor) -> Tensor:
-        """Decode all patches from the visible ones: -> (batch, patches, cells)."""
+        """Decoder output for all patches, from the visible ones: -> (batch, patches, cells)."""
         return self.share * self.decoder_pred(self.decode(encoded, visible))
 
     def learned(self, patches: Tensor, visible: Tensor, linear: Tensor) -> Tensor:
-        """What the masked autoencoder adds to the linear path, at all patches.
+        """The masked autoencoder's contribution to the prediction, at all patches.
 
-        Volumes differ in size (a mean over showings is smaller than one of them); the network sees
-        all at one size.
+        Volumes differ in amplitude (a mean over showings is smaller than a single one), so the
+        input is scaled to unit RMS and the output is scaled back.
 
         Args:
             patches: (batch, patches, values).
@@ -256,13 +274,13 @@ class SCMBM(nn.Module):
         return mixed + size * (self.share * self.decoder_pred(decoded)).float()
 
     def paths(self, windows: Tensor, linear: Tensor, visible: Tensor, wanted: Tensor) -> Tensor:
-        """x^ of some patches, from all paths.
+        """x^ of some patches, as the sum of all paths.
 
         Args:
             windows: (batch, T, positions).
             linear: (noises, batch, T, positions) of the linear path.
             visible: (batch, n) indices of visible tokens.
-            wanted: (batch, m) indices of tokens, none of them visible.
+            wanted: (batch, m) indices of tokens to predict, none of them visible.
 
         Returns:
             (batch, m, values).
@@ -279,8 +297,15 @@ class SCMBM(nn.Module):
             found = found + self.learned(patches, visible, at_noises).gather(1, pick)
         return found
 
-    def masked_loss(self, windows: Tensor, visible: Tensor) -> Tensor:
-        """L_mbm of windows (batch, T, voxels): masked patches alone, brain cells alone."""
+    def forward(self, windows: Tensor, visible: Tensor | None = None) -> MaskedModelOutput:
+        """Predict masked patches from visible ones.
+
+        Args:
+            windows: (batch, T, positions).
+            visible: (batch, n) indices of visible patches; None draws them by `mask_ratio`.
+        """
+        if visible is None:
+            visible = self.draw_masks(len(windows))
         with torch.autocast(windows.device.type, enabled=False):
             linear = self.linear_at_noises(windows.float(), visible)
         patches = self.tokenizer.patches(windows)
@@ -290,22 +315,37 @@ class SCMBM(nn.Module):
         found = self.paths(windows, linear, visible, hidden)
         pick = hidden[:, :, None].expand(-1, -1, patches.shape[2])
         counted = self.cells[hidden]
-        return F.mse_loss(found[counted], patches.gather(1, pick)[counted])
+        loss = F.mse_loss(found[counted], patches.gather(1, pick)[counted])
+        pred = patches.to(found.dtype).scatter(1, pick, found)
+        return MaskedModelOutput(loss, pred, masked)
 
-    # -- what reading takes
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> SCMBM:
+        """Load the encoder of `pretrain.safetensors`, or of a later stage's file, for evaluation.
+
+        Examples:
+            >>> model = SCMBM.from_pretrained("models/full/all/pretrain.safetensors")
+            ... # doctest: +SKIP
+        """
+        from llm4brain.brain.pretrain import load_encoder
+        from llm4brain.io import Arrays
+
+        return load_encoder(Arrays(Path(path))).eval()
+
+    # -- prediction
 
     @property
     def learns(self) -> bool:
-        """Whether the masked autoencoder says anything: it is left out where it is 0."""
+        """Whether the masked autoencoder is used: in training, or if its output is not 0."""
         says = bool(self.share != 0) and bool(self.decoder_pred.weight.any())
         return self.training or says or bool(self.mix.weight.any())
 
     def predictable(self, windows: Tensor, learned: bool = True) -> Tensor:
-        """x^ with the patches hidden in turns: each is predicted once, from patches around it.
+        """x^ with the patches hidden in groups: each is predicted once, from the other patches.
 
         Args:
             windows: (batch, T, positions).
-            learned: whether what training learned is added to the linear path.
+            learned: whether to add the learned terms to the linear path.
 
         Returns:
             (batch, T, positions).

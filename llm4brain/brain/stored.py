@@ -1,7 +1,7 @@
-"""Windows of BOLD that stay on disk: a batch is read when its turn comes.
+"""Windows of BOLD that stay on disk and are read batch by batch.
 
-Masked modelling sees every window of a cohort, which may be larger than memory. What is kept of
-a window is where it lies.
+Masked modelling uses every window of a cohort, which may not fit in memory, so only the location
+of each window is kept.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from llm4brain.io import Arrays
 
 @dataclass(frozen=True)
 class Stored:
-    """Windows by their places in safetensors files.
+    """Windows given by their location in safetensors files.
 
     Attributes:
-        sources: (file, name of an array in it): of windows (trials, T, voxels), or of a run
-            (volumes, voxels).
-        places: (samples, 2) number of a sample's source, and its first volume there, counted
-            through all of the source.
-        volumes: in a window (T).
+        sources: (file, name of an array in it); the array holds windows (trials, T, voxels) or a
+            run (volumes, voxels).
+        places: (samples, 2) index of the source, and the index of the window's first volume in it,
+            counted over all trials.
+        volumes: number of volumes in a window (T).
         voxels: (voxels, 3) index on the shared grid, or (n, 4) of grayordinates.
         affine: (4, 4) to MNI mm.
-        coordinates: (n, 3) mm of grayordinates; None of voxels.
+        coordinates: (n, 3) mm of grayordinates; None for voxels.
     """
 
     sources: Sequence[tuple[Path, str]]
@@ -41,14 +41,14 @@ class Stored:
         return len(self.places)
 
     def draw(self, samples: np.ndarray) -> np.ndarray:
-        """(batch, 2) places of the samples of these numbers."""
+        """(batch, 2) places of the samples with these indices."""
         return self.places[samples]
 
     def read(self, places: np.ndarray) -> np.ndarray:
         """(batch, T, voxels) float32 at these places.
 
-        Read and not mapped: the kernel maps a file by a megabyte, of which a window is a part, and
-        counts all of it as this process's memory.
+        Uses plain reads instead of memory mapping: the kernel maps about a megabyte at a time, much
+        more than a window, and counts it all as memory of this process.
         """
         out = np.empty((len(places), self.volumes, len(self.voxels)), dtype=np.float32)
         for source in np.unique(places[:, 0]):

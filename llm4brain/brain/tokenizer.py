@@ -1,4 +1,4 @@
-"""Tokenizers: windows of BOLD volumes to one token a patch of brain."""
+"""Tokenizers: from windows of BOLD volumes to one token per brain patch."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from llm4brain.brain.positions import PatchGrid
 
 
 class Tokenizer(nn.Module):
-    """What tokenizers share: how a window is cut.
+    """Base class of tokenizers: cuts a window into patches.
 
     Attributes:
-        volumes: in a window (T).
+        volumes: number of volumes in a window (T).
         index: (patches, cells) of the grid.
         inside: (patches, cells) bool, cells whose voxel counts in a loss.
-        values: numbers that masked modelling predicts of a token.
+        values: number of values that masked modelling predicts per token.
     """
 
     def __init__(self, grid: PatchGrid, volumes: int) -> None:
@@ -32,31 +32,32 @@ class Tokenizer(nn.Module):
 
     def patches(self, windows: Tensor) -> Tensor:
         """(batch, T, voxels) -> (batch, patches, T * cells); zero in empty cells."""
-        padded = F.pad(windows, (0, 1))  # index -1 reads the zero appended here
+        padded = F.pad(windows, (0, 1))  # index -1 selects the zero appended here
         cells = padded[:, :, self.index]  # (batch, T, patches, cells)
         return cells.transpose(1, 2).flatten(2)
 
     def volumes_of(self, patches: Tensor) -> Tensor:
-        """The way back: (batch, patches, T * cells) -> (batch, T, voxels)."""
+        """Inverse of `patches`: (batch, patches, T * cells) -> (batch, T, voxels)."""
         cells = patches.view(len(patches), len(self.index), self.volumes, -1).transpose(1, 2)
         return cells.reshape(len(patches), self.volumes, -1)[:, :, self.slot]
 
     @property
     def counted(self) -> Tensor:
-        """(patches, values) bool: what counts in the loss of masked modelling."""
+        """(patches, values) bool: values that count in the masked-modelling loss."""
         return self.inside.repeat(1, self.values // self.inside.shape[1])
 
 
 class Tokenizer3D(Tokenizer):
-    """A 3D CNN over cubes of voxels, its volumes in time as channels, beside a linear embedding.
+    """A 3D CNN over cubes of voxels, with the volumes as channels, plus a linear embedding.
 
-    The kernel spans the cubes that touch a token's own. Of those only visible ones count, or masked
-    modelling would be a copy.
+    The kernel spans the cubes that touch a token's own cube. Only visible cubes enter it; otherwise
+    the masked values would leak into the input.
 
     Args:
         grid: the patches.
-        volumes: volumes in a window (T).
-        width: of a token. Far wider than what a patch holds: the sparse coding of SC-MBM.
+        volumes: number of volumes in a window (T).
+        width: of a token; much larger than the number of values in a patch: the sparse coding of
+            SC-MBM.
         channels: of the CNN.
     """
 
@@ -73,15 +74,15 @@ class Tokenizer3D(Tokenizer):
 
 
 class Surround(nn.Module):
-    """A 3D convolution over cubes: what the cubes around one say of it.
+    """A 3D convolution over cubes: predicts values of a cube from the cubes around it.
 
-    One kernel for all places, linear beside a hidden layer. Cubes that are masked, or outside the
-    brain, count as nothing and are told apart from zeros.
+    One kernel for all locations: a linear layer plus a hidden layer. Cubes that are masked or
+    outside the brain are set to zero, with an indicator that distinguishes them from true zeros.
 
     Args:
         grid: cubes.
-        values: numbers in a cube.
-        outputs: numbers that are said of a cube.
+        values: number of values in a cube.
+        outputs: number of outputs per cube.
         hidden: units of the nonlinear part.
     """
 
@@ -93,10 +94,10 @@ class Surround(nn.Module):
         self.down, self.up = nn.Linear(inputs, hidden), nn.Linear(hidden, outputs)
 
     def forward(self, patches: Tensor, seen: Tensor, wanted: Tensor) -> Tensor:
-        """Of the wanted cubes, what the visible ones around them say.
+        """Outputs for the wanted cubes, from the visible cubes around them.
 
         Args:
-            patches: (batch, patches, values); those not seen are not read.
+            patches: (batch, patches, values); invisible patches are ignored.
             seen: (batch, patches) 1 where a patch is visible, else 0.
             wanted: (batch, m) indices of patches.
 
@@ -104,20 +105,20 @@ class Surround(nn.Module):
             (batch, m, outputs).
         """
         given = torch.cat([patches * seen[:, :, None], seen[:, :, None]], dim=2)
-        given = F.pad(given, (0, 0, 0, 1))  # -1 reads the zero appended here
+        given = F.pad(given, (0, 0, 0, 1))  # -1 selects the zero appended here
         rows = torch.arange(len(given), device=given.device)[:, None, None]
         near = given[rows, self.around[wanted]].flatten(2)  # (batch, m, 26 * (values + 1))
         return self.straight(near) + self.up(F.gelu(self.down(near)))
 
 
 class TokenizerSurface(Tokenizer):
-    """Patches of grayordinates, which have no edges: one hidden layer in place of the 3D CNN.
+    """Tokenizer for patches of grayordinates: a hidden layer replaces the 3D CNN of cubes.
 
     Args:
         grid: the patches.
-        volumes: volumes in a window (T).
+        volumes: number of volumes in a window (T).
         width: of a token.
-        hidden: units that look at a whole patch, all its volumes apart.
+        hidden: units of the hidden layer, whose input is a whole patch at all volumes.
     """
 
     def __init__(self, grid: PatchGrid, volumes: int, width: int, hidden: int = 64) -> None:

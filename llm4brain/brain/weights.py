@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from llm4brain.io import read_json
 from llm4brain.provenance import sha256
 
 MARK = "patch_embed.proj.weight"  # every encoder of theirs has it, behind whatever prefix
+PROJECTION = ("proj.weight", "proj.bias")  # of the patch embedding
 NESTED = ("model", "model_state_dict", "state_dict")
 DECODER = ("decoder_embed.", "decoder_blocks.", "decoder_norm.", "decoder_pred.", "mask_token")
 DECODER += ("decoder_pos_embed",)
@@ -91,7 +92,12 @@ class Published:
         """
         whole = model.settings.tokenizer == "patch1d"
         self._check(model, whole)
+        own = model.state_dict()
         taken = {k: v for k, v in self.state.items() if k.startswith("blocks.")}
+        self._require({k: v.shape for k, v in own.items() if k.startswith("blocks.")})
+        if strangers := sorted(taken.keys() - own.keys()):
+            wrong = f"holds {_few(strangers)}, which no encoder of theirs has"
+            raise UserError(self.path, wrong, "correct encoder.weights")
         said = f"{model.settings.blocks} blocks"
         if self.heads[0] is None:  # shapes do not tell: they are the same for any number
             heads = model.settings.heads
@@ -102,9 +108,16 @@ class Published:
                 file=sys.stderr,
             )
         if whole:
+            width = model.settings.width
+            parts = {k: own[k].shape for k in ("norm.weight", "norm.bias")}
+            parts |= {f"patch_embed.{k}": own[f"tokenizer.{k}"].shape for k in PROJECTION}
+            parts["pos_embed"] = torch.Size([1, self._length("pos_embed"), width])
+            if "cls_token" in own:
+                parts["cls_token"] = torch.Size([1, 1, width])
+            self._require(parts)
             taken |= {k: self.state[k] for k in ("norm.weight", "norm.bias")}
-            for name in ("weight", "bias"):
-                taken[f"tokenizer.proj.{name}"] = self.state[f"patch_embed.proj.{name}"]
+            for name in PROJECTION:
+                taken[f"tokenizer.{name}"] = self.state[f"patch_embed.{name}"]
             first, taken["pos"] = self._positions("pos_embed", model)
             if "cls_token" in dict(model.named_parameters()):
                 # their class token gets a position of its own, which is zero unless retrained
@@ -144,9 +157,14 @@ class Published:
         position = taken.pop("decoder_pos_embed", None)
         if position is None or position[:, :1].any() or model.settings.temporal or not heads:
             return {}
-        taken["mask_token"] = taken["mask_token"].flatten()
-        if names != taken.keys() or any(own[k].shape != v.shape for k, v in taken.items()):
+        if _blocks(taken, "decoder_blocks.") == _blocks(names, "decoder_blocks."):
+            self._require({k: own[k].shape for k in sorted(names - taken.keys())})
+        if names != taken.keys():
             return {}
+        taken["mask_token"] = taken["mask_token"].flatten()
+        if any(own[k].shape != v.shape for k, v in taken.items()):
+            return {}
+        self._require({k: self.state[k].shape for k in (*taken, "decoder_pos_embed")})
         return taken | {"decoder_pos": self._positions("decoder_pos_embed", model)[1]}
 
     def _check(self, model: SCMBM, whole: bool) -> None:
@@ -163,18 +181,53 @@ class Published:
                 self.path, wrong, "set encoder.tokenizer: patch1d, encoder.temporal: true"
             )
 
+    def _length(self, name: str) -> int:
+        """Positions of a table of them, which are stretched where there are too few."""
+        shape = self.state[name].shape if name in self.state else ()
+        return max(2, shape[1]) if len(shape) > 1 else 2
+
+    def _require(self, wanted: Mapping[str, torch.Size]) -> None:
+        """Refuse a file that lacks a tensor, or holds it in another shape or with NaN.
+
+        Args:
+            wanted: shape of each by its name in the file.
+        """
+        todo = "fetch the file again, or correct encoder.weights"
+        if lost := [name for name in wanted if name not in self.state]:
+            raise UserError(self.path, f"lacks the weights {_few(lost)}", todo)
+        for name, shape in wanted.items():
+            if (found := self.state[name]).shape != shape:
+                wrong = f"holds {name} of shape {tuple(found.shape)}, not {tuple(shape)}"
+                raise UserError(self.path, wrong, todo)
+            if not found.isfinite().all():
+                raise UserError(self.path, f"holds NaN or infinite values in {name}", todo)
+
     def _settings(self, whole: bool) -> dict[str, Any]:
         """The settings under which these weights fit."""
+        first = "blocks.0.mlp.fc1.bias"
+        if self.state[MARK].ndim != 3 or first not in self.state:
+            wrong = f"has no {first}, or a {MARK} that is not of three axes"
+            raise UserError(self.path, wrong, "fetch the file again, or correct encoder.weights")
         width, _, cells = self.state[MARK].shape
-        hidden = len(self.state["blocks.0.mlp.fc1.bias"])
-        blocks = {k.split(".")[1] for k in self.state if k.startswith("blocks.")}
-        fits: dict[str, Any] = {"width": width, "blocks": len(blocks), "mlp_ratio": hidden / width}
+        blocks, hidden = _blocks(self.state, "blocks."), len(self.state[first])
+        fits: dict[str, Any] = {"width": width, "blocks": blocks, "mlp_ratio": hidden / width}
         if self.heads[0] is not None:
             fits["heads"] = self.heads[0]
         if whole:
             fits["patch_values"] = cells
             fits["temporal"] = "blocks.0.attn_temp.qkv.weight" in self.state
         return fits
+
+
+def _blocks(names: Iterable[str], begin: str) -> int:
+    """How many blocks there are, by the number of the last."""
+    numbers = [name.removeprefix(begin).split(".")[0] for name in names if name.startswith(begin)]
+    return 1 + max((int(number) for number in numbers if number.isdigit()), default=-1)
+
+
+def _few(names: Sequence[str]) -> str:
+    """Three names at most, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
 
 
 def _safetensors(path: Path) -> dict[str, Any]:

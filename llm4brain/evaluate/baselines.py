@@ -1,7 +1,7 @@
-"""Systems that no caption or video token trained an encoder for: floors, linear baselines, ceiling.
+"""Systems without an encoder trained on captions or video tokens: floors, ridge, ceiling.
 
-All that they know comes from train clips; what a ridge reads and its penalty come from validation
-clips. The gate and the surprise, which ridge may take, were learned from train BOLD alone.
+They are fitted on train clips only; the input features of a ridge and its penalty are chosen on
+validation clips. The gate and the surprise, which ridge may use, were learned from train BOLD only.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from llm4brain.align.gate import gate_weights
 from llm4brain.errors import UserError
 from llm4brain.evaluate.retrieval import correlations
 
-# from nearly no shrinkage to nearly nothing but the mean, relative to the kernel's mean eigenvalue
+# from almost no shrinkage to almost only the mean, relative to the kernel's mean eigenvalue
 PENALTIES = np.logspace(-4, 4, 33)
-SIGMA = 6.0  # words; CIDEr-D's penalty for another length
+SIGMA = 6.0  # words; width of CIDEr-D's length penalty
 
 
 def _words(caption: str) -> str:
-    """Lower case, without punctuation: near enough to PTB tokens to choose a caption by."""
+    """Lower case, without punctuation; close enough to PTB tokens for choosing a caption."""
     return " ".join(re.findall(r"[^\W_]+(?:'[^\W_]+)?", caption.lower()))
 
 
 def consensus(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
-    """CIDEr-D of each candidate said of every clip, but for CIDEr-D's clipping of repeats.
+    """Mean CIDEr-D of each candidate over all clips, without CIDEr-D's clipping of repeats.
 
-    A mean over references of cosines is a product with the references' mean, so that thousands
+    The mean of cosines over references is a product with the mean reference vector, so thousands
     of candidates cost no more than one.
 
     Args:
         candidates: captions.
-        references: a clip's captions, for each clip.
+        references: captions of each clip.
 
     Returns:
         Shape (candidates,), 0-1.
@@ -47,7 +47,7 @@ def consensus(candidates: Sequence[str], references: Sequence[Sequence[str]]) ->
     flat = [_words(c) for own in references for c in own]
     said = [_words(c) for c in candidates]
     clip = np.repeat(np.arange(len(references)), [len(own) for own in references])
-    share = 1 / np.bincount(clip)[clip] / len(references)  # each clip counts alike
+    share = 1 / np.bincount(clip)[clip] / len(references)  # equal weight for each clip
     lengths = np.array([len(c.split()) for c in flat])
     own_lengths = np.array([len(c.split()) for c in said])
     of_clip = sparse.csr_matrix((np.ones(len(flat)), (clip, np.arange(len(flat)))))
@@ -70,13 +70,13 @@ def consensus(candidates: Sequence[str], references: Sequence[Sequence[str]]) ->
 
 
 def constant_caption(references: Sequence[Sequence[str]]) -> str:
-    """The train caption that fits all train clips best: the floor that knows the style."""
+    """The train caption that fits all train clips best: a floor that only knows the style."""
     candidates = sorted({c for own in references for c in own})
     return candidates[int(np.argmax(consensus(candidates, references)))]
 
 
 def typical_captions(references: Sequence[Sequence[str]]) -> list[str]:
-    """Of each clip's captions the one nearest to its others: the safest if the clip is right."""
+    """For each clip, the caption most similar to its other captions."""
     flat = [c for own in references for c in own]
     features = CountVectorizer(ngram_range=(1, 2), token_pattern=r"\S+", lowercase=False)
     vectors = normalize(features.fit_transform([_words(c) for c in flat]).astype(float))
@@ -90,18 +90,18 @@ def typical_captions(references: Sequence[Sequence[str]]) -> list[str]:
 
 
 def random_clips(n_train: int, n_test: int, seed: Sequence[int]) -> np.ndarray:
-    """A train clip for each test clip, drawn blindly: shape (n_test,)."""
+    """A random train clip for each test clip: shape (n_test,)."""
     return np.random.default_rng(list(seed)).integers(n_train, size=n_test)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a subject's brain did while clips were seen, a row a clip.
+    """BOLD responses of a subject, one row per clip.
 
     Attributes:
         windows: shape (n, volumes, positions).
-        predictable: shape (n, positions), the part of the mean volume that masked modelling
-            predicts.
+        predictable: shape (n, positions), the prediction of the mean volume by masked
+            modelling.
     """
 
     windows: np.ndarray
@@ -115,12 +115,12 @@ class Seen:
 
 @dataclass(frozen=True)
 class Form:
-    """What ridge is given of a window.
+    """Which features of a window ridge uses.
 
     Attributes:
-        volumes: all volumes of the window, in place of their mean x.
+        volumes: all volumes of the window, instead of their mean x.
         scale: equal variance for all positions, before the gate.
-        alpha: the surprise x - alpha x^ is read, x^ being the part that masked modelling predicts.
+        alpha: use the surprise x - alpha x^, where x^ is the prediction by masked modelling.
         power: positions are multiplied by the agreement gate to this power.
     """
 
@@ -136,12 +136,12 @@ class Form:
         return seen.mean - self.alpha * seen.predictable if self.alpha else seen.mean
 
     def gate(self, agreement: np.ndarray) -> np.ndarray | None:
-        """(features,) weights; None where all count alike."""
+        """(features,) weights; None if all have equal weight."""
         return gate_weights(agreement, self.power) if self.power else None
 
     @property
     def said(self) -> str:
-        """In words, for logs.
+        """Description for logs.
 
         >>> Form(alpha=0.7, power=1.0).said
         'the mean volume, gate at power 1, surprise at alpha 0.7'
@@ -158,9 +158,9 @@ PLAIN = tuple(Form(volumes, scale) for volumes in (True, False) for scale in SCA
 GATED = tuple(Form(scale=s, power=p) for p in POWERS if p for s in SCALES)
 SURPRISED = tuple(Form(scale=s, alpha=a) for a in ALPHAS if a for s in SCALES)
 BOTH = tuple(Form(False, s, a, p) for a in ALPHAS if a for p in POWERS if p for s in SCALES)
-# System -> the forms that validation chooses from. What the field calls ridge is `ridge_plain`; the
-# gate and the surprise, which are label-free parts of this project's model, are added each alone,
-# and all of it are choices of `ridge`.
+# System -> the forms that validation chooses from. `ridge_plain` is standard ridge regression. The
+# gate and the surprise are label-free parts of this project's model; two systems add one of them
+# each, and `ridge` may use all.
 FAMILIES = {
     "ridge": (*PLAIN, *GATED, *SURPRISED, *BOTH),
     "ridge_plain": PLAIN,
@@ -171,13 +171,13 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Kernel:
-    """Products of clips' features, and their eigendecomposition, which serves all penalties.
+    """Inner products of clip features, and their eigendecomposition, used for all penalties.
 
     Attributes:
         scaler: mean and scale of each feature, from train.
         train: shape (n, features), scaled and gated.
-        values, vectors: of the train kernel.
-        asked: shape (m, n), products of validation and train clips, in the eigenvectors.
+        values, vectors: eigenvalues and eigenvectors of the train kernel.
+        asked: shape (m, n), products of validation and train clips, in the eigenvector basis.
     """
 
     scaler: StandardScaler
@@ -190,7 +190,7 @@ class Kernel:
     def of(
         cls, train: np.ndarray, validation: np.ndarray, scale: bool, gate: np.ndarray | None
     ) -> Kernel:
-        """Of (n, features) and (m, features); only train is fitted to."""
+        """From (n, features) and (m, features); only train is used for fitting."""
         scaler = StandardScaler(with_std=scale).fit(train)
         own = _scaled(scaler, train, gate)
         values, vectors = np.linalg.eigh((own @ own.T).astype(np.float64))
@@ -206,11 +206,11 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Targets:
-    """Products of the clips' video tokens, which are all that choosing needs of them.
+    """Inner products of video tokens, which suffice for choosing the penalty.
 
     Attributes:
         train: shape (n, n), of train clips, centred.
-        held: shape (m, n), of validation clips at length 1 with train clips.
+        held: shape (m, n), of validation clips (unit length) with train clips.
     """
 
     train: np.ndarray
@@ -218,7 +218,7 @@ class Targets:
 
     @classmethod
     def of(cls, train: np.ndarray, validation: np.ndarray, centre: np.ndarray) -> Targets:
-        """Of (n, D) and (m, D) tokens, less `centre` (D,) and each row's mean."""
+        """From (n, D) and (m, D) tokens, minus `centre` (D,) and each row's mean."""
         own, held = (rows - centre for rows in (train, validation))
         for rows in (own, held):
             rows -= rows.mean(axis=1, keepdims=True)
@@ -226,7 +226,7 @@ class Targets:
         return cls(own @ own.T, held @ own.T)
 
     def curve(self, kernel: Kernel, penalties: np.ndarray) -> np.ndarray:
-        """(penalties,) mean correlation of readings with the validation clips' truth."""
+        """(penalties,) mean correlation of predictions with the true tokens of validation clips."""
         train = kernel.vectors.T @ self.train @ kernel.vectors
         held = self.held @ kernel.vectors
         nothing = 1e-6 * np.sqrt(np.trace(self.train) / len(self.train))
@@ -245,12 +245,12 @@ class Ridge:
 
     Attributes:
         scaler: mean and scale of each feature, from train.
-        gate: shape (features,), what features are multiplied by then; None: all count alike.
+        gate: shape (features,), factors applied to the scaled features; None: no factors.
         train: shape (n, features), scaled and gated.
         dual: shape (n, D); a reading is `scaled @ train.T @ dual + centre`.
         centre: shape (D,), mean of the train targets.
-        penalty: chosen one, relative to the kernel's mean eigenvalue.
-        validation: shape (penalties,), mean correlation with the validation clips' truth.
+        penalty: the chosen one, relative to the kernel's mean eigenvalue.
+        validation: shape (penalties,), mean correlation with the validation clips' tokens.
     """
 
     scaler: StandardScaler
@@ -262,7 +262,7 @@ class Ridge:
     validation: np.ndarray
 
     def read(self, windows: np.ndarray) -> np.ndarray:
-        """(n, ...) features or windows as those it was fitted on -> (n, D)."""
+        """(n, ...) features or windows of the same kind as in fitting -> (n, D)."""
         scaled = _scaled(self.scaler, _flat(windows), self.gate)
         return scaled @ self.train.T @ self.dual + self.centre
 
@@ -286,21 +286,21 @@ def fit_ridge(
     scale: bool = True,
     gate: np.ndarray | None = None,
 ) -> Ridge:
-    """Fit on train windows alone; the penalty is the one that reads validation clips best.
+    """Fit on train windows only; the penalty is the best one on validation clips.
 
-    One eigendecomposition of the train kernel serves all penalties (Hastie & Tibshirani 2004).
+    One eigendecomposition of the train kernel is used for all penalties (Hastie & Tibshirani 2004).
 
     Args:
         train: shape (n, volumes, voxels), or (n, features).
         train_tokens: shape (n, D).
         validation: shape (m, volumes, voxels), or (m, features).
         validation_tokens: shape (m, D).
-        scale: give voxels equal variance. BOLD is z-scored a run, so what variance is left after
-            averaging over showings tells signal from noise.
-        gate: shape (features,), what scaled voxels are multiplied by.
+        scale: give voxels equal variance. BOLD is z-scored per run, so the variance that remains
+            after averaging over showings reflects the signal-to-noise ratio.
+        gate: shape (features,), factors applied to the scaled voxels.
 
     Raises:
-        UserError: windows and tokens are not of the same clips, or of different sizes.
+        UserError: windows and tokens are of different clips, or of different sizes.
     """
     for windows, tokens in ((train, train_tokens), (validation, validation_tokens)):
         if len(windows) != len(tokens) or windows.shape[1:] != train.shape[1:]:
@@ -328,20 +328,20 @@ def best_ridges(
     agreement: np.ndarray,
     families: Mapping[str, Sequence[Form]] = FAMILIES,
 ) -> dict[str, tuple[Form, Ridge]]:
-    """The baseline at its strongest: of each family the form that reads validation clips best.
+    """The strongest baseline: for each family, the form that is best on validation clips.
 
-    Volumes apart can weigh the haemodynamics, at the price of more weights than the signal of
-    single clips pays for; which wins depends on the SNR, and so do alpha and the gate's power.
+    Separate volumes can model the haemodynamics but need more weights, which single clips may not
+    support. The better form depends on the SNR, as do alpha and the power of the gate.
 
     Args:
         train, validation: of one subject.
         train_tokens: shape (n, D).
         validation_tokens: shape (m, D).
         agreement: shape (positions,), of the gate.
-        families: system -> what it may choose from; of forms that are level the first.
+        families: system -> forms to choose from; the first one if several are equal.
 
     Returns:
-        System -> its form, and the ridge that reads what `form.of` gives.
+        System -> its form, and the ridge fitted to the output of `form.of`.
     """
     centre = train_tokens.mean(axis=0, dtype=np.float64)
     targets = Targets.of(train_tokens, validation_tokens, centre)

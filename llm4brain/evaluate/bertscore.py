@@ -1,7 +1,8 @@
-"""BERTScore (Zhang et al. 2020): words matched greedily by the states of a language encoder.
+"""BERTScore (Zhang et al. 2020): greedy matching of words by the states of a language encoder.
 
-The package bert-score 0.3.13 stops at an empty caption under transformers 5, and takes a folder
-with "t5" anywhere in its path for a T5, so its arithmetic is restated here: no idf, no rescaling.
+The package bert-score 0.3.13 fails on empty captions with transformers 5, and treats any folder
+with "t5" in its path as a T5 model. The computation is therefore repeated here, without idf and
+rescaling.
 """
 
 from __future__ import annotations
@@ -13,35 +14,36 @@ import numpy as np
 
 from llm4brain.errors import UserError
 from llm4brain.io import read_json
+from llm4brain.sources import checked
 
-# The layers that the original found to agree best with people, by model_type and depth, for the
-# base models; those tuned for a task (roberta-large-mnli: 19) have others.
+# Layers that agreed best with human ratings in the original, by model_type and depth, for base
+# models. Models fine-tuned for a task have other layers (roberta-large-mnli: 19).
 LAYERS = {
     ("bert", 12): 9, ("bert", 24): 18, ("roberta", 12): 10, ("roberta", 24): 17,
     ("distilbert", 6): 5,
 }  # fmt: skip
-PREFIXED = ("roberta", "gpt2")  # byte-level BPE: a word at the start is written as elsewhere
-LONGEST = 512  # tokens, where the model does not say
+PREFIXED = ("roberta", "gpt2")  # byte-level BPE: tokenise the first word like the others
+LONGEST = 512  # tokens, if the model gives no limit
 
-# sentences -> of each (unit rows of its tokens, weights of the tokens, 0 for what frames it)
+# sentences -> for each (unit rows of its tokens, weights; 0 for special tokens at its ends)
 States = Callable[[Sequence[str]], list[tuple[np.ndarray, np.ndarray]]]
 
 
 def token_states(folder: str | Path, layer: int | None = None, batch: int = 64) -> States:
-    """An encoder's states of one layer as a function of sentences; always on the CPU.
+    """A function from sentences to the states of one layer of an encoder; always on the CPU.
 
     Args:
         folder: of a Hugging Face encoder with its tokenizer.
-        layer: 1 is the first block's output; None: the layer that the original reads.
+        layer: 1 is the output of the first block; None: the layer used by the original.
 
     Raises:
-        UserError: no encoder there, no such layer, or no layer known for it.
+        UserError: there is no encoder, the layer does not exist, or no default is known.
     """
     import torch
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
-    config = read_json(Path(folder) / "config.json")
+    config = read_json(checked(Path(folder)) / "config.json")
     kind, depth = config.get("model_type"), config.get("num_hidden_layers", config.get("n_layers"))
     tuned = any("ForSequenceClassification" in name for name in config.get("architectures") or ())
     if layer is None and (layer := None if tuned else LAYERS.get((kind, depth))) is None:
@@ -60,8 +62,8 @@ def token_states(folder: str | Path, layer: int | None = None, batch: int = 64) 
     frame = [tokenizer.cls_token_id, tokenizer.sep_token_id]
     room = config.get("max_position_embeddings", LONGEST)
     if kind == "roberta":
-        room -= 2  # it counts positions from its padding's id on
-    longest = min(tokenizer.model_max_length, room)  # some tokenizers say 1e30
+        room -= 2  # positions start after the padding id
+    longest = min(tokenizer.model_max_length, room)  # some tokenizers report 1e30
     lead = " " if kind in PREFIXED else ""
 
     @torch.inference_mode()
@@ -86,10 +88,10 @@ def token_states(folder: str | Path, layer: int | None = None, batch: int = 64) 
 
 
 def pair_score(said: tuple[np.ndarray, np.ndarray], truth: tuple[np.ndarray, np.ndarray]) -> float:
-    """F1 of one caption and one reference: each token goes to the likest one of the other side.
+    """F1 of one caption and one reference: each token is matched to the most similar one.
 
-    The tokens that frame a sentence weigh nothing, but may be matched, as in the original; a side
-    without any other gives 0.
+    The special tokens at the ends of a sentence have weight 0 but may be matched, as in the
+    original. The result is 0 if either sentence has no other tokens.
     """
     if not (said[1].any() and truth[1].any()):
         return 0.0
@@ -104,13 +106,13 @@ def bertscore(
     references: Mapping[str, Sequence[Sequence[str]]],
     states: States,
 ) -> dict[str, np.ndarray]:
-    """F1 against the best of a clip's references, 0-100.
+    """F1 against the best reference of each clip, 0-100.
 
     Args:
         systems: name -> a caption for each clip; an empty one gets 0.
         references: name -> one or more captions for each clip.
-        states: see `token_states`; it gets each distinct sentence once, in sorted order, so that
-            equal input gives equal bits.
+        states: see `token_states`; called with each distinct sentence once, in sorted order, so
+            that results are reproducible bit for bit.
 
     Returns:
         Name -> shape (clips,).

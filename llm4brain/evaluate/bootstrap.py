@@ -1,7 +1,7 @@
-"""Block bootstrap over clips: intervals that know that neighbouring clips are alike.
+"""Block bootstrap over clips: intervals that account for the similarity of neighbouring clips.
 
-Captions 4 s apart still agree and at 20 s they are at chance (docs/evaluation.md), so whole
-blocks of at least 20 s are drawn, never single clips (Kuensch 1989).
+Captions 4 s apart are still similar; at 20 s similarity is at chance (docs/evaluation.md). Whole
+blocks of at least 20 s are therefore resampled, never single clips (Kuensch 1989).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from llm4brain.evaluate.names import stimulus_and_onset
 def blocks(clip_ids: Sequence[str], seconds: float) -> np.ndarray:
     """Cut each stimulus into runs of consecutive clips of at least `seconds`.
 
-    What is left over at the end of a stimulus joins the block before it; a stimulus shorter
-    than `seconds` is one block.
+    A remainder at the end of a stimulus is added to the block before it. A stimulus shorter than
+    `seconds` is one block.
 
     Returns:
-        Shape (clips,), the number of each clip's block, 0 .. blocks - 1.
+        Shape (clips,), the index of each clip's block, 0 .. blocks - 1.
     """
     parsed = [stimulus_and_onset(clip) for clip in clip_ids]
     result = np.zeros(len(parsed), dtype=int)
@@ -32,7 +32,7 @@ def blocks(clip_ids: Sequence[str], seconds: float) -> np.ndarray:
         length = np.diff(onsets).min() if len(rows) > 1 else 0.0
         starts = [onsets[0]]
         for onset in onsets:
-            # 1 ms: onsets are decimals, and 20 s in steps of 0.1 s must stay 20 s
+            # 1 ms tolerance: onsets are decimals, and 20 s in steps of 0.1 s must stay 20 s
             if onset - starts[-1] >= seconds - 1e-3:
                 starts.append(onset)
         if len(starts) > 1 and onsets[-1] + length - starts[-1] < seconds - 1e-3:
@@ -45,14 +45,14 @@ def blocks(clip_ids: Sequence[str], seconds: float) -> np.ndarray:
 
 
 def resample(block: np.ndarray, samples: int, seed: int) -> np.ndarray:
-    """Draw as many blocks as there are, with replacement, `samples` times.
+    """Resample the blocks with replacement, `samples` times.
 
     Args:
         block: shape (clips,), from `blocks`.
 
     Returns:
-        Shape (samples, clips): how often each resample holds each clip. The same for the same
-        clips and seed, so that systems are compared on the same resamples.
+        Shape (samples, clips): how often each resample contains each clip. This depends only on the
+        clips and the seed, so systems are compared on the same resamples.
     """
     count = int(block.max()) + 1
     draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), samples)
@@ -62,16 +62,16 @@ def resample(block: np.ndarray, samples: int, seed: int) -> np.ndarray:
 def interval(values: np.ndarray, count: int, level: float = 0.95) -> tuple[float, float]:
     """The expanded percentile interval of bootstrap values.
 
-    With few blocks plain percentiles are too narrow, as is a normal interval from a variance
-    divided by n; the expanded one asks for the tails that a t interval on `count` - 1 degrees of
-    freedom would (Hesterberg 2015, What teachers should know about the bootstrap, section 5).
+    With few blocks, plain percentile intervals are too narrow, as is a normal interval from a
+    variance divided by n. The expanded interval uses the tails of a t interval with `count` - 1
+    degrees of freedom (Hesterberg 2015, What teachers should know about the bootstrap, section 5).
 
     Args:
         values: shape (samples,).
-        count: how many blocks were drawn from.
+        count: number of blocks.
 
     Returns:
-        Lower and upper end; not a number where a single block leaves nothing to estimate from.
+        Lower and upper end; NaN if there is only a single block.
     """
     if count < 2:
         return float("nan"), float("nan")
@@ -102,7 +102,7 @@ def beats(
     """Whether the whole 95% interval of mean(a) - mean(b) lies above 0.
 
     Args:
-        a: shape (clips,), a metric's values clip by clip, as in the predictions files.
-        b: shape (clips,), another system's on the same clips.
+        a: shape (clips,), values of a metric for each clip, as in the predictions files.
+        b: shape (clips,), values of another system on the same clips.
     """
     return bool(paired_interval(a, b, clip_ids, seconds, samples, seed)[0] > 0)

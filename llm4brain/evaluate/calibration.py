@@ -1,4 +1,4 @@
-"""The calibration curve: how well a decoder reads a stranger after so many minutes of scans."""
+"""The calibration curve: decoding of a new subject against minutes of training scans."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from llm4brain.arms import FULL
 from llm4brain.evaluate.figure import COLOURS, PANELS
 from llm4brain.evaluate.table import MEAN
 
-# How others' data serve -> what the line is called, and its colour.
+# Calibration method -> name and colour of its line.
 WAYS = {
     "functional": ("minutes with captions, others by anatomy and by responses", "#7d3c98"),
     "coupled": ("minutes with captions, others by anatomy", COLOURS["model"]),
     "unlabelled": ("minutes without captions, others by responses", COLOURS["control"]),
     "alone": ("minutes with captions, alone", COLOURS["baseline"]),
 }
-WIDE = 0.8  # octaves that the intervals of one number of minutes take
+WIDE = 0.8  # width in octaves of the intervals at one number of minutes
 
 
 def draw_calibration(table: pd.DataFrame) -> Figure:
-    """CIDEr, similarity and top-1 against minutes of the target, a line for each way of `WAYS`.
+    """CIDEr, similarity and top-1 against minutes of the target, a line per method in `WAYS`.
 
-    Only the line by anatomy has a point at no minutes at all: the part that others share.
+    Only the line by anatomy has a point at zero minutes: the part shared by all subjects.
 
     Args:
         table: rows of table 2 with the parts `full` and `cohort`; numbers as numbers.
@@ -34,7 +34,7 @@ def draw_calibration(table: pd.DataFrame) -> Figure:
     strangers = strangers.assign(how=strangers["how"].fillna("coupled"))
     subjects = [s for s in dict.fromkeys(strangers["subject"]) if s != MEAN]
     minutes = sorted(set(strangers["minutes"]))
-    # no minutes lie an octave before the first; the axis is linear, so that it can
+    # zero minutes are drawn one octave before the first; a linear axis allows this
     first = np.log2(next((m for m in minutes if m), 1.0))
     place = {m: np.log2(m) if m else first - 1.0 for m in minutes}
     step = WIDE / (len(WAYS) * (len(subjects) + 1))
@@ -73,7 +73,7 @@ def draw_calibration(table: pd.DataFrame) -> Figure:
 
 
 def _levels(ax: Axes, table: pd.DataFrame, metric: str) -> None:
-    """What does not depend on minutes, mean over subjects: full data, ridge, floor, ceiling."""
+    """Mean over subjects of levels independent of minutes: full data, ridge, floor, ceiling."""
     full, own = table["part"] == FULL, table["training"] == "own"
     every = table["minutes"].max()
     strangers = table["training"].str.startswith("without")

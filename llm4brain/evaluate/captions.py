@@ -1,8 +1,8 @@
-"""BLEU, METEOR, ROUGE-L and CIDEr-D as pycocoevalcap computes them, from statistics a clip.
+"""BLEU, METEOR, ROUGE-L and CIDEr-D as in pycocoevalcap, computed from statistics of each clip.
 
-Each metric of a corpus is a function of sums over its clips. The sums' terms are computed once
-(`caption_statistics`); a corpus, and every bootstrap resample of it, is then array arithmetic
-(`caption_metrics`). All are on the papers' 0-100 scale: pycocoevalcap's value times 100.
+Each corpus metric is a function of sums over clips. The terms of these sums are computed once
+(`caption_statistics`). The metrics of a corpus and of every bootstrap resample then only need array
+arithmetic (`caption_metrics`). All use the 0-100 scale of papers: pycocoevalcap's value times 100.
 
 Sources: Papineni et al. 2002 (BLEU), Denkowski & Lavie 2014 (METEOR 1.5), Lin 2004 (ROUGE-L),
 Vedantam et al. 2015 (CIDEr-D), Chen et al. 2015 (the COCO caption server).
@@ -26,19 +26,20 @@ from llm4brain.evaluate.java import METEOR_STATISTICS, meteor_statistics, tokeni
 # METEOR 1.5's parameters for English, task "rank"; stages: exact, stem, synonym, paraphrase
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
 STAGES = np.array([1.0, 0.6, 0.8, 0.6])
+LEAST_CIDER = 2  # clips: the words of a single one are in every clip, and so weigh nothing
 
 
 @dataclass(frozen=True)
 class CaptionStatistics:
-    """What a system's captions contribute, clip by clip.
+    """Contributions of a system's captions, clip by clip.
 
     Attributes:
-        bleu: shape (clips, 10): n-grams that match, n = 1..4; n-grams; words; words of the
-            reference of the closest length.
+        bleu: shape (clips, 10): matching n-grams, n = 1..4; n-grams; words; words of the
+            reference with the closest length.
         meteor: shape (clips, 23), see `llm4brain.evaluate.java.meteor_statistics`.
         rouge_l: shape (clips,), 0-100.
         cider: shape (clips,), 0-100, document frequencies from the references of all clips.
-        pairs: shape (clips, clips), CIDEr of caption i at clip j; None if not asked for.
+        pairs: shape (clips, clips), CIDEr of caption i at clip j; None if not requested.
     """
 
     bleu: np.ndarray
@@ -57,18 +58,18 @@ def caption_statistics(
     meteor: bool = True,
     paraphrases: Path | None = None,
 ) -> dict[str, CaptionStatistics]:
-    """Statistics of every system's captions; Java starts twice, however many systems there are.
+    """Statistics of every system's captions. Java is started twice for any number of systems.
 
     Args:
         systems: name -> a caption for each clip, which may be empty.
         references: one or more captions for each clip.
-        own: system -> references of its own, in place of those.
-        meteor: whether to start METEOR; its statistics are no numbers without.
+        own: system -> its own references, replacing `references`.
+        meteor: whether to run METEOR; otherwise its statistics are NaN.
         paraphrases: see `llm4brain.evaluate.java.meteor_statistics`.
-        pairs: also CIDEr of every caption at every clip, for permutations.
+        pairs: also compute CIDEr of every caption at every clip, for permutations.
 
     Raises:
-        UserError: a system has another number of clips, or a clip's reference holds no word.
+        UserError: numbers of clips differ, or a reference contains no word.
     """
     for name, captions in systems.items():
         if len(captions) != len(references):
@@ -89,7 +90,7 @@ def caption_statistics(
     if meteor:
         flat = [clip for name in said for clip in against[name]]
         counts = meteor_statistics(every, flat, paraphrases)
-    # the jar's sums leave out the one chunk of a caption that is its reference, word for word
+    # the jar's sums omit the single chunk of a caption that equals its reference
     whole = (counts[:, 21:23] == counts[:, 0:2]).all(axis=1) & (counts[:, 20] == 1)
     counts[whole, 20] = 0
     parts = np.split(counts, len(said))
@@ -102,7 +103,7 @@ def caption_statistics(
 def _statistics(
     captions: list[str], truth: list[list[str]], meteor: np.ndarray, pairs: bool
 ) -> CaptionStatistics:
-    """One system's, of tokenised captions and references."""
+    """Statistics of one system, from tokenised captions and references."""
     gts = dict(enumerate(truth))
     res = {clip: [caption] for clip, caption in enumerate(captions)}
     rouge = Rouge()
@@ -129,15 +130,15 @@ def _bleu(caption: str, cooked: tuple) -> np.ndarray:
 def caption_metrics(
     statistics: CaptionStatistics, weights: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """The metrics of a corpus, or of many that hold each clip so many times.
+    """The metrics of one corpus, or of many that contain the clips with given counts.
 
     Args:
-        statistics: of the clips.
-        weights: shape (corpora, clips), how often each holds each clip; default: one corpus
-            that holds each clip once.
+        statistics: of each clip.
+        weights: shape (corpora, clips), how often each corpus contains each clip; default: one
+            corpus with each clip once.
 
     Returns:
-        Metric -> shape (corpora,), 0-100.
+        Metric -> shape (corpora,), 0-100; CIDEr is no number for less than `LEAST_CIDER` clips.
     """
     if weights is None:
         weights = np.ones((1, len(statistics.cider)))
@@ -147,7 +148,9 @@ def caption_metrics(
         **{f"bleu{k + 1}": 100 * bleu[:, k] for k in range(4)},
         "meteor": 100 * _corpus_meteor(weights @ statistics.meteor),
         "rouge_l": weights @ statistics.rouge_l / n,
-        "cider": weights @ statistics.cider / n,
+        "cider": weights @ statistics.cider / n
+        if len(statistics.cider) >= LEAST_CIDER
+        else np.full(len(weights), np.nan),
     }
 
 
@@ -163,7 +166,7 @@ def _corpus_bleu(sums: np.ndarray) -> np.ndarray:
 def _corpus_meteor(sums: np.ndarray) -> np.ndarray:
     """(corpora, 23) -> (corpora,): harmonic mean of weighted precision and recall, fragmentation.
 
-    As METEOR 1.5's jar does it for aggregated statistics; 0 where nothing matches.
+    As in METEOR 1.5's jar for aggregated statistics; 0 if nothing matches.
     """
     length, function = sums[:, 0:2], sums[:, 2:4]
     stages = sums[:, 4:20].reshape(-1, 4, 2, 2)  # (corpora, stage, content | function, side)
@@ -176,5 +179,5 @@ def _corpus_meteor(sums: np.ndarray) -> np.ndarray:
         mean = 1 / ((1 - ALPHA) / precision + ALPHA / recall)
         fragments = chunks / words.mean(axis=1)
     score = mean * (1 - GAMMA * fragments**BETA)
-    # nothing matches; but what was not counted stays no number
+    # 0 if nothing matches, but NaN statistics stay NaN
     return np.where(np.isnan(sums[:, 0]), np.nan, np.nan_to_num(score, nan=0.0))

@@ -1,12 +1,12 @@
-"""Checks against the planted truth: is the map where the phantom was tuned, the lag what it was?
+"""Checks of maps and lags against the ground truth of the phantom.
 
-Only the phantom can be checked so. Every value is computed from published results, and whether a
-check holds follows from its rule below and not from anybody's eye. The table is for people and
-tests; nothing that decodes reads it, or the truth.
+These checks are only possible for the phantom. Every value is computed from the results files, and
+fixed rules below decide whether a check holds. The table is for people and tests; no decoding step
+reads it, or the ground truth.
 
-A map's null is the map itself moved: the planted region is laid elsewhere in the brain, at every
-shift of the grid that takes it a region's width away or further and leaves half of it in the brain.
-The map's own smoothness is in that null, and so is its symmetry.
+The null distribution of a map comes from shifting the planted region: it is placed elsewhere in the
+brain, at every shift of the grid by at least the width of the region that keeps half of it in the
+brain. This null has the smoothness and the symmetry of the map.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from llm4brain.sections import ClipSettings
 
 COLUMNS = ("check", "subject", "value", "null_low", "null_high", "expected", "holds", "data")
 COLUMNS += ("what",)
-TUNED = 0.2  # response above which the simulation counts a voxel as tuned (make_subject)
-CERTAIN = 0.95  # least share of the voxels beyond the map's threshold that must lie where planted
+TUNED = 0.2  # response above which the simulation treats a voxel as tuned (make_subject)
+CERTAIN = 0.95  # minimum fraction of suprathreshold voxels that must lie in planted regions
 
 
 def planted(truth: Arrays, affine: np.ndarray, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """Which voxels of the shared grid answer to what, as planted in this subject.
+    """Which voxels of the shared grid are tuned to which attribute in this subject.
 
     Args:
         truth: `data/truth/sub-XX.safetensors`.
@@ -43,7 +43,7 @@ def planted(truth: Arrays, affine: np.ndarray, shape: tuple[int, ...]) -> dict[s
         shape: of the shared grid.
 
     Returns:
-        attribute -> (x, y, z) bool: voxels at whose centre the tuning to it passes `TUNED`.
+        attribute -> (x, y, z) bool: voxels whose tuning at the centre exceeds `TUNED`.
     """
     index = np.stack(np.indices(shape), axis=-1)
     mm = index @ affine[:3, :3].T + affine[:3, 3]
@@ -58,20 +58,20 @@ def planted(truth: Arrays, affine: np.ndarray, shape: tuple[int, ...]) -> dict[s
 
 
 def moved(region: np.ndarray, values: np.ndarray, brain: np.ndarray, least: int):
-    """Sum of `values` over a region, where it is and wherever else it can lie.
+    """Sum of `values` over a region, at its place and at every allowed shift.
 
     Args:
         region: (x, y, z) bool, within `brain`.
         values: (x, y, z), ranks or counts; 0 outside the brain.
         brain: (x, y, z) bool.
-        least: voxels along an axis that it must have been moved.
+        least: minimum shift along an axis, in voxels.
 
     Returns:
-        the sum in place; the sums elsewhere (shifts,), and how many voxels of the region lie in
-        the brain there (shifts,), half of it or more.
+        the sum in place; the sums at the shifts (shifts,), and the number of region voxels in the
+        brain there (shifts,), at least half of the region.
     """
     mask = region.astype(float)
-    # rounded: sums of ranks and of counts are halves, which the transform leaves inexact
+    # rounded: sums of ranks and counts are multiples of 0.5, which the FFT leaves inexact
     sums = signal.correlate(values.astype(float), mask, "full", "fft").round(3).ravel()
     sizes = signal.correlate(brain.astype(float), mask, "full", "fft").round().ravel()
     shift = np.stack(np.indices([2 * n - 1 for n in region.shape])).reshape(3, -1)
@@ -84,20 +84,20 @@ def auc(values: np.ndarray, region: np.ndarray, brain: np.ndarray, least: int):
     """Area under the ROC curve of a map for a region against the rest of the brain.
 
     Returns:
-        the area, and those of the region moved (shifts,).
+        the area, and the areas of the shifted region (shifts,).
     """
     ranks = np.zeros(values.shape)
     ranks[brain] = stats.rankdata(values[brain])
     total, totals, sizes = moved(region, ranks, brain, least)
 
-    def area(ranked, inside):  # Mann and Whitney
+    def area(ranked, inside):  # Mann-Whitney U
         return (ranked - inside * (inside + 1) / 2) / (inside * (brain.sum() - inside))
 
     return float(area(total, region.sum())), area(totals, sizes)
 
 
 def dice(values: np.ndarray, region: np.ndarray, brain: np.ndarray, least: int):
-    """Dice of the region and as many of the map's highest voxels; and of the region moved."""
+    """Dice of the region and as many of the highest voxels; also for the shifted region."""
     highest = np.zeros(values.shape)
     lowest_first = np.argwhere(brain)[np.argsort(values[brain], kind="stable")]
     highest[tuple(lowest_first[-region.sum() :].T)] = 1
@@ -111,7 +111,7 @@ def map_checks(
     about: Mapping[str, Any],
     truth: Arrays,
 ) -> list[dict[str, Any]]:
-    """Rows on whether the map lies where the subject was tuned.
+    """Rows that check whether the map agrees with the subject's tuning.
 
     Args:
         contribution: map.nii.gz.
@@ -167,7 +167,7 @@ def map_checks(
         "null_low": float("nan"),
         "null_high": float(near[brain].mean()),
         "expected": f"at least {CERTAIN:g}",
-        # a few voxels may all lie there by luck
+        # a few voxels may all lie there by chance
         "holds": share >= CERTAIN
         and stats.binomtest(hits, int(beyond.sum()), float(near[brain].mean())).pvalue < 0.05,
         "what": f"of the {beyond.sum()} voxels above the map's threshold, the share that is "
@@ -177,7 +177,7 @@ def map_checks(
 
 
 def gate_check(gate: nib.Nifti1Image, truth: Arrays) -> dict[str, Any]:
-    """The row on whether the agreement gate is high where the subject was tuned.
+    """The row that checks whether the agreement gate is high in tuned voxels.
 
     Args:
         gate: gate.nii.gz, of all subjects.
@@ -198,7 +198,7 @@ def gate_check(gate: nib.Nifti1Image, truth: Arrays) -> dict[str, Any]:
 
 
 def lag_checks(sweep: pd.DataFrame, truth: Arrays, clips: ClipSettings) -> list[dict[str, Any]]:
-    """Rows on whether the lag sweep peaks where it was planted, and is at chance before the clip.
+    """Rows that check whether the lag sweep peaks at the planted lag and is at chance before it.
 
     Args:
         sweep: lag.csv.
@@ -206,7 +206,7 @@ def lag_checks(sweep: pd.DataFrame, truth: Arrays, clips: ClipSettings) -> list[
         clips: `lag` and `window` (s).
     """
     tr = truth.meta["settings"]["tr"]
-    span = (window_volumes(clips.window, tr) - 1) * tr  # from a window's first volume to its last
+    span = (window_volumes(clips.window, tr) - 1) * tr  # first to last volume of a window
     expected = truth.meta["best_lag"] - span / 2
     found = float(sweep.loc[sweep["match"].idxmax(), "lag"])
     step = float(np.diff(np.sort(sweep["lag"])).min())
@@ -241,11 +241,10 @@ def table(rows: Mapping[str, list[dict[str, Any]]]) -> pd.DataFrame:
     """Rows of all subjects, check by check.
 
     Args:
-        rows: subject -> of `map_checks` and `lag_checks`.
+        rows: subject -> rows of `map_checks` and `lag_checks`.
 
     Returns:
-        `COLUMNS`; `holds` is yes, no, or n/a where there is nothing to judge by; `data` is
-        simulated.
+        `COLUMNS`; `holds` is yes, no, or n/a if the check has no criterion; `data` is simulated.
     """
     names = [row["check"] for row in next(iter(rows.values()))]
     every = [

@@ -1,8 +1,8 @@
 """CIDEr-D of every caption against every clip's references, as sparse matrices.
 
-A permutation test gives captions to other clips thousands of times: with all pairs at hand each
-permutation is a sum. pycocoevalcap's numbers (its document frequencies, its clipping, its penalty
-of length), of which it computes the diagonal alone.
+A permutation test assigns captions to other clips thousands of times. With the scores of all pairs,
+each permutation is a sum. The scores equal those of pycocoevalcap (document frequencies, clipping,
+length penalty), which computes only the diagonal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SIGMA = 6.0
 
 
 def _counts(captions: Sequence[Counter], vocabulary: dict) -> sparse.csr_matrix:
-    """(captions, vocabulary): how often a caption has an n-gram."""
+    """(captions, vocabulary): count of each n-gram in each caption."""
     rows = [(i, vocabulary[g], c) for i, own in enumerate(captions) for g, c in own.items()]
     where = np.array([(i, j) for i, j, _ in rows], dtype=np.int64).reshape(-1, 2)
     values = np.array([c for _, _, c in rows], dtype=np.float64)
@@ -37,7 +37,7 @@ def cider_pairs(captions: Sequence[str], references: Sequence[Sequence[str]]) ->
     Returns:
         Shape (captions, clips).
 
-    Source: Vedantam et al. 2015; pycocoevalcap.cider.cider_scorer, whose value this is times 100.
+    Source: Vedantam et al. 2015; pycocoevalcap.cider.cider_scorer, value times 100.
     """
     sizes = [len(own) for own in references]
     flat = [text for own in references for text in own]
@@ -60,7 +60,7 @@ def cider_pairs(captions: Sequence[str], references: Sequence[Sequence[str]]) ->
         if not vocabulary:
             continue
         hypothesis, reference = (_counts(part, vocabulary) for part in own)
-        # clips, not captions, that have an n-gram
+        # number of clips (not captions) with an n-gram
         member = sparse.csr_matrix((np.ones(len(flat)), (clip, np.arange(len(flat)))))
         frequency = np.asarray(((member @ reference) > 0).sum(axis=0)).ravel()
         weight = np.log(len(sizes)) - np.log(np.maximum(1.0, frequency))
@@ -68,7 +68,7 @@ def cider_pairs(captions: Sequence[str], references: Sequence[Sequence[str]]) ->
             np.sqrt(np.asarray(m.power(2) @ weight**2)).ravel() for m in (hypothesis, reference)
         ]
         dot = np.zeros(total.shape)
-        # min(a, b) b of counts is the sum over levels k of [a >= k] [b >= k] b
+        # for counts, min(a, b) b is the sum over levels k of [a >= k] [b >= k] b
         for level in range(1, int(min(hypothesis.max(), reference.max())) + 1):
             left = (hypothesis >= level).astype(float) @ sparse.diags(weight**2)
             dot += (left @ (reference >= level).multiply(reference).T).toarray()

@@ -1,4 +1,4 @@
-"""CLIP-score (Hessel et al. 2021): a caption against the frames of its clip, without references."""
+"""CLIP-score (Hessel et al. 2021): captions against frames of the clip, without references."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import numpy as np
 
 from llm4brain.errors import UserError
 from llm4brain.io import read_json
+from llm4brain.sources import checked
 
-WEIGHT = 2.5  # w of the paper, which spreads what CLIP gives over 0 to 1
-PREFIX = "A photo depicts "  # before every caption, as in the paper
+WEIGHT = 2.5  # w of the paper, which rescales CLIP similarities to about 0 to 1
+PREFIX = "A photo depicts "  # prefix of every caption, as in the paper
 
 
 class Clip:
-    """A `CLIPModel` folder as two functions into one space; always on the CPU.
+    """A `CLIPModel` folder as two functions into a common space; always on the CPU.
 
     Raises:
-        UserError: `folder` holds no CLIP.
+        UserError: `folder` contains no CLIP model.
     """
 
     def __init__(self, folder: str | Path, batch: int = 32) -> None:
@@ -27,7 +28,7 @@ class Clip:
         from transformers.models.auto.image_processing_auto import AutoImageProcessor
         from transformers.utils import logging
 
-        kind = read_json(Path(folder) / "config.json").get("model_type")
+        kind = read_json(checked(Path(folder)) / "config.json").get("model_type")
         if kind != "clip":
             raise UserError(folder, f"is a {kind} model, not CLIP", "correct evaluate.clip_model")
         logging.disable_progress_bar()
@@ -43,7 +44,7 @@ class Clip:
         self.batch = batch
 
     def images(self, frames: Sequence[np.ndarray]) -> np.ndarray:
-        """uint8 (height, width, 3) each, RGB -> (frames, width of the space), unit rows."""
+        """Images, uint8 RGB (height, width, 3) each -> (frames, width of the space), unit rows."""
         import torch
 
         rows = []
@@ -56,7 +57,7 @@ class Clip:
         return _unit(np.concatenate(rows))
 
     def texts(self, captions: Sequence[str]) -> np.ndarray:
-        """Captions, without the prefix -> (captions, width of the space), unit rows."""
+        """Captions without the prefix -> (captions, width of the space), unit rows."""
         import torch
 
         rows = []
@@ -79,7 +80,7 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 
 def seen(clip: Clip, frames: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
-    """Each clip's frames in CLIP's space: of each (frames, width), unit rows."""
+    """CLIP embeddings of each clip's frames: one array (frames, width) per clip, unit rows."""
     rows = clip.images([frame for own in frames for frame in own])
     return np.split(rows, np.cumsum([len(own) for own in frames])[:-1])
 
@@ -90,13 +91,13 @@ def clip_score(
     """100 w max(cos, 0), mean over the clip's frames; w is 2.5.
 
     Args:
-        systems: name -> a caption for each clip. One without words gets 0, since it says nothing:
-            the original would score its prefix alone.
-        seen: of each clip its frames, see `seen`.
-        clip: into whose space captions go, each distinct one once, in sorted order.
+        systems: name -> a caption for each clip. A caption without words gets 0; the original would
+            score the prefix alone.
+        seen: embedded frames of each clip, see `seen`.
+        clip: embeds the captions, each distinct one once, in sorted order.
 
     Returns:
-        Name -> shape (clips,), 0-250 by definition, seldom above 100.
+        Name -> shape (clips,), 0-250 by definition, rarely above 100.
     """
     distinct = sorted({" ".join(c.split()) for said in systems.values() for c in said})
     vectors = dict(zip(distinct, clip.texts(distinct), strict=True))

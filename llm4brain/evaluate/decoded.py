@@ -1,4 +1,4 @@
-"""What was decoded, checked before it is scored: every system has every clip once."""
+"""Decoded texts, checked before scoring: every system must have every clip exactly once."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import pandas as pd
 
 from llm4brain.errors import UserError
 from llm4brain.evaluate.names import CENTRE, KINDS, TRUTH
+from llm4brain.evaluate.references import unbarred
 from llm4brain.evaluate.retrieval import correlations
 
 
 def texts_of(decoded: pd.DataFrame) -> tuple[list[str], dict[str, str], dict[str, list[str]]]:
-    """Clips, kind of each system, text of each system and clip; checks that it is whole."""
+    """Clips, kind of each system, text of each system and clip; checks completeness."""
     if decoded.empty:
         raise UserError("decoded", "holds no row", "decode again")
     where, todo = "decoded", "decode again"
@@ -33,14 +34,14 @@ def texts_of(decoded: pd.DataFrame) -> tuple[list[str], dict[str, str], dict[str
             raise UserError(where, wrong, f"use one of {', '.join(KINDS)}")
         kinds[system] = kind.pop()
         said = own.set_index("clip_id")["text"].reindex(clip_ids)
-        texts[system] = ["" if pd.isna(text) else str(text) for text in said]
+        texts[system] = ["" if pd.isna(text) else unbarred(str(text)) for text in said]
     return clip_ids, kinds, texts
 
 
 def crossed(
     arrays: Mapping[str, np.ndarray], order: list[str], clip_ids: list[str]
 ) -> dict[str, np.ndarray]:
-    """Correlation of each reading with each clip, for the systems that have readings: (n, n)."""
+    """Correlation of each reading with each clip, for systems with readings: (n, n)."""
     for name in (TRUTH, CENTRE):
         if name not in arrays:
             raise UserError("readings", f"hold no array '{name}'", "decode again")

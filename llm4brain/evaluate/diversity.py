@@ -1,4 +1,4 @@
-"""How much a system varies: a decoder that always says the same can score well and say nothing."""
+"""Diversity of captions: a decoder that always gives the same caption can still score well."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from itertools import pairwise
 
 
 def diversity(captions: Sequence[str]) -> dict[str, float]:
-    """Share of captions that differ, and of pairs of words that do (distinct-2, Li et al. 2016).
+    """Fractions of distinct captions and of distinct word pairs (distinct-2, Li et al. 2016).
 
-    Neither is a mean over clips, so a bootstrap, which repeats clips, gives no interval for them.
+    Neither is a mean over clips. A bootstrap repeats clips, so it gives no interval for them.
 
     Args:
-        captions: a system's, tokenised or in plain words; letter case is ignored.
+        captions: of a system, tokenised or plain; case is ignored.
 
     Returns:
-        `diversity` and `distinct2`, 0-100; distinct2 is 0 where no caption has two words.
+        `diversity` and `distinct2`, 0-100; distinct2 is 0 if no caption has two words.
     """
     said = [" ".join(caption.lower().split()) for caption in captions]
     pairs = [pair for caption in said for pair in pairwise(caption.split(" "))]

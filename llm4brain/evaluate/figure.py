@@ -1,4 +1,4 @@
-"""A picture of table 1: how far each system lies from the floors and from the ceiling."""
+"""Plot of table 1: each system relative to the floors and the ceiling."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PANELS = {
     "top1": "retrieval top-1 (%)",
 }
 WRITTEN = {"human": "written", "generated": "generated", "file": "by file"}
-# In the table and not in the picture, which is to stay readable: the parts of ridge one by one.
+# In the table but not in the figure, to keep it readable: the individual parts of ridge.
 LEFT_OUT = ("ridge_gate", "ridge_surprise")
 COLOURS = {
     "model": "#c0392b",
@@ -29,11 +29,11 @@ COLOURS = {
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Points with 95% intervals a subject, a bar at the mean; floors are shaded, `LEFT_OUT` is not
-    shown.
+    """A point with 95% interval per subject and a bar at the mean; floors are shaded. `LEFT_OUT` is
+    not shown.
 
     Args:
-        table: table 1, numbers as numbers, `subject` as text.
+        table: table 1 with numeric values; `subject` is text.
     """
     table = table[~table["system"].isin(LEFT_OUT)]
     systems = table.drop_duplicates("system")[["system", "kind"]].to_numpy().tolist()
@@ -78,7 +78,7 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def save(figure: Figure, path: Path, dpi: int = 150) -> None:
-    """Write a PNG without date and version, so that the same figure is the same bytes."""
+    """Write a PNG without date and version, so that the bytes are reproducible."""
     with whole(path) as partial:
         figure.savefig(partial, dpi=dpi, metadata={"Software": None})
     plt.close(figure)

@@ -1,4 +1,4 @@
-"""Captions as others publish them: JSON of several shapes, or a table."""
+"""Read captions from common file formats: several JSON layouts, or a table."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llm4brain.errors import UserError
+from llm4brain.evaluate.references import unbarred
 from llm4brain.io import read_json, read_table
 
 IDS = ("clip_id", "image_id", "video_id", "id")
@@ -16,15 +17,16 @@ WORDS = ("caption", "text")
 def read_captions(path: str | Path) -> dict[str, list[str]]:
     """Captions of each clip, in the order of the file.
 
-    JSON is {id: caption}, {id: [captions]}, or a list of {"image_id": id, "caption": text}, as the
-    COCO server takes results (also under "annotations", as it gives references). A TSV or CSV has a
-    column clip_id (or image_id, video_id, id) and a column caption (or text), a row a caption.
+    JSON is {id: caption}, {id: [captions]}, or a list of {"image_id": id, "caption": text}, which
+    is the COCO results format (also under "annotations", as in COCO references). A TSV or CSV has a
+    column clip_id (or image_id, video_id, id) and a column caption (or text), one row per caption.
 
     Raises:
-        UserError: the file has none of these shapes, or holds no caption.
+        UserError: the file has none of these layouts, has an id twice in an object, or contains no
+            caption.
     """
     if Path(path).suffix.lower() == ".json":
-        pairs = _pairs(read_json(path), path)
+        pairs = _pairs(read_json(path, once=True), path)
     else:
         table = read_table(path)
         names = [next((n for n in known if n in table), None) for known in (IDS, WORDS)]
@@ -39,14 +41,14 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
             caption = ""
         if not isinstance(caption, str):
             raise UserError(path, f"has no text for {clip} but {caption!r}", "write a caption")
-        captions.setdefault(str(clip), []).append(caption)
+        captions.setdefault(str(clip), []).append(unbarred(caption))
     if not captions:
         raise UserError(path, "holds no caption", "name another file")
     return captions
 
 
 def _pairs(found: Any, path: str | Path) -> Iterable[tuple[Any, Any]]:
-    """(id, caption) of whatever JSON of captions this is."""
+    """(id, caption) pairs of any supported JSON layout."""
     if isinstance(found, dict) and isinstance(found.get("annotations"), list):
         found = found["annotations"]
     if isinstance(found, dict):
@@ -70,11 +72,11 @@ def _has_caption(value: Any) -> bool:
 def aligned(
     predictions: dict[str, list[str]], references: dict[str, list[str]], where: object
 ) -> tuple[list[str], list[str], list[list[str]]]:
-    """Ids, the one prediction of each, and its references.
+    """Ids, with the single prediction and the references of each.
 
     Raises:
-        UserError: an id is on one side alone, or has several predictions: to leave clips out
-            would change every score and its meaning.
+        UserError: an id occurs on one side only, or has several predictions. Leaving out clips
+            would change the scores and their meaning.
     """
     several = [clip for clip, own in predictions.items() if len(own) > 1]
     if several:

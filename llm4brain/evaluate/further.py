@@ -1,7 +1,7 @@
-"""Metrics that want a model or a parser of their own: SPICE, BERTScore, CLIP-score.
+"""Optional metrics that need a model or parser: SPICE, BERTScore, CLIP-score.
 
-None of them is part of the embedded default: each is computed where a setting names what it needs,
-and has no number elsewhere. All are means over clips of a value a clip.
+They are not part of the default. Each is computed if a setting names what it needs, and is n/a
+otherwise. All are means over clips of one value per clip.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from llm4brain.evaluate.names import FURTHER
 from llm4brain.evaluate.spice import spice
 from llm4brain.video.frames import film_frames
 
-# clip ids, each system's captions and its references -> each system's value of each clip
+# clip ids, captions and references of each system -> value of each system and clip
 Measure = Callable[
     [
         Sequence[str],
@@ -28,10 +28,10 @@ Measure = Callable[
     ],
     dict[str, np.ndarray],
 ]
-# clip ids -> the frames of each, uint8 (height, width, 3)
+# clip ids -> frames of each, uint8 (height, width, 3)
 FramesOf = Callable[[Sequence[str]], list[list[np.ndarray]]]
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-BLIND = ("clip_score",)  # sees no reference
+BLIND = ("clip_score",)  # uses no references
 
 
 def measures(
@@ -42,14 +42,14 @@ def measures(
     clip_model: Path | None = None,
     frames_of: FramesOf | None = None,
 ) -> dict[str, Measure]:
-    """The metrics that what is given allows, in the order of `FURTHER`.
+    """The metrics that can be computed from the arguments, in the order of `FURTHER`.
 
     Args:
-        corenlp: folder of CoreNLP's jars, for SPICE.
-        bertscore_model: folder of an encoder, read at `layer`.
+        corenlp: folder with the jars of CoreNLP, for SPICE.
+        bertscore_model: folder of an encoder, whose `layer` is used.
         layer: see `llm4brain.evaluate.bertscore.token_states`.
-        clip_model: folder of a CLIP; needs `frames_of`.
-        frames_of: what it looks at.
+        clip_model: folder of a CLIP model; needs `frames_of`.
+        frames_of: returns the frames for CLIP.
     """
     found: dict[str, Measure] = {}
     if corenlp is not None:
@@ -77,12 +77,12 @@ def measures(
 
 
 def of_films(clips: pd.DataFrame, stimuli: Path, frames: int) -> FramesOf:
-    """Frames of the clip table's clips, as the video model samples them.
+    """Frames of clips in the clip table, sampled as for the video model.
 
     Args:
         clips: the clip table.
         stimuli: folder of the films.
-        frames: of each clip.
+        frames: number of frames per clip.
     """
 
     def read(ids: Sequence[str]) -> list[list[np.ndarray]]:
@@ -105,7 +105,7 @@ def of_pictures(folder: Path) -> FramesOf:
     """Frames from a folder: `<id>.png` (or jpg, webp, bmp), or `<id>/` with several in it.
 
     Raises (when read):
-        UserError: an id has no picture, or one does not decode.
+        UserError: an id has no picture, or a picture cannot be decoded.
     """
 
     def read(ids: Sequence[str]) -> list[list[np.ndarray]]:

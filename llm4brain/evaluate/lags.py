@@ -1,7 +1,8 @@
-"""The lag sweep: the same model reads windows that come earlier and later than its own.
+"""The lag sweep: the same model applied to windows earlier and later than those of training.
 
-A decoder of brains is best at the haemodynamic lag and at chance far from it. One that is good at
-every lag, or before the film could have had an effect, reads something else.
+A decoder that uses brain responses is best at the haemodynamic lag and at chance far from it. A
+decoder that is good at every lag, or before the film could have had an effect, uses other
+information.
 """
 
 from __future__ import annotations
@@ -43,39 +44,39 @@ def lag_sweep(
     Args:
         runs: a subject's.
         clips: the clip table.
-        settings: window and lag (s) that the model was trained with.
+        settings: window and lag (s) used in training.
         read: windows (n, T, voxels) -> readings (n, D).
         truth: clip_id -> its video tokens (D,).
         centre: shape (D,), mean over train clips.
         repeats: average over showings, or the first one.
-        seconds: length of the bootstrap's blocks.
-        samples: resamples.
+        seconds: length of bootstrap blocks.
+        samples: number of resamples.
         seed: of the resamples.
         lags: s from clip onset to the window.
 
     Returns:
-        A row a lag, `COLUMNS`: `top1` and its `chance` (percent), `match`: mean correlation of a
-        reading with its own clip; intervals by blocks. Clips are those with a window at every lag.
-        A lag at which no window lies within a run has no row; nor have those farthest from the
-        trained lag, where with them no two clips are left (a short film, motion in its midst).
+        One row per lag, `COLUMNS`: `top1` and its `chance` (percent), `match`: mean correlation of
+        a reading with its own clip; intervals by blocks. Only clips with a window at every lag are
+        used. A lag without any window inside a run has no row. If fewer than two clips are left,
+        for example in a short film with motion, lags farthest from the trained lag are dropped.
 
     Raises:
-        UserError: something is wrong with the runs, or no two clips are left at any lag.
+        UserError: the runs are invalid, or fewer than two clips are left at any lag.
     """
     test = clips[clips["split"] == "test"]
-    cut_windows(runs, test, settings)  # whatever is wrong with the runs is told here
+    cut_windows(runs, test, settings)  # errors in the runs are raised here
     found = {}
     for lag in lags:
         try:
             cut = cut_windows(runs, test, settings, lag=lag)
-        except UserError:  # no clip of any run has a window there
+        except UserError:  # no clip of any run has a window at this lag
             continue
         windows, trials = cut.windows, cut.trials
         if repeats == "single":
             windows, trials = first_showings(windows, trials)
         windows, table = average_repeats(windows, trials)
         found[lag] = dict(zip(table["clip_id"], windows, strict=True))
-    # the same clips at every lag, or the curve would show which clips are left
+    # same clips at every lag, so that the curve does not depend on the selection of clips
     while len(names := [c for c in test["clip_id"] if all(c in f for f in found.values())]) < 2:
         if len(found) < 2:
             wrong = "has no two test clips with a valid window"
@@ -96,7 +97,7 @@ def lag_sweep(
 
 
 def draw_lags(table: pd.DataFrame, lag: float, title: str) -> Figure:
-    """Retrieval against lag, with intervals, chance, and the lag that the model was trained at."""
+    """Retrieval against lag, with intervals, chance, and the lag used in training."""
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     axes.fill_between(table["lag"], table["top1_low"], table["top1_high"], alpha=0.2, lw=0)
     axes.plot(table["lag"], table["top1"], marker="o", ms=4, label="model, with 95% interval")

@@ -1,26 +1,28 @@
-"""Where in the brain: how much each voxel's BOLD adds to reading the right clip.
+"""Brain maps: the contribution of each voxel to identifying the correct clip.
 
 A reading matches a clip by their correlation,
 
     match(r, t) = <r, t> / (|r| |t|),     r, t centred as retrieval centres them     (1)
 
-and voxel v adds to it what its surprise f_v is worth (what is left of it when its neighbours are
-known, weighed by gate and adaptor: `align/reader.py`),
+and the contribution of voxel v comes from its surprise f_v (what remains of its signal after
+prediction from its neighbours, weighted by gate and adaptor: `align/reader.py`),
 
     a_v(i, j) = f_iv <w_v, t_j> / (|r_i| |t_j|)                                       (2)
 
-for the reading of clip i and the tokens of clip j, w_v the voxel's readout: what the match loses
-when the voxel's surprise is set to its mean, while the reading's length stays. The readout is
-linear, so the voxels' parts add up to the match. The map is the mean over test clips of a_v(i, i),
-less what the same readings get when blocks of clips change places, as for the p of table 1, so that
-it is evidence for this clip and not for films at large. (A block now and then keeps its place, so
-what is taken off holds a little of the clip's own: one part in as many as there are blocks.)
+for the reading of clip i and the tokens of clip j, where w_v is the voxel's readout. It is the loss
+in match when the voxel's surprise is set to its mean and the length of the reading is kept. The
+readout is linear, so the contributions of all voxels add up to the match. The map is the mean of
+a_v(i, i) over test clips, minus the mean after permuting blocks of clips, as for the p of table 1.
+It is therefore evidence for the specific clip and not for films in general. (Some blocks stay in
+place in a permutation, so a small part of the clip's own contribution is also subtracted: one part
+in the number of blocks.)
 
-What it says and what not (Haufe et al. 2014, on filters and patterns). It is no map of weights: a
-voxel that is read only to cancel the noise of another has a weight, but its own BOLD goes with no
-clip, and over clips its part comes to nothing. Nor is it a map of where information lies: a voxel
-that knows the clip and is not read, because others that are read know the same, has none. It says
-what this decoder uses, of this subject, on these clips. It is as smooth as the BOLD and the grid.
+Interpretation (Haufe et al. 2014, on filters and patterns). This is not a map of weights: a voxel
+that is only used to cancel noise in another has a weight, but its own BOLD is not related to the
+clip, and its contributions average to zero over clips. It is also not a map of information: a voxel
+that carries information about the clip but is redundant with other voxels may contribute nothing.
+The map shows what this decoder uses, for this subject and these clips. Its smoothness is that of
+the BOLD and the grid.
 """
 
 from __future__ import annotations
@@ -39,23 +41,22 @@ from llm4brain.evaluate.permutation import shuffles
 from llm4brain.evaluate.retrieval import correlations
 from llm4brain.io import Arrays
 
-SHUFFLES = 999  # a voxel's null spread is then known to 2%; its z needs no more
-LEVEL = 0.05  # of the threshold: the chance that any voxel without evidence passes it
-BATCH = 16  # clips at a time
+SHUFFLES = 999  # enough to estimate a voxel's null standard deviation to 2%
+LEVEL = 0.05  # family-wise error rate of the threshold
+BATCH = 16  # clips processed at a time
 
 
 @dataclass(frozen=True)
 class BrainMap:
-    """What each voxel adds to the match, and how far that is from chance.
+    """Contribution of each voxel to the match, compared with chance.
 
     Attributes:
-        contribution: (voxels,) float32, share of a correlation; what shuffled clips give is taken
-            off.
-        z: (voxels,) float32, the same in standard deviations of its shuffles; 0 where nothing of
-            the voxel is read.
-        threshold: |z| that the furthest voxel of a shuffle passes in 5 of 100.
-        match: mean correlation of a reading with its own clip, less that with shuffled clips.
-        clips: how many test clips.
+        contribution: (voxels,) float32, part of a correlation, minus its mean over shuffles.
+        z: (voxels,) float32, the same in standard deviations over shuffles; 0 for voxels that are
+            not used.
+        threshold: |z| that the maximum over voxels exceeds in 5 of 100 shuffles.
+        match: mean correlation of a reading with its own clip, minus that with shuffled clips.
+        clips: number of test clips.
     """
 
     contribution: np.ndarray
@@ -66,7 +67,7 @@ class BrainMap:
 
     @property
     def total(self) -> float:
-        """Sum over voxels: the match, but for what a reader that is not linear adds to it."""
+        """Sum over voxels. Equals the match, except for the part of a nonlinear reader."""
         return float(self.contribution.sum(dtype=np.float64))
 
 
@@ -82,17 +83,17 @@ def brain_map(
     """The map of a subject's test clips.
 
     Args:
-        reader: a trained one.
-        windows: shape (clips, T, voxels), a window each test clip.
+        reader: the trained reader.
+        windows: shape (clips, T, voxels), one window per test clip.
         clip_ids: their names.
-        truth: shape (clips, D), their own video tokens.
+        truth: shape (clips, D), their video tokens.
         subject: label.
-        seconds: length of the blocks that change places.
+        seconds: length of the permuted blocks.
         seed: of the shuffles.
 
     Raises:
-        UserError: windows are of other voxels or volumes than the model reads, or the clips make
-            fewer than two blocks, which leaves nothing to change places with.
+        UserError: voxels or volumes of the windows differ from those of the model, or the clips
+            form fewer than two blocks, so they cannot be permuted.
     """
     if windows.shape[2] != len(reader.agreement):
         wrong = f"are of {windows.shape[2]} voxels; the model reads {len(reader.agreement)}"
@@ -108,7 +109,7 @@ def brain_map(
     unit = centred / np.linalg.norm(centred, axis=1, keepdims=True).clip(1e-12)
     written = reader.basis.axes * reader.basis.weights[:, None]  # (rank, D)
     axes = written - written.mean(axis=1, keepdims=True)
-    aims = (unit @ axes.T).astype(np.float32)  # (clips, rank): (2) in the components' space
+    aims = (unit @ axes.T).astype(np.float32)  # (clips, rank): (2) in component space
 
     own = np.zeros(windows.shape[2], dtype=np.float32)
     null = np.zeros((SHUFFLES, windows.shape[2]), dtype=np.float32)
@@ -119,7 +120,7 @@ def brain_map(
         found = features @ weight
         length = np.linalg.norm(found @ axes, axis=1).clip(1e-12)
         scaled = features / (len(windows) * length)[:, None]
-        # of one clip: its features times what their weights are worth for another's tokens
+        # for one clip: its features times the effect of their weights on another clip's tokens
         own += np.einsum("bv,vb->v", scaled, weight @ aims[rows].T)
         for b in range(len(found)):
             null += scaled[b] * (aims[orders[:, i + b]] @ weight.T)
@@ -129,7 +130,7 @@ def brain_map(
     clips = np.arange(len(scores))
     match = scores[clips, clips].mean() - scores[clips, orders].mean()
     middle, spread = null.mean(axis=0), null.std(axis=0, ddof=1)
-    # what rounding leaves of a voxel that is not read is no spread
+    # rounding errors of an unused voxel are not a spread
     read = spread > 1e-6 * spread.max()
     scale = np.where(read, spread, 1.0)
     furthest = np.abs(np.where(read, (null - middle) / scale, 0.0)).max(axis=1)
@@ -140,7 +141,7 @@ def brain_map(
 
 
 def same_grid(path: Path, test: Cohort, model: Arrays) -> None:
-    """Refuse windows that lie elsewhere than what the model was trained on.
+    """Reject windows on another grid than that of the model.
 
     Args:
         path: of the windows, for the message.
@@ -148,7 +149,7 @@ def same_grid(path: Path, test: Cohort, model: Arrays) -> None:
         model: a file of `BrainReader.save`.
 
     Raises:
-        UserError: they do.
+        UserError: the grids differ.
     """
     same = np.array_equal(test.voxels, model["grid.voxels"])
     if not (same and np.allclose(test.affine, model["grid.affine"])):
@@ -156,7 +157,7 @@ def same_grid(path: Path, test: Cohort, model: Arrays) -> None:
 
 
 def summary(found: BrainMap) -> dict[str, float]:
-    """The map in a few figures, for `map.json`."""
+    """Summary values of the map, for `map.json`."""
     return {
         "n_clips": found.clips,
         "n_voxels": len(found.z),

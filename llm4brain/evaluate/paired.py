@@ -1,4 +1,4 @@
-"""How far a system leads another, clip by clip: what two intervals cannot tell."""
+"""Paired differences between systems, clip by clip, which two separate intervals cannot show."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ def lead(
     system: str = "model",
     permutations: int = 0,
 ) -> pd.DataFrame:
-    """The system's mean minus every other's, with 95% intervals on the same resamples.
+    """Mean difference between the system and each other one, with 95% intervals.
+
+    All systems use the same resamples.
 
     Args:
-        predictions: system -> a subject's predictions file: clip_id and the metrics that lead.
+        predictions: system -> predictions of one subject: clip_id and the main metrics.
         subject: label.
-        seconds: length of the blocks that are resampled.
-        samples: resamples.
+        seconds: length of the resampled blocks.
+        samples: number of resamples.
         seed: of the resamples.
-        system: whose lead.
-        permutations: of `sign_flip_p`; 0 leaves it out.
+        system: the system that is compared with the others.
+        permutations: of `sign_flip_p`; 0: no p.
 
     Returns:
-        A row another system and metric, `COLUMNS`, and `p` if asked for; none where a system has
-        no number.
+        One row per other system and metric, `COLUMNS`, and `p` if requested. Systems without a
+        value have no row.
 
     Raises:
-        UserError: two systems are not of the same clips.
+        UserError: two systems have different clips.
     """
     own = predictions[system]
     clip_ids = own["clip_id"].tolist()
@@ -66,13 +68,13 @@ def lead(
 def sign_flip_p(apart: np.ndarray, block: np.ndarray, permutations: int, seed: int) -> float:
     """Two-sided p of a mean difference, on the blocks of its interval.
 
-    Of two systems that are equally good, nobody can tell which is which: in any block the two may
-    change places, which turns the sign of the block's summed difference D_b.
+    If two systems are equally good, they are exchangeable in every block. Exchanging them flips the
+    sign of the block's summed difference D_b.
 
     Args:
-        apart: shape (clips,), one system's values minus the other's.
+        apart: shape (clips,), values of one system minus those of the other.
         block: shape (clips,), from `llm4brain.evaluate.bootstrap.blocks`.
-        permutations: how many sets of signs are drawn.
+        permutations: number of sets of signs to draw.
 
     Returns:
         (1 + number of draws with |sum s_b D_b| >= |sum D_b|) / (1 + draws), so never 0 (Phipson
@@ -85,10 +87,10 @@ def sign_flip_p(apart: np.ndarray, block: np.ndarray, permutations: int, seed: i
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
-    """p of a family of comparisons, corrected for their number (Holm 1979).
+    """p values of a family of comparisons, corrected for multiple comparisons (Holm 1979).
 
-    The i-th smallest of m, i = 0 .. m - 1, becomes the largest (m - j) p_j of all j <= i, at most
-    1. What is not a number belongs to no family and stays.
+    The i-th smallest of m values, i = 0 .. m - 1, becomes the maximum of (m - j) p_j over j <= i,
+    at most 1. NaN values are not part of the family and are kept.
 
     >>> holm([0.01, float("nan"), 0.04, 0.03]).tolist()
     [0.03, nan, 0.06, 0.06]

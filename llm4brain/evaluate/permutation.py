@@ -1,7 +1,7 @@
-"""p against the shuffled null: the same predictions, given to other clips.
+"""p values against a shuffled null: the same predictions, assigned to other clips.
 
-Neighbouring clips of a film are alike, so whole blocks change places and neighbours stay
-neighbours; the order of single clips would make every slow drift significant.
+Neighbouring clips of a film are similar. Whole blocks are therefore permuted, so neighbours stay
+neighbours. Permuting single clips would make any slow drift significant.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import numpy as np
 
 
 def shuffles(block: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Orders of the clips in which blocks have changed places.
+    """Orders of the clips in which blocks are permuted.
 
     Args:
-        block: shape (clips,), from `llm4brain.evaluate.bootstrap.blocks`; clips in their order.
-        count: how many orders.
+        block: shape (clips,), from `llm4brain.evaluate.bootstrap.blocks`; clips in order.
+        count: number of orders.
         seed: of the draws.
 
     Returns:
-        Shape (count, clips): which clip's prediction is given to each clip.
+        Shape (count, clips): index of the clip whose prediction is assigned to each clip.
     """
     rng = np.random.default_rng(seed)
     parts = [np.flatnonzero(block == b) for b in range(int(block.max()) + 1)]
@@ -30,14 +30,14 @@ def shuffles(block: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def shuffled_p(pairs: np.ndarray, orders: np.ndarray) -> float:
-    """One-sided p of the mean over clips: share of orders that score as high or higher.
+    """One-sided p of the mean over clips: fraction of orders with the same or a higher score.
 
     Args:
-        pairs: shape (clips, clips): what prediction i scores at clip j.
+        pairs: shape (clips, clips): score of prediction i at clip j.
         orders: from `shuffles`.
 
     Returns:
-        (1 + number as high) / (1 + orders), so never 0 (Phipson & Smyth 2010).
+        (1 + number of orders as high) / (1 + orders), so never 0 (Phipson & Smyth 2010).
     """
     clips = np.arange(pairs.shape[1])
     own = pairs[clips, clips].mean()

@@ -1,4 +1,4 @@
-"""The arm `reference`: what floors, linear baselines and ceilings say of a subject's test clips."""
+"""The arm `reference`: floors, linear baselines and ceilings for one subject's test clips."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from llm4brain.evaluate.references import references_of
 
 @dataclass(frozen=True)
 class Decoded:
-    """What systems say of test clips, and where their readings lie.
+    """Texts and readings of the systems for the test clips.
 
     Attributes:
-        table: clip_id, system, kind, text; a row a system and clip.
+        table: clip_id, system, kind, text; one row per system and clip.
         clip_ids: the test clips, in the order of the readings' rows.
         readings: `<system>` and `truth` (clips, D) float32; `centre` (D,), the mean of `truth`
             over train clips.
-        ridge: system -> what its ridge took: form, scale, alpha, power and penalty, the same in
-            words, and what each penalty reached on validation.
+        ridge: system -> choices of its ridge: form, scale, alpha, power and penalty, also in words,
+            and the validation score of each penalty.
     """
 
     table: pd.DataFrame
@@ -48,9 +48,10 @@ class Decoded:
 def per_clip(
     windows: np.ndarray, trials: pd.DataFrame, repeats: Literal["average", "single"]
 ) -> tuple[np.ndarray, pd.DataFrame]:
-    """One window a clip: the mean over valid showings; `single`: a test clip's first valid one.
+    """One window per clip: the mean over valid showings; `single`: the first valid one for test
+    clips.
 
-    Training always averages, since it may; the setting says how much data a test reading gets.
+    Train clips are always averaged; the setting only applies to test clips.
     """
     test = (trials["split"] == "test").to_numpy()
     if repeats == "single":
@@ -74,25 +75,24 @@ def reference_systems(
 ) -> Decoded:
     """Decode with `constant`, `random`, the ridges of `FAMILIES`, `nearest` and `video`.
 
-    `ridge_llm` puts ridge's reading into words. Where a test reading is an average over showings,
-    `ridge_single` reads the first one.
+    `ridge_llm` generates text from the reading of ridge. If test clips are averaged over showings,
+    `ridge_single` uses the first showing only.
 
     Args:
-        windows: shape (trials, volumes, voxels), a subject's.
-        trials: its rows: clip_id, split, run, repeat, valid.
+        windows: shape (trials, volumes, voxels), of one subject.
+        trials: rows of `windows`: clip_id, split, run, repeat, valid.
         video_ids: clips of `video_tokens`, in order.
         video_tokens: shape (clips, K, d).
-        captions: clip_id, caption; of train clips alone are they read.
-        generated: clip_id, caption; what the video-LLM says of each test clip itself.
-        reader: of its frozen encoder and its gate alone does ridge take anything, neither of which
-            a caption or a video token went into; never its adaptor, mean or weights, which did
-            learn from them.
-        say: puts readings (n, K, d) into words, by an LLM that was not tuned on brains.
-        repeats: what a test window holds, see `per_clip`.
+        captions: clip_id, caption; only those of train clips are used.
+        generated: clip_id, caption; the video-LLM's own captions of the test clips.
+        reader: ridge uses only its frozen encoder and its gate, which were not trained on captions
+            or video tokens. It never uses the adaptor, mean or weights, which were.
+        say: generates text from readings (n, K, d), with an LLM that was not tuned on fMRI.
+        repeats: content of a test window, see `per_clip`.
         seed: of the random floor.
 
     Raises:
-        UserError: a clip has no video tokens, or a train clip no caption.
+        UserError: a clip has no video tokens, or a train clip has no caption.
     """
     first = per_clip(windows, trials, "single") if repeats == "average" else None
     windows, table = per_clip(windows, trials, repeats)
@@ -129,7 +129,7 @@ def reference_systems(
     closest = nearest(tokens["test"], tokens["train"], ridge.centre)
     n = len(clips["test"])
     blind = random_clips(len(clips["train"]), n, seed)
-    which = np.random.default_rng([*seed, 1]).random(n)  # which of the clip's captions
+    which = np.random.default_rng([*seed, 1]).random(n)  # index of the caption within the clip
     z_f = reads["ridge"].astype(np.float32).reshape(n, *video_tokens.shape[1:])  # (n, K, d)
     texts = {
         ("constant", "floor"): [constant_caption(references)] * n,
@@ -141,7 +141,7 @@ def reference_systems(
             for name, own in reads.items()
         },
         ("ridge_llm", "baseline"): say(z_f),
-        # who read the clip perfectly, but could only say what was written of a train clip
+        # identifies the clip perfectly, but can only return the caption of a train clip
         ("nearest", "ceiling"): [typical[i] for i in closest],
         ("video", "ceiling"): [own[0] for own in references_of(generated, clips["test"])],
     }
@@ -167,7 +167,7 @@ def reference_systems(
 
 
 def _seen(windows: np.ndarray, reader: BrainReader) -> Seen:
-    """A split by itself: what is predicted of a train window owes nothing to a test window."""
+    """A split by itself, so that predictions for train windows do not depend on test windows."""
     return Seen(windows, reader.frozen(windows)[1])
 
 

@@ -1,10 +1,19 @@
-"""The captions that clips are scored against."""
+"""The reference captions used for scoring."""
 
 from __future__ import annotations
+
+import re
 
 import pandas as pd
 
 from llm4brain.errors import UserError
+
+BARS = re.compile(r"\s*\|{3,}\s*")  # what parts sentences where METEOR reads them
+
+
+def unbarred(text: str) -> str:
+    """A caption without `|||`, which pycocoevalcap counts as words in all metrics but METEOR."""
+    return BARS.sub(" ", text)
 
 
 def references_of(
@@ -23,4 +32,4 @@ def references_of(
     for clip in clip_ids:
         if not all(isinstance(text, str) and text.strip() for text in own[clip]):
             raise UserError(where, f"has an empty caption for {clip}", "fill it or drop its row")
-    return [own[clip] for clip in clip_ids]
+    return [[unbarred(text) for text in own[clip]] for clip in clip_ids]

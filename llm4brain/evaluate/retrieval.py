@@ -1,4 +1,4 @@
-"""Retrieval: is the clip that was seen among the k whose video tokens fit the reading best?"""
+"""Retrieval: is the correct clip among the k clips whose video tokens best match the reading?"""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from llm4brain.errors import UserError
 from llm4brain.evaluate.names import stimulus_and_onset
 
 KS = (1, 5)
-AMONG = 100  # candidates, where clips near the one that was seen are left out
-APART = 20.0  # s; nearer clips of a film are alike, and hard to tell apart for another reason
+AMONG = 100  # number of candidates, without clips close to the correct one
+APART = 20.0  # s; closer clips of a film are similar and therefore hard to distinguish
 
 
 def correlations(readings: np.ndarray, truth: np.ndarray, centre: np.ndarray) -> np.ndarray:
@@ -21,8 +21,8 @@ def correlations(readings: np.ndarray, truth: np.ndarray, centre: np.ndarray) ->
     Args:
         readings: shape (n, D), in the space of the video tokens.
         truth: shape (m, D), the candidates' own video tokens.
-        centre: shape (D,), mean video tokens of the train clips: all that clips have in common
-            says nothing of which clip it was, and the test set is not to centre itself.
+        centre: shape (D,), mean video tokens of the train clips. What all clips have in common does
+            not identify a clip, and the test set must not be centred on itself.
 
     Returns:
         Shape (n, m); a row or column without variance correlates at 0 with everything.
@@ -43,7 +43,7 @@ def correlations(readings: np.ndarray, truth: np.ndarray, centre: np.ndarray) ->
         rows = rows - centre
         rows -= rows.mean(axis=1, keepdims=True)
         norm = np.linalg.norm(rows, axis=1, keepdims=True)
-        # what rounding leaves of a reading equal to the centre is no direction
+        # a reading equal to the centre has no direction, only rounding errors
         flat = norm <= 1e-6 * max(size, 1e-30) * np.sqrt(rows.shape[1])
         return np.where(flat, 0.0, rows / np.where(flat, 1.0, norm))
 
@@ -53,15 +53,15 @@ def correlations(readings: np.ndarray, truth: np.ndarray, centre: np.ndarray) ->
 def top_k(scores: np.ndarray, target: np.ndarray, k: int) -> np.ndarray:
     """Credit of each row for its target among the k best: the chance under random tie-breaking.
 
-    Ties share: with `better` candidates strictly above the target and `tied` level with it (it
-    among them), the credit is (k - better) / tied, cut to 0..1. So any reading that is the same
-    for all n clips has a mean of exactly k/n.
+    Ties share the credit: with `better` candidates strictly above the target and `tied` candidates
+    equal to it (including itself), the credit is (k - better) / tied, clipped to 0..1. A reading
+    that is the same for all n clips therefore has a mean of exactly k/n.
 
     Args:
-        scores: shape (n, m), higher fits better; compared to 9 decimals, so that equal clips tie
-            whatever the order of summation.
+        scores: shape (n, m), higher is better; compared to 9 decimals, so that equal clips tie
+            regardless of the order of summation.
         target: shape (n,), index of the true candidate.
-        k: how many may be named.
+        k: number of candidates that may be named.
 
     Returns:
         Shape (n,), 0 to 1.
@@ -70,7 +70,7 @@ def top_k(scores: np.ndarray, target: np.ndarray, k: int) -> np.ndarray:
 
 
 def credit(scores: np.ndarray, k: int) -> np.ndarray:
-    """As `top_k`, for every candidate as if it were the target: shape (n, m), 0 to 1."""
+    """`top_k` for every candidate as the target: shape (n, m), 0 to 1."""
     scores = np.round(scores, 9)
     result = np.empty(scores.shape)
     for row, own in zip(result, scores, strict=True):
@@ -82,25 +82,25 @@ def credit(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def apart(clip_ids: Sequence[str], seconds: float = APART) -> np.ndarray:
-    """Whether two clips are of different films, or begin `seconds` apart or more: (n, n) bool."""
+    """Whether two clips are from different films or at least `seconds` apart: (n, n) bool."""
     stimuli, onsets = zip(*map(stimulus_and_onset, clip_ids), strict=True)
     same = np.array(stimuli)[:, None] == np.array(stimuli)[None]
     return ~same | (np.abs(np.subtract.outer(onsets, onsets)) >= seconds - 1e-3)
 
 
 def among(scores: np.ndarray, far: np.ndarray, k: int, count: int = AMONG) -> np.ndarray:
-    """Expected credit with the true clip and `count` - 1 others drawn from those far from it.
+    """Expected credit for the true clip among `count` - 1 others drawn from clips far from it.
 
-    The expectation over all draws, so that no draw decides: the better of the far clips that are
-    drawn follow a hypergeometric distribution, and so do those that tie.
+    This is the exact expectation over all draws: the numbers of drawn clips that score better, and
+    of those that tie, follow hypergeometric distributions.
 
     Args:
-        scores: shape (n, n), reading i against clip i's and the others' tokens.
+        scores: shape (n, n), reading i against the tokens of every clip.
         far: shape (n, n), from `apart`.
-        k: how many may be named.
+        k: number of candidates that may be named.
 
     Returns:
-        Shape (n,), 0 to 1; not a number where fewer than `count` - 1 clips are far.
+        Shape (n,), 0 to 1; NaN if fewer than `count` - 1 clips are far.
     """
     scores, result = np.round(scores, 9), np.full(len(scores), np.nan)
     for i, own in enumerate(scores):
@@ -110,7 +110,7 @@ def among(scores: np.ndarray, far: np.ndarray, k: int, count: int = AMONG) -> np
             continue
         better, tied = int((others > own[i]).sum()), int((others == own[i]).sum())
         total = 0.0
-        # so many better ones that are drawn as the rest cannot fill the draw without them
+        # minimum number of better clips in a draw, if the other clips are too few to fill it
         for b in range(max(0, drawn - (size - better)), min(k, better + 1)):
             equal = np.arange(min(tied, drawn - b) + 1)
             share = stats.hypergeom.pmf(equal, size - better, tied, drawn - b)
@@ -121,7 +121,7 @@ def among(scores: np.ndarray, far: np.ndarray, k: int, count: int = AMONG) -> np
 
 
 def chance(clip_ids: Sequence[str]) -> dict[str, np.ndarray]:
-    """What a system without a reading gets at each clip: k over the number of candidates, 0-100."""
+    """Chance level of each clip for systems without a reading: k / number of candidates, 0-100."""
     n = len(clip_ids)
     enough = apart(clip_ids).sum(axis=1) >= AMONG - 1
     found = {f"top{k}": np.full(n, 100 * min(k, n) / n) for k in KS}
@@ -136,7 +136,7 @@ def retrieval(scores: np.ndarray, clip_ids: Sequence[str]) -> dict[str, np.ndarr
         clip_ids: their names.
 
     Returns:
-        `top<k>`, among all clips, and `top<k>_100`, see `among`: shape (n,).
+        `top<k>` among all clips, and `top<k>_100` (see `among`): shape (n,).
     """
     far = apart(clip_ids)
     found = {f"top{k}": 100 * np.diag(credit(scores, k)) for k in KS}

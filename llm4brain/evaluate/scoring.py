@@ -1,4 +1,4 @@
-"""From what systems say of a subject's test clips to metrics, intervals and predictions."""
+"""Score the texts of all systems for a subject's test clips: metrics, intervals, predictions."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ from llm4brain.evaluate.similarity import Encoder, similarity
 from llm4brain.sections import EvaluateSettings
 
 PER_CLIP = ("cider", "similarity", "rouge_l", "top1", "top5", *AMONG_100)
-AGREEMENT = "agreement"  # the ceiling that one of a clip's references sets, against its others
+AGREEMENT = "agreement"  # a ceiling: one reference of a clip scored against the others
 DIGITS = 6
 
 
 @dataclass(frozen=True)
 class Scores:
-    """A scoring of one subject.
+    """The scores of one subject.
 
     Attributes:
         predictions: system -> clip_id, subject, system, kind, text, references (JSON list), then
-            the metrics that a single clip has (`PER_CLIP`, and those of `FURTHER` that are there).
-        systems: system -> kind, n_clips, the metrics, `<metric>_low` and `<metric>_high`; of the
-            metrics that lead `<metric>_p` against the shuffled null; diversity. `FURTHER` metrics
-            that nothing measures are None.
-        differences: model -> other system -> metric, `_low`, `_high` of model minus other, both
-            on the same resamples.
+            the metrics defined for a single clip (`PER_CLIP`, and the available ones of `FURTHER`).
+        systems: system -> kind, n_clips, the metrics, `<metric>_low` and `<metric>_high`; for the
+            main metrics also `<metric>_p` against the shuffled null; diversity. `FURTHER` metrics
+            that are not computed are None.
+        differences: model -> other system -> metric, `_low`, `_high` of model minus other, on the
+            same resamples.
     """
 
     predictions: dict[str, pd.DataFrame]
@@ -55,14 +55,14 @@ class Scores:
 
 
 def _plain(value: float) -> float | None:
-    """Rounded, so that the last bits of a sum are not published; None where not a number."""
+    """Rounded, so that results do not depend on the last bits of a sum; None for NaN."""
     return round(float(value), DIGITS) + 0.0 if np.isfinite(value) else None
 
 
 def _agreement(
     references: Sequence[Sequence[str]],
 ) -> tuple[list[str], list[list[str]]] | None:
-    """Each clip's first reference as a prediction, and its others; None if one has no other."""
+    """The first reference of each clip as prediction, and the others; None if one has only one."""
     if any(len(own) < 2 for own in references):
         return None
     return [own[0] for own in references], [list(own[1:]) for own in references]
@@ -73,7 +73,7 @@ def _differences(
     kinds: Mapping[str, str],
     summary: Callable[[np.ndarray, str], dict[str, float | None]],
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Each model minus each other system, on the same resamples."""
+    """Difference between each model and each other system, on the same resamples."""
     return {
         model: {
             other: {
@@ -108,20 +108,20 @@ def score(
 
     Args:
         decoded: clip_id, system, kind, text.
-        readings: of each readings file its arrays, `<system>` and `truth` (clips, D), `centre`
-            (D,), and clip_id of their rows. A system without an array gets chance.
+        readings: for each readings file its arrays, `<system>` and `truth` (clips, D), `centre`
+            (D,), and the clip_id of their rows. A system without an array gets chance level.
         captions: clip_id, caption: the references.
         subject: label.
         encode: see `llm4brain.evaluate.similarity.sentence_encoder`.
-        settings: block length, number of resamples and of permutations.
+        settings: block length, numbers of resamples and permutations.
         seed: of both.
-        author: the system that wrote the references, if one did: its words are scored by nobody.
-        agreement: also score each clip's first reference against its others, as a ceiling.
+        author: the system that wrote the references, if any; its texts are not scored.
+        agreement: also score the first reference of each clip against the others, as a ceiling.
         further: see `llm4brain.evaluate.further.measures`.
         paraphrases: see `llm4brain.evaluate.java.meteor_statistics`.
 
     Raises:
-        UserError: systems, readings or references are not of the same clips.
+        UserError: systems, readings or references have different clips.
     """
     clip_ids, kinds, texts = texts_of(decoded)
     references = references_of(captions, clip_ids)
@@ -129,7 +129,7 @@ def score(
     for arrays, order in readings:
         correlated |= crossed(arrays, order, clip_ids)
     own: dict[str, list[list[str]]] = {}
-    nobodys = {author} & set(texts)  # words that cannot be scored
+    nobodys = {author} & set(texts)  # texts that are not scored
     if agreement:
         kinds[AGREEMENT], parted = "ceiling", _agreement(references)
         texts[AGREEMENT] = parted[0] if parted else [clip[0] for clip in references]
@@ -140,7 +140,7 @@ def score(
     block = bootstrap.blocks(clip_ids, settings.block)
     n_blocks = int(block.max()) + 1
     weights = bootstrap.resample(block, settings.samples, seed)
-    # row 0: the test set itself, each clip once
+    # row 0: the test set itself, with each clip once
     weights = np.concatenate([np.ones((1, len(clip_ids))), weights])
     n = weights.sum(axis=1)
     orders = shuffles(block, settings.permutations, seed)
@@ -162,7 +162,7 @@ def score(
     for name in texts:
         scores = correlated.get(name)
         found = chance(clip_ids) if scores is None else retrieval(scores, clip_ids)
-        if name == AGREEMENT:  # words alone; what it would retrieve is not chance, but unknown
+        if name == AGREEMENT:  # text only; its retrieval is unknown, not at chance
             found = {metric: np.full(len(clip_ids), np.nan) for metric in found}
         per_clip = {"similarity": np.diag(alike[name]), **found}
         per_clip |= {metric: of[name] for metric, of in measured.items()}
@@ -177,7 +177,7 @@ def score(
         if scores is not None:
             pairs["top1"] = credit(scores, 1)
         p_values[name] = {metric: shuffled_p(each, orders) for metric, each in pairs.items()}
-        if name in nobodys:  # words scored against themselves are in no file
+        if name in nobodys:  # its texts are the references, so no scores
             referred = [m for m in measured if m not in BLIND or name == AGREEMENT]
             for metric in (*CAPTION_METRICS, "similarity", *referred):
                 corpora[name][metric] = np.full(len(weights), np.nan)

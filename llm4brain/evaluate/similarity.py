@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from llm4brain.errors import UserError
+from llm4brain.sources import checked
 
 Encoder = Callable[[Sequence[str]], np.ndarray]
 
@@ -15,10 +16,10 @@ Encoder = Callable[[Sequence[str]], np.ndarray]
 def sentence_encoder(folder: str | Path, batch: int = 64) -> Encoder:
     """A sentence-transformers model as a function: sentences -> (sentences, width), unit rows.
 
-    Source: Reimers & Gurevych 2019. Always on the CPU: the numbers then depend on no GPU.
+    Source: Reimers & Gurevych 2019. Always on the CPU, so that values do not depend on a GPU.
 
     Raises:
-        UserError: `folder` holds no such model.
+        UserError: `folder` contains no such model.
     """
     if not (Path(folder) / "modules.json").is_file():
         wrong = "is no sentence-transformers model (it has no modules.json)"
@@ -27,7 +28,7 @@ def sentence_encoder(folder: str | Path, batch: int = 64) -> Encoder:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    model = SentenceTransformer(str(checked(Path(folder))), device="cpu", local_files_only=True)
 
     def encode(sentences: Sequence[str]) -> np.ndarray:
         return model.encode(
@@ -48,20 +49,20 @@ def similarity(
     own: Mapping[str, Sequence[Sequence[str]]] | None = None,
     pairs: bool = True,
 ) -> dict[str, np.ndarray]:
-    """Mean over references of the cosine between a system's caption and a clip's references.
+    """Cosine between a system's caption and each reference of the clip, averaged over references.
 
-    Each distinct sentence is encoded once, in sorted order, so that equal input gives equal bits.
+    Each distinct sentence is encoded once, in sorted order, so results are reproducible.
 
     Args:
         systems: name -> a caption for each clip.
         references: one or more captions for each clip.
         encode: sentences -> unit rows.
-        own: system -> references of its own, in place of those.
-        pairs: of every caption at every clip, for permutations. Of 40,000 clips these are 13 GB.
+        own: system -> its own references, replacing `references`.
+        pairs: for every caption at every clip, for permutations. For 40,000 clips this is 13 GB.
 
     Returns:
-        Name -> shape (clips, clips), -1 to 1: caption i at clip j; 0 where a caption is empty, as
-        it says nothing. Without `pairs` its diagonal, (clips,).
+        Name -> shape (clips, clips), -1 to 1: caption i at clip j; 0 for empty captions. Without
+        `pairs` only the diagonal, (clips,).
     """
     sets = {"": references, **(own or {})}
     every = {c for captions in systems.values() for c in captions}
@@ -69,7 +70,7 @@ def similarity(
     distinct = sorted(every)
     rows = {sentence: i for i, sentence in enumerate(distinct)}
     vectors = np.asarray(encode(distinct), dtype=np.float64)
-    # the mean of cosines is the cosine-like product with the mean of unit vectors
+    # the mean of cosines is the product with the mean of unit vectors
     truths = {
         name: np.stack([vectors[[rows[c] for c in clip]].mean(axis=0) for clip in one])
         for name, one in sets.items()

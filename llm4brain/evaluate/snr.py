@@ -1,7 +1,7 @@
-"""The SNR curve: what is decoded from a phantom that is silent, and from louder and louder ones.
+"""The SNR curve: decoding performance on phantoms of increasing SNR, starting from zero.
 
-At an SNR of zero nothing may be significant; at a high one the model comes near its ceiling. A
-decoder that does well at zero has been told the answer.
+At an SNR of zero nothing should be significant; at a high SNR the model should approach its
+ceiling. If a decoder does well at zero, information has leaked.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ COLUMNS = ("snr", "subject", "system", "kind", "n_clips")
 COLUMNS += tuple(f"{metric}{end}" for metric in COMPARED for end in OF_METRIC)
 COLUMNS += ("alpha", "power", "references", "data")
 FLOOR = "highest floor"
-LEVEL = 0.05 / (len(SHOWN) * len(COMPARED))  # Bonferroni over what one SNR shows
+LEVEL = 0.05 / (len(SHOWN) * len(COMPARED))  # Bonferroni correction over the comparisons at one SNR
 
 
 def snr_rows(
     snr: float, model: Mapping[str, Any], reference: Mapping[str, Any], chosen: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """The systems of one SNR, and the highest of its floors in each metric by itself.
+    """The systems at one SNR, and the highest floor of each metric.
 
     Args:
         snr: of the phantom.
-        model, reference: metrics.json of the full arm and of what needs no training, one subject.
-        chosen: alpha of the surprise and power of the gate, as validation chose them.
+        model, reference: metrics.json of the full arm and of `reference`, for one subject.
+        chosen: alpha of the surprise and power of the gate, chosen on validation.
 
     Returns:
-        `COLUMNS`, a row a system.
+        `COLUMNS`, one row per system.
     """
     systems = {**reference["systems"], **model["systems"]}
     shared = {"snr": snr} | {k: chosen[k] for k in ("alpha", "power")}
@@ -52,16 +52,16 @@ def snr_rows(
     highest = shared | {"system": FLOOR, "kind": "floor", "n_clips": floors[0]["n_clips"]}
     for metric in COMPARED:
         best = max((row for row in floors if row[metric] is not None), key=lambda r: r[metric])
-        # no p: it would be that of the luckiest of many
+        # no p, because the highest floor is selected among many
         highest |= {f"{metric}{end}": best[f"{metric}{end}"] for end in OF_METRIC[:3]}
     return pd.DataFrame([*rows, highest], columns=list(COLUMNS))
 
 
 def draw_snr(table: pd.DataFrame) -> Figure:
-    """Each metric against the SNR: model and ridge with intervals, above floor, below ceiling.
+    """Each metric against SNR: model and ridge with intervals, floor and ceiling.
 
     Args:
-        table: rows of `snr_rows` of several SNRs.
+        table: rows of `snr_rows` for several SNRs.
     """
     levels = sorted(set(table["snr"]))
     above = [level for level in levels if level > 0]
@@ -83,7 +83,7 @@ def draw_snr(table: pd.DataFrame) -> Figure:
             ax.axhline(ceiling.mean(), c=COLOURS["ceiling"], ls="--", lw=1.2, label="video")
         if above:
             ax.set_xscale("symlog", linthresh=min(above), linscale=0.5)
-            ax.set_xlim(-min(above) / 4, max(above) * 1.2)  # circles at the ends are whole
+            ax.set_xlim(-min(above) / 4, max(above) * 1.2)  # do not clip circles at the ends
         ax.set_xticks(levels, [f"{level:g}" for level in levels], fontsize=8)
         ax.minorticks_off()
         ax.set_title(title, fontsize=10)

@@ -1,7 +1,8 @@
-"""SPICE (Anderson et al. 2016), where Stanford CoreNLP is installed: no package index carries it.
+"""SPICE (Anderson et al. 2016). It needs Stanford CoreNLP, which is not on any package index.
 
-pycocoevalcap has SPICE's own jar; its parser, CoreNLP 3.6.0, are two jars of 500 MB from Stanford.
-docs/evaluation.md says where they go. Without them SPICE has no number, and the reason is given.
+pycocoevalcap includes the jar of SPICE. Its parser, CoreNLP 3.6.0, consists of two jars of 500 MB
+from Stanford; docs/evaluation.md says where to put them. Without them SPICE is n/a, and the reason
+is reported.
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ from llm4brain.evaluate.names import CORENLP
 
 HOME = Path(pycocoevalcap.spice.__path__[0])
 JAR = HOME / "spice-1.0.jar"
-VARIABLE = "LLM4BRAIN_CORENLP"  # a folder that holds them
-# The jar is of Java 8's time, and its serialiser reaches into packages that are closed since.
+VARIABLE = "LLM4BRAIN_CORENLP"  # environment variable with the folder of the jars
+# The jar is from the time of Java 8; its serialiser needs packages that are closed since then.
 OPENED = ("java.lang", "java.math", "java.util", "java.util.concurrent", "java.net", "java.text")
 
 
 def corenlp(folder: Path | None = None) -> Path | None:
-    """`folder` if CoreNLP's jars are in it; by default LLM4BRAIN_CORENLP, else SPICE's own."""
+    """`folder` if it contains the CoreNLP jars; default: LLM4BRAIN_CORENLP, else SPICE's folder."""
     named = folder or os.environ.get(VARIABLE)
     folder = Path(named) if named else HOME / "lib"
     return folder if all((folder / jar).is_file() for jar in CORENLP) else None
 
 
 def why_not() -> str | None:
-    """Why there is no SPICE here, in one line; None where there is."""
+    """Reason why SPICE is not available, in one line; None if it is."""
     if corenlp():
         return None
     return f"SPICE is left out: {' and '.join(CORENLP)} are not in ${VARIABLE} (docs/evaluation.md)"
@@ -45,16 +46,16 @@ def why_not() -> str | None:
 def spice(
     captions: Sequence[str], references: Sequence[Sequence[str]], home: Path | None = None
 ) -> np.ndarray:
-    """F of the scene graphs of each caption, 0-100: shape (captions,).
+    """F score of the scene graph of each caption, 0-100: shape (captions,).
 
     Args:
         captions: any number.
-        references: of each caption, one or more. A caption that comes twice with the same
+        references: one or more for each caption. A caption that occurs twice with the same
             references is parsed once.
         home: folder of CoreNLP; default: see `corenlp`.
 
     Raises:
-        UserError: CoreNLP is not there, or Java fails.
+        UserError: CoreNLP is missing, or Java fails.
     """
     folder = corenlp(home)
     if folder is None:
@@ -67,7 +68,7 @@ def spice(
 
 
 def _scores(rows: Sequence[tuple[str, ...]], folder: Path) -> list[float]:
-    """SPICE of each (caption, reference, ...), 0-100, in one start of Java."""
+    """SPICE of each (caption, reference, ...), 0-100, with one start of Java."""
     # tokenised first, as pycocoevalcap does for every metric
     flat = iter(tokenise([text for row in rows for text in row]))
     given_rows = [

@@ -1,4 +1,4 @@
-"""Table 1: a row a system and subject, and one for the mean over subjects."""
+"""Table 1: one row per system and subject, and one for the mean over subjects."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ MEAN = "mean"
 NO_NUMBER = "n/a"
 ENDS = tuple(f"{metric}_{end}" for metric in COMPARED for end in ("low", "high"))
 MORE = (*AMONG_100, *DIVERSITY, *P_VALUES, *FURTHER)
-# what gives a column its numbers
+# metric -> the setting that enables it
 SETTING = {"meteor": "meteor", "spice": "corenlp", "bertscore": "bertscore"}
 SETTING["clip_score"] = "clip_model"
 COLUMNS = ("system", "kind", "subject", "n_clips", *METRICS, *ENDS, *MORE, "references", "data")
 
 
 def _digits(column: str) -> int:
-    """Decimals that are printed: 0-100 metrics have two, cosines four."""
+    """Number of decimals: two for 0-100 metrics, four for cosines."""
     return 4 if column.startswith("similarity") else 2
 
 
 def _text(column: str, value: Any) -> str:
-    """A cell, always with the same decimals; `n/a` where there is no number."""
+    """A cell with a fixed number of decimals; `n/a` if there is no value."""
     if column not in (*METRICS, *ENDS, *MORE):
         return str(value)
     if value is None or not np.isfinite(value):
@@ -47,10 +47,10 @@ def _text(column: str, value: Any) -> str:
 
 
 def table1(scored: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Lay metrics out as table 1, all cells as text.
+    """Arrange metrics as table 1, with all cells as text.
 
-    The mean over subjects has no interval and no p: a few subjects allow no claim about a
-    population, and a mean of interval ends is not an interval.
+    The mean over subjects has no interval and no p: few subjects do not support claims about a
+    population, and the mean of interval ends is not an interval.
 
     Args:
         scored: file name -> its metrics.json: subject, references, data, systems.
@@ -60,8 +60,8 @@ def table1(scored: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
         the mean last.
 
     Raises:
-        UserError: a file lacks something, or a system is scored twice for a subject, or against
-            other references or data.
+        UserError: a file is incomplete, a system is scored twice for a subject, or references or
+            data differ.
     """
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for where, metrics in scored.items():
@@ -91,7 +91,7 @@ def table1(scored: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One row a system: the mean over its subjects; n_clips is their sum."""
+    """One row per system: the mean over its subjects; n_clips is the sum."""
     result = []
     for system in dict.fromkeys(row["system"] for row in rows):
         own = [row for row in rows if row["system"] == system]
@@ -108,8 +108,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def leading(table: pd.DataFrame) -> dict[str, dict[str, float | None]]:
-    """System -> the metrics that lead, mean over subjects: for `dvc metrics`, which lays them out
-    in one line."""
+    """System -> mean of the main metrics over subjects, for `dvc metrics`, which prints them in one
+    line."""
     return {
         row["system"]: {m: None if row[m] == NO_NUMBER else float(row[m]) for m in COMPARED}
         for row in table.to_dict("records")
@@ -118,7 +118,7 @@ def leading(table: pd.DataFrame) -> dict[str, dict[str, float | None]]:
 
 
 def left_out(table: pd.DataFrame) -> list[str]:
-    """A line for each column that no row has a number in: why, and what would change it."""
+    """A line for each column without any value: the reason, and what to do about it."""
     return [
         f"{column} is n/a: nothing was scored with evaluate.{setting} (docs/evaluation.md)"
         for column, setting in SETTING.items()
@@ -127,10 +127,10 @@ def left_out(table: pd.DataFrame) -> list[str]:
 
 
 def taken(scored: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A line for each ridge: what validation chose of its options.
+    """A line for each ridge with the options chosen on validation.
 
     Args:
-        scored: as of `table1`.
+        scored: as for `table1`.
     """
     return [
         f"sub-{metrics['subject']}: {name} took {took['said']}, penalty {took['penalty']:.3g}"
@@ -140,8 +140,8 @@ def taken(scored: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def summary(table: pd.DataFrame) -> str:
-    """The table for people who read a log: leading metrics first, intervals in brackets; last,
-    which columns are empty and why."""
+    """The table for the log: main metrics first, intervals in brackets; then the empty columns with
+    the reasons."""
     shown = table[["system", "kind", "subject", "n_clips"]].copy()
     for metric in (*COMPARED, "top5", "meteor", "bleu4"):
         shown[metric] = table[metric]

@@ -1,8 +1,8 @@
-"""Table 2: ablations, cohorts and what is added to ridge, each beside floor, ridge and ceiling.
+"""Table 2: ablations, cohorts and extended ridges, each with floor, ridge and ceiling.
 
-A cell is one arm, trained on one cohort, reading one subject. Its lead is what it scores above the
-full arm trained on everybody, clip by clip; a ridge's is what it scores above the plain one; with
-minutes of a stranger, a second lead is over the same minutes alone.
+A cell is one arm, trained on one cohort, decoding one subject. Its lead is its clip-by-clip
+difference from the full arm trained on all subjects; for a ridge, from the plain ridge. For a new
+subject with some minutes of data, a second lead is over a model of the same minutes alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from llm4brain.sections import EvaluateSettings
 
 SYSTEM = "model"
 RIDGE = "ridge_plain"
-# Systems of `reference` -> what they add to the plain ridge.
+# Systems of `reference` -> what they add to plain ridge.
 RIDGES = {
     RIDGE: "",
     "ridge_gate": "the gate",
@@ -38,7 +38,7 @@ ABOUT += ("n_clips", "over")
 BESIDE = ("floor", "ridge", "ceiling")
 LEADS = ("lead", "alone_lead")
 OF_LEAD = ("", "_low", "_high", "_p", "_holm")
-CHOSEN = ("alpha", "power", "coupling")  # what validation chose
+CHOSEN = ("alpha", "power", "coupling")  # chosen on validation
 OF_METRIC = ("", "_low", "_high", "_p", *(f"_{name}" for name in BESIDE))
 OF_METRIC += tuple(f"_{name}{end}" for name in LEADS for end in OF_LEAD)
 COLUMNS = (*ABOUT, *(f"{m}{end}" for m in COMPARED for end in OF_METRIC))
@@ -48,15 +48,15 @@ CEILING = "video"
 
 @dataclass(frozen=True)
 class Cell:
-    """One result and how it was come by.
+    """One result and how it was obtained.
 
     Attributes:
-        arm, cohort, subject: its target path; of `RIDGES` the arm is the system.
-        trained: whom the cohort holds.
-        scanned: minutes of the subject's training scans, all of them.
-        metrics: of its metrics.json.
-        predictions: of its system.
-        chosen: for this subject, what `CHOSEN` names; what is missing was not chosen.
+        arm, cohort, subject: of its path; for `RIDGES` the arm is the system.
+        trained: the subjects of the cohort.
+        scanned: total minutes of the subject's training scans.
+        metrics: content of its metrics.json.
+        predictions: predictions of its system.
+        chosen: values of `CHOSEN` for this subject; missing ones were not chosen.
     """
 
     arm: str
@@ -78,38 +78,38 @@ class Cell:
 
     @property
     def how(self) -> str:
-        """How others' data serve a subject of whom minutes are known; empty for anybody else."""
+        """Calibration method for a subject with minutes of data; empty for others."""
         known = self.trained.minutes and self.subject == self.trained.target
         return self.trained.how if known else ""
 
     @property
     def over(self) -> tuple[str, str, str]:
-        """The cell that its lead is over."""
+        """The cell with which it is compared."""
         if self.arm in RIDGES:
             return RIDGE, self.cohort, self.subject
         return FULL, "all", self.subject
 
     @property
     def alone(self) -> tuple[str, str, str]:
-        """The cell of the same minutes alone; itself, where there are none."""
+        """The cell of the same minutes alone; the cell itself if there are no minutes."""
         minutes = self.cohort.removesuffix(f"-{self.how}")
         return self.arm, f"{minutes}-alone" if self.how else self.cohort, self.subject
 
     @property
     def minutes(self) -> float:
-        """Of the subject's training scans that the model has seen; `unlabelled` of no caption."""
+        """Minutes of the subject's training scans in the model; `unlabelled`: without captions."""
         if self.subject in self.trained.members:
             return self.scanned
         return self.trained.minutes if self.subject == self.trained.target else 0.0
 
     @property
     def others(self) -> int:
-        """How many other subjects it was trained on."""
+        """Number of other subjects in training."""
         return len(set(self.trained.members) - {self.subject})
 
     @property
     def training(self) -> str:
-        """The cohort as seen by the subject: `own`, `all`, `without`, `without-4min-alone`."""
+        """The cohort relative to the subject: `own`, `all`, `without`, `without-4min-alone`."""
         if self.trained.target == self.subject:
             return f"without{self.cohort.removeprefix(f'without-{self.subject}')}"
         if self.cohort == "all":
@@ -126,7 +126,7 @@ class Cell:
 
 
 def differs(over: Mapping[str, Any], name: str = "") -> str:
-    """An arm's own settings in words.
+    """The settings of an arm in words.
 
     >>> differs({"tune": {"fit": {"epochs": 0}}})
     'tune.fit.epochs 0'
@@ -146,25 +146,26 @@ def table2(
     settings: EvaluateSettings,
     seed: int,
 ) -> pd.DataFrame:
-    """A row a cell, and the mean over subjects of each arm and kind of cohort.
+    """One row per cell, and the mean over subjects of each arm and kind of cohort.
 
     Args:
-        cells: in the order of the table; those of the full arm on all subjects among them.
-        references: subject -> metrics.json of the systems that need no training.
-        arms: arm -> what differs from the settings.
-        settings: length of blocks, numbers of resamples and of sign flips.
+        cells: in the order of the table; must include those of the full arm on all subjects.
+        references: subject -> metrics.json of the arm `reference`.
+        arms: arm -> its settings that differ.
+        settings: block length, numbers of resamples and sign flips.
         seed: of both.
 
     Returns:
-        `COLUMNS`: `<metric>_floor` is the highest of all floors, the cell's own and those without
-        a brain; `_ridge` and `_ceiling` (the video through the LLM) the subject's. `_lead` is the
-        cell minus `over`, clip by clip: `full` (on all subjects), or `ridge_plain` for a ridge.
-        `_alone_lead` is it minus the same minutes alone. Either has the ends of its 95% interval,
-        the p of `sign_flip_p`, and that p by Holm. The family that Holm corrects for are all leads
-        of the metric in this table, over whatever cell and of every subject.
+        `COLUMNS`: `<metric>_floor` is the highest of all floors, those of the cell and those
+        without BOLD input; `_ridge` and `_ceiling` (the video through the LLM) are those of the
+        subject. `_lead` is the cell minus `over`, clip by clip: `full` (on all subjects), or
+        `ridge_plain` for a ridge. `_alone_lead` is the cell minus the same minutes alone. Both have
+        the ends of their 95% interval, the p of `sign_flip_p`, and that p corrected by Holm. The
+        family of the Holm correction consists of all leads of the metric in this table, over all
+        cells and subjects.
 
     Raises:
-        UserError: references or data differ between cells, or the full arm is not among them.
+        UserError: references or data differ between cells, or the full arm is missing.
     """
     for name in ("references_sha256", "data"):
         found = {cell.metrics[name] for cell in cells} | {m[name] for m in references.values()}
@@ -219,7 +220,7 @@ def table2(
 def _lead(
     cell: Cell, other: Cell, name: str, settings: EvaluateSettings, seed: int
 ) -> dict[str, float]:
-    """`<metric>_<name>`, the ends of its interval and its p; nothing of a cell over itself."""
+    """`<metric>_<name>`, the ends of its interval and its p; empty for a cell over itself."""
     if cell is other:
         return {}
     pair = {"cell": cell.predictions, "other": other.predictions}

@@ -1,4 +1,4 @@
-"""Score anybody's captions: `llm4brain score`, on the same arithmetic as table 1."""
+"""Score any captions: `llm4brain score`, with the same computations as table 1."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from llm4brain.errors import UserError
 from llm4brain.evaluate import bootstrap
-from llm4brain.evaluate.captions import caption_metrics, caption_statistics
+from llm4brain.evaluate.captions import LEAST_CIDER, caption_metrics, caption_statistics
 from llm4brain.evaluate.diversity import diversity
 from llm4brain.evaluate.files import aligned, read_captions
 from llm4brain.evaluate.further import Measure, measures, of_pictures
@@ -36,27 +36,27 @@ def score_files(
     clip_model: str | None = None,
     frames: Path | None = None,
 ) -> dict[str, Any]:
-    """Score a file of captions against a file of references and write the figures as JSON.
+    """Score a file of captions against a file of references and write the scores as JSON.
 
     Args:
-        predictions: see `llm4brain.evaluate.files.read_captions`; one caption a clip.
-        references: likewise; one or more captions a clip.
-        out: JSON to write: what `captions_scored` returns, SHA-256 of both files, settings.
-        block: s, see `captions_scored`.
-        samples: resamples.
+        predictions: see `llm4brain.evaluate.files.read_captions`; one caption per clip.
+        references: likewise; one or more captions per clip.
+        out: JSON to write: the result of `captions_scored`, SHA-256 of both files, settings.
+        block: block length in s, see `captions_scored`.
+        samples: number of resamples.
         seed: of the resamples.
-        sentence_model: source string of the encoder of similarity, or `none`.
-        bertscore: source string of the encoder of BERTScore; None leaves it out.
-        bertscore_layer: whose states are compared; None: the one that the original reads.
-        clip_model: source string of a CLIP; None leaves CLIP-score out.
-        frames: folder of what it sees, see `llm4brain.evaluate.further.of_pictures`.
+        sentence_model: source string of the sentence encoder, or `none`.
+        bertscore: source string of the BERTScore encoder; None: not computed.
+        bertscore_layer: layer whose states are compared; None: that of the original.
+        clip_model: source string of a CLIP model; None: no CLIP-score.
+        frames: folder of images for CLIP, see `llm4brain.evaluate.further.of_pictures`.
 
     Returns:
-        What `captions_scored` does.
+        The result of `captions_scored`.
 
     Raises:
-        UserError: a file is no file of captions, the two are not of the same clips, or one of
-            `clip_model` and `frames` comes alone.
+        UserError: a file is not a file of captions, the two have different clips, or only one of
+            `clip_model` and `frames` is given.
     """
     if (clip_model is None) != (frames is None):
         wrong = "are of use together alone"
@@ -68,7 +68,7 @@ def score_files(
             bootstrap.blocks(ids, block)
         except UserError:
             wrong = "wants ids that name film and onset, such as film-01_0004.0"
-            raise UserError("--block", wrong, "name them so, or leave it out") from None
+            raise UserError("--bootstrap-block", wrong, "name them so, or leave it out") from None
     encode = None if sentence_model == "none" else sentence_encoder(cached(sentence_model))
     further = measures(
         corenlp=corenlp(),
@@ -85,6 +85,44 @@ def score_files(
     return scored
 
 
+def score_captions(
+    predictions: Mapping[str, str],
+    references: Mapping[str, str | Sequence[str]],
+    n_bootstrap: int = 0,
+    seed: int = 0,
+    sentence_model: str | None = None,
+) -> dict[str, Any]:
+    """Score captions against references.
+
+    Args:
+        predictions: clip -> caption.
+        references: clip -> one or more captions; of the same clips.
+        n_bootstrap: resamples of clips for 95% intervals; 0 gives none.
+        seed: of the resamples.
+        sentence_model: source string of the encoder of similarity, e.g. `path:folder`; None leaves
+            similarity out.
+
+    Returns:
+        See `captions_scored`.
+
+    Raises:
+        UserError: the two are not of the same clips, or a reference holds no word.
+
+    Examples:
+        >>> said = {"clip1": "a dog runs", "clip2": "a cat sleeps"}
+        >>> truth = {"clip1": ["a dog is running", "a dog runs"], "clip2": ["a cat is asleep"]}
+        >>> score_captions(said, truth)["bleu1"]  # doctest: +SKIP
+        78.38...
+    """
+    own = {clip: [caption] for clip, caption in predictions.items()}
+    truth = {
+        c: [given] if isinstance(given, str) else list(given) for c, given in references.items()
+    }
+    ids, captions, known = aligned(own, truth, "predictions and references")
+    encode = sentence_encoder(cached(sentence_model)) if sentence_model else None
+    return captions_scored(ids, captions, known, encode, None, n_bootstrap, seed)
+
+
 def captions_scored(
     ids: Sequence[str],
     predictions: Sequence[str],
@@ -95,28 +133,31 @@ def captions_scored(
     seed: int,
     further: Mapping[str, Measure] | None = None,
 ) -> dict[str, Any]:
-    """Metrics with 95% intervals of one caption a clip.
+    """Metrics with 95% intervals for one caption per clip.
 
     Args:
         ids: of the clips.
         predictions: one caption each; may be empty.
         references: one or more each.
-        encode: see `llm4brain.evaluate.similarity.sentence_encoder`; None leaves similarity out.
-        seconds: length of the blocks that are resampled; ids must then read
-            `<stimulus>_<onset in seconds>`. None resamples single clips, which is right where
-            neighbours are no more alike than any two (photographs), and too narrow for films.
-        samples: resamples; 0 gives no intervals.
+        encode: see `llm4brain.evaluate.similarity.sentence_encoder`; None: no similarity.
+        seconds: length of the resampled blocks; ids must then have the form
+            `<stimulus>_<onset in seconds>`. None resamples single clips. This is correct if
+            neighbours are no more similar than any two clips (photographs); for films the
+            intervals are too narrow.
+        samples: number of resamples; 0: no intervals.
         seed: of the resamples.
         further: see `llm4brain.evaluate.further.measures`.
 
     Returns:
         n_clips, bleu1..bleu4, meteor, rouge_l, cider (0-100 as in papers: pycocoevalcap's value
         times 100), similarity (-1 to 1), diversity and distinct2 (0-100); `<metric>_low` and
-        `<metric>_high` of all that are sums over clips; what `further` measures; spice is None
-        where it does not, with `spice_why`.
+        `<metric>_high` of all metrics that are sums over clips; the `further` metrics; spice is
+        None if it is not available, with the reason in `spice_why`; so is the cider of a single
+        clip, with `cider_why`.
 
     Raises:
-        UserError: a reference holds no word, Java does not run, or ids name no onset.
+        UserError: a reference contains no word, Java does not run, ids have no onset, or the clips
+            are a single block and intervals are asked for.
     """
     block = np.arange(len(ids)) if seconds is None else bootstrap.blocks(ids, seconds)
     weights = bootstrap.resample(block, samples, seed) if samples else np.zeros((0, len(ids)))
@@ -130,13 +171,22 @@ def captions_scored(
         alike = similarity({"own": predictions}, references, encode, pairs=False)["own"]
         values["similarity"] = weights @ alike / weights.sum(axis=1)
     result: dict[str, Any] = {"n_clips": len(ids)}
+    if samples and block.max() == 0:
+        wrong = "is a single clip" if len(ids) == 1 else f"are one block of {seconds:g} s"
+        todo = (
+            "shorten the blocks, or set n_bootstrap to 0"
+            if len(ids) > 1
+            else "set n_bootstrap to 0"
+        )
+        raise UserError("clips", f"{wrong}: no interval can be given", todo)
+    if len(ids) < LEAST_CIDER:
+        del values["cider"]
+        wrong = f"CIDEr weighs words by how few clips have them, and needs {LEAST_CIDER} clips"
+        result |= {"cider": None, "cider_why": wrong}
     for metric, own in values.items():
         result[metric] = round(float(own[0]), DIGITS) + 0.0
         if samples:
             ends = bootstrap.interval(own[1:], int(block.max()) + 1)
-            if not np.isfinite(ends).all():
-                wrong = f"leave one block of {seconds} s: no interval can be given"
-                raise UserError("clips", wrong, "lower --block or set --samples 0")
             for name, end in zip(("low", "high"), ends, strict=True):
                 result[f"{metric}_{name}"] = round(end, DIGITS) + 0.0
     if "spice" not in result:

@@ -1,4 +1,4 @@
-"""Numbers a voxel as a NIfTI volume in MNI space, and as a picture on the MNI152 template."""
+"""Maps over voxels: NIfTI volumes in MNI space, and figures on the MNI152 template."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nilearn import datasets, plotting
 from llm4brain.errors import UserError
 from llm4brain.io import whole
 
-SLICES = [-24, -12, 0, 12, 24, 36, 48]  # mm, of the horizontal cuts
+SLICES = [-24, -12, 0, 12, 24, 36, 48]  # mm, z of the axial slices
 COLOURS = "RdBu_r"
 
 
@@ -31,11 +31,11 @@ def image(
         values: shape (voxels,).
         voxels: shape (voxels, 3), their index on the grid.
         affine: (4, 4) from that index to MNI mm.
-        shape: of the grid.
-        description: for the header, up to 79 ASCII characters; says whether data are simulated.
+        shape: shape of the grid.
+        description: for the header, up to 79 ASCII characters; states whether data are simulated.
 
     Raises:
-        UserError: another number of voxels, or one off the grid.
+        UserError: the number of voxels differs, or a voxel lies outside the grid.
     """
     if len(values) != len(voxels) or not (voxels < np.array(shape)).all():
         wrong = f"holds {len(values)} values for {len(voxels)} voxels of a grid of {shape}"
@@ -51,21 +51,21 @@ def image(
 
 
 def save_image(made: nib.Nifti1Image, path: Path) -> None:
-    """Write .nii.gz without the date, so that the same map is the same bytes."""
+    """Write .nii.gz without the date, so that the bytes are reproducible."""
     with whole(path) as partial:
         partial.write_bytes(gzip.compress(made.to_bytes(), mtime=0))
 
 
 def draw_map(z: nib.Nifti1Image, threshold: float, title: str) -> Figure:
-    """The map seen through a glass brain, and in horizontal cuts.
+    """The map as a glass brain, and in axial slices.
 
-    The glass shows what passes the threshold. The cuts show all, fainter the less there is,
-    since a map that hides what is below says more than it knows.
+    The glass brain shows values above the threshold. The slices show all values, with opacity
+    increasing with the value, because hiding values below the threshold would be misleading.
 
     Args:
-        z: of `image`.
-        threshold: which |z| must pass.
-        title: says whose brain, which model, and whether data are simulated.
+        z: from `image`.
+        threshold: on |z|, for the glass brain.
+        title: states subject, model, and whether data are simulated.
     """
     data = z.get_fdata()
     high = max(float(np.abs(data).max()), 1.2 * threshold)
@@ -83,7 +83,7 @@ def draw_map(z: nib.Nifti1Image, threshold: float, title: str) -> Figure:
     )
     cuts = plotting.plot_stat_map(
         z,
-        # named, since its box is that of the brain and the default's leaves less of the figure
+        # named, because its box fits the brain; the default box leaves less of the figure
         bg_img=datasets.load_mni152_template(resolution=2),
         threshold=0,
         vmax=high,
@@ -115,11 +115,11 @@ def draw_map(z: nib.Nifti1Image, threshold: float, title: str) -> Figure:
 
 
 def draw_gate(gate: nib.Nifti1Image, title: str) -> Figure:
-    """Agreement through a glass brain: a mean correlation at each voxel, 0 where there is none.
+    """Agreement as a glass brain: a mean correlation at each voxel, 0 where there is none.
 
     Args:
-        gate: of `image`, 0 or more.
-        title: says whose brains, and whether data are simulated.
+        gate: from `image`, 0 or more.
+        title: states subjects, and whether data are simulated.
     """
     figure = plt.figure(figsize=(10, 3.4))
     plotting.plot_glass_brain(

@@ -1,1 +1,1 @@
-"""A simulated cohort whose truth is known: films, captions and BOLD with planted tuning."""
+"""A simulated cohort with known ground truth: films, captions and BOLD with planted tuning."""

@@ -1,7 +1,7 @@
-"""The twelve actions: a pose at each moment, and the things that go with it.
+"""The twelve actions: a pose at each moment, and the props that belong to it.
 
-Each can be told from a single frame by its props and pose, and moves in its own way. Rates are
-no multiples of 1 Hz, so that frames taken a second apart differ.
+Each action can be recognised from the props and pose of a single frame, and also moves in its own
+way. Rates are not multiples of 1 Hz, so frames taken one second apart differ.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Body = Callable[[Pen, Pose], None]
 
 
 def draw_action(pen: Pen, action: str, who: str, shirt: Colour, time: float, phase: float) -> None:
-    """Draw a figure in action at `time` (s); `phase` (radians) tells one showing from the next."""
+    """Draw a figure in action at `time` (s); `phase` (radians) differs between showings."""
 
     def body(where: Pen, pose: Pose) -> None:
         draw_figure(where, who, shirt, pose, time + phase)
@@ -29,7 +29,7 @@ def draw_action(pen: Pen, action: str, who: str, shirt: Colour, time: float, pha
 
 
 def travel(action: str, time: float, phase: float) -> float:
-    """How far across the frame a moving figure is, from -1 to 1 (figures look along +x)."""
+    """Horizontal position of a moving figure, from -1 to 1 (figures look along +x)."""
     if action not in ("run", "bike"):
         return 0.0
     return ((time * 0.31 + phase / math.tau) % 1.0) * 2 - 1

@@ -1,8 +1,7 @@
-"""A subject's head: nilearn's MNI152 template, seen through the subject's own scanner grid.
+"""A subject's head: nilearn's MNI152 template, sampled on the subject's own scanner grid.
 
-The header's affine leads from voxels to scanner space, and scanner space is MNI space (the phantom
-has no individual anatomy). The grid is oblique and off centre, so that resampling it to an MNI
-grid is real work.
+The header's affine maps voxels to scanner space, which is MNI space (the phantom has no individual
+anatomy). The grid is oblique and off centre, so preprocessing has to resample it to an MNI grid.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 TEMPLATE_MM = 4  # of the MNI grid on which anatomy and tuning are defined
 GREY, WHITE, FLUID = 800.0, 650.0, 1000.0  # mean BOLD of the tissues, scanner units
-TILT = 7.0  # degrees, the largest tilt of the grid about each axis
+TILT = 7.0  # degrees; maximum tilt of the grid about each axis
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class Head:
 def scanner_grid(
     voxel_mm: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """An oblique box about the brain with one voxel of margin: affine (4, 4) and shape."""
+    """An oblique box around the brain with a margin of one voxel: affine (4, 4) and shape."""
     head = template()
     brain = head.coordinates()[head.brain]
     turn = np.eye(3)
@@ -111,11 +110,11 @@ def grid_coordinates(affine: np.ndarray, shape: tuple[int, int, int]) -> np.ndar
 
 
 def head_on_grid(voxel_mm: float, rng: np.random.Generator) -> Head:
-    """Anatomy on a scanner grid of `voxel_mm` drawn by `rng`."""
+    """Anatomy on a random scanner grid with voxels of `voxel_mm`."""
     whole = template()
     affine, shape = scanner_grid(voxel_mm, rng)
     mm = grid_coordinates(affine, shape)
-    blur = 0.35 * voxel_mm / TEMPLATE_MM  # a voxel averages what lies in it
+    blur = 0.35 * voxel_mm / TEMPLATE_MM  # a voxel is the average over its volume
 
     def tissue(volume: np.ndarray) -> np.ndarray:
         return whole.sample(gaussian_filter(volume.astype(np.float32), blur), mm)

@@ -1,4 +1,4 @@
-"""The part of the phantom that belongs to no subject: BIDS dataset files, films, captions."""
+"""The parts of the phantom shared by all subjects: BIDS dataset files, films, captions."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from llm4brain.phantom.grammar import Scene
 from llm4brain.phantom.plan import cohort_films, video_films
 from llm4brain.sections import PhantomSettings
 
-RECORD = "films.json"  # beside the films that train the video-LLM: what made them
-SIMULATED = "(SIMULATED)"  # in the description of a data set of which nobody was scanned
-VIDEO_FPS = 2.0  # frames a second of the films that train the video-LLM, which reads few of them
+RECORD = "films.json"  # provenance file beside the films that train the video-LLM
+SIMULATED = "(SIMULATED)"  # marks a simulated data set in its description
+VIDEO_FPS = 2.0  # frames per second of the films that train the video-LLM, which reads only a few
 
 _README = """\
 SIMULATED DATA. Nobody was scanned.
 
 This data set was made by the phantom of LLM4Brain (llm4brain/phantom, docs/phantom.md). Short
-drawn films were rendered from a small grammar of scenes, and the BOLD of several subjects who
-watch them was simulated: tuning planted in known regions of MNI space, topography, gain and
-haemodynamics that differ between subjects, noise, drift, motion and physiology. The anatomy is the
-MNI152 template. It serves to check a decoding pipeline where the truth is known; it says nothing
-about brains.
+drawn films were rendered from a small grammar of scenes, and the BOLD of several subjects watching
+them was simulated: tuning in known regions of MNI space; topography, gain and haemodynamics that
+differ between subjects; noise, drift, motion and physiology. The anatomy is the MNI152 template.
+The data set serves to test a decoding pipeline with known ground truth. It says nothing about real
+brains.
 
-stimuli/film-NN.mp4           what was shown, clips back to back
-stimuli/film-NN_captions.tsv  what people would say of each clip (onset and duration in seconds)
+stimuli/film-NN.mp4           films, with clips back to back
+stimuli/film-NN_captions.tsv  simulated human captions (onset and duration in seconds)
 
-In events.tsv one row is one film; `stim_file` is relative to stimuli/.
+In events.tsv, each row is one film; `stim_file` is relative to stimuli/.
 """
 
 
 def is_simulated(settings: Config, project: Path = Path()) -> bool:
-    """Whether nobody was scanned: the phantom, or a data set whose description says so.
+    """Whether the data are simulated: the phantom, or a data set whose description says so.
 
     Args:
-        project: the folder that relative paths of the settings start from.
+        project: folder to which relative paths in the settings are relative.
     """
     if settings.dataset == "phantom":
         return True
@@ -49,7 +49,7 @@ def is_simulated(settings: Config, project: Path = Path()) -> bool:
 
 
 def write_participants(folder: str | Path, subjects: list[str]) -> None:
-    """Write who is in the data set, by their labels, at its root."""
+    """Write the participants files at the root of the data set."""
     folder = Path(folder)
     people = pd.DataFrame({"participant_id": [f"sub-{s}" for s in subjects], "species": "phantom"})
     write_table(folder / "participants.tsv", people)
@@ -60,7 +60,7 @@ def write_participants(folder: str | Path, subjects: list[str]) -> None:
 
 
 def write_description(folder: str | Path, record: Any) -> None:
-    """Write what a BIDS data set has at its root beside its participants: description, README.
+    """Write description and README at the root of a BIDS data set.
 
     Args:
         folder: root of the data set.
@@ -105,8 +105,8 @@ def write_cohort_films(folder: str | Path, settings: PhantomSettings, seed: int)
 def write_video_films(
     folder: str | Path, settings: PhantomSettings, seed: int, record: Any
 ) -> None:
-    """Write the films and captions that train the small video-LLM; none shares a scene with
-    the cohort's films."""
+    """Write the films and captions that train the small video-LLM; they share no scene with the
+    cohort's films."""
     films = video_films(settings, seed)
     fps = min(VIDEO_FPS, settings.fps)
     _write_films(Path(folder), films, settings, fps, f"video {seed}")

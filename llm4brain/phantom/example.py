@@ -1,12 +1,12 @@
-"""Small simulated data sets that say what was shown as three public ones do.
+"""Small simulated data sets whose events have the formats of three public data sets.
 
 | like | events | stimuli |
 |---|---|---|
-| bold-moments (ds005165) | a row a clip, `n/a` on oddballs, TR 1.75 s, sessions | a clip each |
-| had (ds004488) | a row a clip, TR 2 s | a clip each, spaces in their paths |
-| cneuromod (friends) | a long row a run, at the root, TR 1.49 s, a task a film | films of clips |
+| bold-moments (ds005165) | a row per clip, `n/a` on oddballs, TR 1.75 s, sessions | a clip each |
+| had (ds004488) | a row per clip, TR 2 s | a clip each, spaces in their paths |
+| cneuromod (friends) | a row per run, at the root, TR 1.49 s, a task per film | films of clips |
 
-Brains, noise and films are the phantom's; only how they are written down differs.
+Brains, noise and films are those of the phantom; only the file format differs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from llm4brain.sections import PhantomSettings
 
 LIKE = ("bold-moments", "had", "cneuromod")
 SUBJECT = "01"
-REST = "task-rest"  # a run that shows nothing
+REST = "task-rest"  # a run without stimuli
 README = (
     "SIMULATED DATA. Nobody was scanned. A small example for LLM4Brain (docs/your-data.md): drawn "
     "films, and simulated BOLD of one subject who watches them, written down as {like} is.\n"
@@ -40,14 +40,14 @@ README = (
 
 @dataclass(frozen=True)
 class Example:
-    """What is shown, and how it is written down.
+    """What is shown, and how the events are written.
 
     Attributes:
         films: stim_file -> its scenes, each of `settings.clip_seconds`.
-        runs: the entities of a run's name behind the subject -> its films, back to back.
+        runs: entities of the run's name after the subject -> its films, back to back.
         splits: split -> films.
-        root_events: events lie at the root, a row a run; else beside the runs, a row a film.
-        oddball: each run ends with an event that shows nothing.
+        root_events: events are at the root, one row per run; else beside the runs, one per film.
+        oddball: each run ends with an event without a stimulus.
     """
 
     settings: PhantomSettings
@@ -62,7 +62,7 @@ def example(like: str) -> Example:
     """One of the three data sets.
 
     Raises:
-        UserError: there is no such one.
+        UserError: the name is unknown.
     """
     if like not in LIKE:
         raise UserError("--like", f"no example is like {like}", f"choose of {', '.join(LIKE)}")
@@ -78,7 +78,7 @@ def example(like: str) -> Example:
         return Example(settings, films, runs | {f"ses-003_{REST}": []}, splits, root_events=True)
     if like == "had":
         seconds, tr, oddball = 2, 2.0, False
-        folders = ["train"] * 40 + ["validation"] * 20 + ["test"] * 20  # 20 a run
+        folders = ["train"] * 40 + ["validation"] * 20 + ["test"] * 20  # 20 per run
         names = [f"{folder}/clip {k:02d}.mp4" for k, folder in enumerate(folders)]
         train, validation, test = names[:40], names[40:60], names[60:]
         runs = {
@@ -105,7 +105,7 @@ def write_example(folder: Path, like: str, seed: int = 0) -> None:
     """Write the data set: films with captions, raw BOLD, events, and `code/splits.tsv`.
 
     Args:
-        folder: to be made.
+        folder: folder to create.
     """
     made = example(like)
     _write_films(folder / "stimuli", made, like)
@@ -143,7 +143,7 @@ def write_example(folder: Path, like: str, seed: int = 0) -> None:
 
 
 def events(made: Example, films: Sequence[str]) -> pd.DataFrame:
-    """What was shown in a run, a row a film; a film that is the whole run lasts `n/a`."""
+    """Events of a run, one row per film; duration is `n/a` for a film that fills the run."""
     onset, rows = made.settings.lead_in, []
     for name in films:
         seconds = len(made.films[name]) * made.settings.clip_seconds
@@ -165,7 +165,7 @@ def _write_films(folder: Path, made: Example, seed: str) -> None:
 
 
 def _signals(stimuli: Path, made: Example, films: Sequence[str]) -> np.ndarray:
-    """All that the brain answers to in a run, (time, features)."""
+    """All features that drive the brain in a run, (time, features)."""
     scenes = [scene for name in films for scene in made.films[name]]
     grids, rates = zip(*(read_luminance(stimuli / n, LOWLEVEL_CELLS) for n in films), strict=True)
     return film_signals(scenes, np.concatenate(grids), rates[0], made.settings.clip_seconds)

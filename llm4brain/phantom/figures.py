@@ -1,4 +1,4 @@
-"""The six figures: one body with joints, six heads."""
+"""The six figures: one jointed body with six different heads."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PINK: Colour = (246, 168, 178)
 
 @dataclass(frozen=True)
 class Pose:
-    """Where hands and feet are, in figure units; the rest of the body follows.
+    """Positions of hands and feet, in figure units; these determine the rest of the body.
 
     Attributes:
         far_hand, near_hand, far_foot, near_foot: points; near limbs are drawn over the body.
@@ -87,7 +87,7 @@ def draw_figure(pen: Pen, who: str, shirt: Colour, pose: Pose, time: float) -> N
     leg(pose.far_foot, 0.06)
     leg(pose.near_foot, -0.06)
     x, y = neck
-    pen.shape(  # the shirt, which carries the scene's colour
+    pen.shape(  # the shirt, in the colour of the scene
         [
             (x - 0.13, y),
             (x + 0.13, y),

@@ -1,4 +1,4 @@
-"""Films as MP4, and what people say about each clip."""
+"""Films as MP4, and captions of each clip."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from llm4brain.phantom.render import Look, clip_frames
 
 
 def write_film(path: str | Path, frames: Iterable[Image.Image], fps: float, group: int) -> None:
-    """Write RGB frames as H.264 (MPEG-4 where PyAV has no libx264), the same bytes each time.
+    """Write RGB frames as H.264 (MPEG-4 if PyAV has no libx264), with reproducible bytes.
 
     Args:
-        path: of the MP4; written whole or not at all.
-        frames: all of one even size.
-        fps: frames a second.
-        group: frames from one key frame to the next; a clip's length makes clips seekable.
+        path: of the MP4; written atomically.
+        frames: all of the same, even size.
+        fps: frames per second.
+        group: frames between key frames; set to a clip's length to make clips seekable.
     """
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     with (
@@ -39,7 +39,7 @@ def write_film(path: str | Path, frames: Iterable[Image.Image], fps: float, grou
     ):
         stream = film.add_stream(codec, rate=Fraction(fps).limit_denominator(1000))
         stream.pix_fmt = "yuv420p"
-        stream.codec_context.thread_count = 1  # more threads, other bytes
+        stream.codec_context.thread_count = 1  # the bytes depend on the number of threads
         stream.codec_context.gop_size = group
         if codec == "libx264":
             stream.options = {"preset": "superfast", "crf": "20", "tune": "animation"}
@@ -53,7 +53,7 @@ def write_film(path: str | Path, frames: Iterable[Image.Image], fps: float, grou
 def scene_film(
     path: str | Path, scenes: Sequence[Scene], seconds: float, fps: float, size: int, seed: str
 ) -> None:
-    """Film of `scenes` back to back, `seconds` each; `seed` decides each showing's look."""
+    """Film of `scenes` back to back, `seconds` each; `seed` determines each showing's look."""
     looks = [Look.draw(random.Random(f"{seed} look {i}")) for i in range(len(scenes))]
     frames = (
         image
@@ -64,7 +64,7 @@ def scene_film(
 
 
 def caption_table(scenes: Sequence[Scene], seconds: float, count: int, seed: str) -> pd.DataFrame:
-    """What `count` people say of each clip: onset and duration (s), caption; a row each."""
+    """`count` captions of each clip, one per row: onset and duration (s), caption."""
     rows = [
         (i * seconds, seconds, text)
         for i, scene in enumerate(scenes)
@@ -78,10 +78,10 @@ def read_luminance(path: str | Path, cells: int) -> tuple[np.ndarray, float]:
 
     Args:
         path: of the MP4.
-        cells: along an edge of the grid.
+        cells: number of cells along an edge of the grid.
 
     Returns:
-        float32 (frames, cells, cells) from 0 to 1, row 0 the top; and the frames a second.
+        float32 (frames, cells, cells) from 0 to 1, row 0 at the top; and frames per second.
 
     Raises:
         UserError: the film is missing or is no video.

@@ -1,7 +1,7 @@
-"""Scenes that a film shows, and how people put them into words.
+"""Scenes of the films, and captions that describe them.
 
 A scene is who does what, where, wearing which colour: 6 x 12 x 6 x 6 = 2,592 combinations.
-No heavy import: the workflow reads this module before any job starts.
+This module has no slow imports, because the workflow loads it before any job starts.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def every_scene() -> list[Scene]:
     return [Scene(*values) for values in product(*ATTRIBUTES.values())]
 
 
-# Wordings, the commonest first; the first of each is drawn about half the time.
+# Wordings, most common first; the first is used about half of the time.
 _WHO = {
     "girl": ("girl", "little girl", "young girl"),
     "cat": ("cat", "orange cat", "kitten"),
@@ -96,7 +96,7 @@ _GARMENT = ("shirt", "jacket", "sweater")
 
 
 def _pick(words: tuple[str, ...], rng: random.Random) -> str:
-    """The usual word about half the time, else any."""
+    """The most common word about half of the time, else any."""
     return words[0] if rng.random() < 0.4 else rng.choice(words)
 
 
@@ -117,9 +117,9 @@ def _worn(colour: str, rng: random.Random) -> str:
 
 
 def caption(scene: Scene, rng: random.Random) -> str:
-    """One sentence on the scene, as one of several people would write it.
+    """One caption of the scene, as one of several people might write it.
 
-    Word order and words vary; about one in six leaves out the colour or the place.
+    Words and word order vary; about one in six captions omits the colour or the place.
     """
     who = _article(_pick(_WHO[scene.who], rng))
     does, where = _pick(_ACTION[scene.action], rng), _pick(_PLACE[scene.place], rng)
@@ -150,6 +150,6 @@ def captions(scene: Scene, count: int, rng: random.Random) -> list[str]:
 
 
 def names_all(text: str, scene: Scene) -> bool:
-    """Whether a caption leaves nothing of the scene out."""
+    """Whether a caption names all four attributes of the scene."""
     text = text.lower()
     return scene.colour in text and any(place in text for place in _PLACE[scene.place])

@@ -1,4 +1,4 @@
-"""From films to BOLD responses: what is on the screen, convolved with a subject's HRF."""
+"""From films to BOLD responses: features of the film, convolved with a subject's HRF."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from scipy.stats import gamma
 
 from llm4brain.phantom.grammar import ATTRIBUTES, Scene
 
-STEP = 0.1  # s, of the fine time axis
-PEAK = 5.0  # s after a brief event, the cohort's mean
-PEAK_SPREAD = 0.5  # s, subjects lie evenly within this of the mean
+STEP = 0.1  # s, step of the fine time axis
+PEAK = 5.0  # s after a brief event, mean of the cohort
+PEAK_SPREAD = 0.5  # s, subjects are uniformly distributed within this distance of the mean
 
 
 def hrf(peak: float) -> np.ndarray:
     """Double-gamma response (as SPM's: shapes 6 and 16, ratio 1/6), stretched to its `peak` (s).
 
     Returns:
-        (time,) in steps of `STEP`, of unit area, so that a lasting stimulus gives 1.
+        (time,) in steps of `STEP`, of unit area, so that a sustained stimulus gives 1.
     """
     stretch = peak / 5
     time = np.arange(0, 32 * stretch, STEP) / stretch
@@ -28,13 +28,13 @@ def hrf(peak: float) -> np.ndarray:
 
 
 def best_lag(peak: float, clip_seconds: float) -> float:
-    """Seconds from clip onset to the height of its response."""
+    """Seconds from clip onset to the peak of its response."""
     box = np.ones(round(clip_seconds / STEP))
     return float(np.argmax(fftconvolve(box, hrf(peak))) * STEP)
 
 
 def scene_signals(scenes: Sequence[Scene], clip_seconds: float) -> np.ndarray:
-    """1 while a value is on the screen: (time, all attributes' values) in steps of `STEP`."""
+    """1 while an attribute value is shown: (time, all attributes' values) in steps of `STEP`."""
     codes = np.array([scene.codes for scene in scenes])
     each = np.hstack(
         [np.eye(len(v))[codes[:, k]] for k, v in enumerate(ATTRIBUTES.values())]
@@ -47,11 +47,11 @@ def lowlevel_signals(luminance: np.ndarray, rate: float, duration: float) -> np.
 
     Args:
         luminance: (frames, cells, cells), 0 to 1.
-        rate: frames a second.
+        rate: frames per second.
         duration: of the film, s.
 
     Returns:
-        (time, 2 x cells x cells): luminance about mid grey, then the change from frame to frame.
+        (time, 2 x cells x cells): luminance relative to mid grey, then change between frames.
     """
     flat = luminance.reshape(len(luminance), -1)
     change = np.abs(np.diff(flat, axis=0, prepend=flat[:1])) * rate
@@ -70,7 +70,7 @@ def responses(
         peak: of the subject's HRF, s.
         lead_in: seconds from the first volume to film onset.
         volumes: of the run.
-        tr: seconds from volume to volume.
+        tr: seconds between volumes.
 
     Returns:
         float32 (volumes, features).

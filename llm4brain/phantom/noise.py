@@ -1,4 +1,4 @@
-"""What a scan holds besides signal: noise as real scans have it, drift, motion, physiology.
+"""Parts of a scan besides the signal: noise, drift, motion and physiology.
 
 Shares of the noise variance: 40% white in space (thermal), 30% smooth at 12 mm and 20% at 40 mm
 (sigma; 1.5 and 5 default voxels), 10% global; all AR(1) in time.
@@ -13,20 +13,20 @@ from llm4brain.phantom.anatomy import Head
 
 SHARES = {"white": 0.4, "fine": 0.3, "coarse": 0.2, "global": 0.1}
 FINE_MM, COARSE_MM = 12.0, 40.0
-AR = 0.3  # correlation of one volume's noise with the last's, at TR 2 s
-NOISE = 0.015  # sd of the noise, as a share of baseline
+AR = 0.3  # correlation of the noise of successive volumes, at TR 2 s
+NOISE = 0.015  # sd of the noise, as a fraction of baseline
 DRIFT = 0.01
 PHYSIOLOGY = 0.012
 BACKGROUND = 6.0  # sd outside the brain, scanner units
-RADIUS_MM = 50.0  # of the head, to turn radians into mm as framewise displacement does
+RADIUS_MM = 50.0  # radius of the head, to convert radians to mm as in framewise displacement
 
 
 def smooth_noise(
     volumes: int, shape: tuple[int, int, int], sigma: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """White noise smoothed by a Gaussian of `sigma` voxels to unit variance everywhere.
+    """White noise smoothed by a Gaussian of `sigma` voxels, with unit variance everywhere.
 
-    One matrix an axis: on small grids much faster than filtering each volume.
+    Uses one matrix per axis, which is much faster on small grids than filtering each volume.
 
     Returns:
         float32 (volumes, x, y, z).
@@ -41,7 +41,7 @@ def smooth_noise(
 
 
 def autocorrelate(series: np.ndarray, correlation: float = AR) -> np.ndarray:
-    """Turn white noise (volumes, ...) into stationary AR(1) of the same variance."""
+    """Convert white noise (volumes, ...) to stationary AR(1) noise of the same variance."""
     driven = series * np.float32(np.sqrt(1 - correlation**2))
     driven[0] = series[0]
     return lfilter([1.0], [1.0, -correlation], driven, axis=0).astype(np.float32)
@@ -61,7 +61,7 @@ def scan_noise(volumes: int, head: Head, voxel_mm: float, rng: np.random.Generat
 
 
 def drift(volumes: int, head: Head, voxel_mm: float, rng: np.random.Generator) -> np.ndarray:
-    """Slow drift as a share of baseline, float32 (volumes, voxels): three smooth maps."""
+    """Slow drift as a fraction of baseline, float32 (volumes, voxels): three smooth maps."""
     time = np.linspace(-1, 1, volumes, dtype=np.float32)
     curves = np.stack([time, time**2 - 1 / 3, np.sin(2 * time + rng.uniform(0, 6))])
     maps = smooth_noise(3, head.shape, COARSE_MM / voxel_mm, rng)[:, head.brain] + rng.normal()
@@ -69,7 +69,7 @@ def drift(volumes: int, head: Head, voxel_mm: float, rng: np.random.Generator) -
 
 
 def motion(volumes: int, rng: np.random.Generator) -> np.ndarray:
-    """Head motion: slow wander, and now and then a jerk that partly stays.
+    """Head motion: slow drift and occasional jerks, from which the head partly returns.
 
     Returns:
         float32 (volumes, 6): translations x, y, z (mm), rotations about x, y, z (radians).
@@ -101,7 +101,7 @@ def motion_effect(head: Head, voxel_mm: float) -> np.ndarray:
 
 
 def physiology(volumes: int, tr: float, head: Head, rng: np.random.Generator) -> np.ndarray:
-    """Pulse and breath, aliased, as a share of baseline: float32 (volumes, voxels).
+    """Pulse and respiration, aliased, as a fraction of baseline: float32 (volumes, voxels).
 
     Strong in CSF, weaker in white matter, weakest in grey matter.
     """

@@ -18,7 +18,7 @@ class Pen:
     Args:
         image: RGB canvas, drawn on in place.
         origin: pixel of the point (0, 0).
-        unit: pixels a unit of length.
+        unit: pixels per unit of length.
         mirror: -1 to look left, 1 to look right.
     """
 
@@ -30,7 +30,7 @@ class Pen:
         self._turn = (1.0, 0.0, 0.0, 0.0)  # cos, sin, dx, dy in units
 
     def placed(self, dx: float = 0.0, dy: float = 0.0, degrees: float = 0.0) -> Pen:
-        """The same pen, its coordinates shifted, then turned anticlockwise there."""
+        """The same pen with shifted and then anticlockwise rotated coordinates."""
         other = Pen.__new__(Pen)
         other.__dict__.update(self.__dict__)
         cos, sin, x, y = self._turn
@@ -56,7 +56,7 @@ class Pen:
     def disc(
         self, x: float, y: float, r: float, fill: Colour | None, ink: Colour | None = INK
     ) -> None:
-        """A circle; with no `fill`, a ring."""
+        """A circle; without `fill`, a ring."""
         px, py = self._pixel((x, y))
         r *= self._unit
         self._draw.ellipse(
@@ -69,7 +69,7 @@ class Pen:
     def oval(
         self, x: float, y: float, rx: float, ry: float, fill: Colour, ink: Colour | None = INK
     ) -> None:
-        """An ellipse that turns with the pen."""
+        """An ellipse that is rotated with the pen."""
         around = [(x + rx * math.cos(a), y + ry * math.sin(a)) for a in _ANGLES]
         self.shape(around, fill, ink)
 

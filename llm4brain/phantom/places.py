@@ -1,4 +1,4 @@
-"""The six places, drawn once a variant and then panned behind the figure."""
+"""The six places. Each variant is drawn once and then panned behind the figure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from functools import cache
 from PIL import Image, ImageDraw, ImageFilter
 
 VARIANTS = 5
-MARGIN = 1.25  # a background is wider than the frame, so that it can pan
-GROUND = 0.86  # where feet stand, as a share of the frame's height
+MARGIN = 1.25  # a background is wider than the frame, so that the camera can pan
+GROUND = 0.86  # height of the ground, as a fraction of the frame's height
 _Box = tuple[float, float, float, float]
 
 
@@ -28,7 +28,7 @@ def background(place: str, variant: int, size: int) -> Image.Image:
 
 
 class _Brush:
-    """Draws in units of the frame's height, y down."""
+    """Draws in units of the frame height, y downwards."""
 
     def __init__(self, draw: ImageDraw.ImageDraw, size: int) -> None:
         self._draw, self._size = draw, size

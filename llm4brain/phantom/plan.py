@@ -1,6 +1,7 @@
-"""What is shown to whom: scenes of each film, and the runs of each subject.
+"""Scenes of each film, and the runs of each subject.
 
-Pure and cheap, because the workflow calls `runs` to know a subject's files before any job.
+These functions are fast and read no files, because the workflow calls `runs` to list a subject's
+files before any job starts.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from llm4brain.errors import UserError
 from llm4brain.phantom.grammar import Scene, every_scene
 from llm4brain.sections import PhantomSettings
 
-SHOWN_AGAIN = 0.1  # share of train scenes that some other clip of a train film repeats
+SHOWN_AGAIN = 0.1  # fraction of train scenes that another clip of a train film repeats
 
 
 class Run(NamedTuple):
-    """One run of a subject: its number, the film, and the how-manieth showing it is."""
+    """One run of a subject: its number, the film, and the index of the showing."""
 
     number: int
     stim_file: str
@@ -35,7 +36,7 @@ def film_name(index: int) -> str:
 def _pools(
     settings: PhantomSettings, seed: int, more: int = 0
 ) -> tuple[list[Scene], list[Scene], list[Scene]]:
-    """Scenes of train films, of test films, and `more`: three sets that share no combination."""
+    """Scenes of train films, test films, and `more` others: three sets without common scenes."""
     if settings.test_films >= settings.films:
         raise UserError(
             "phantom.test_films", "leaves no film to train on", "lower it or raise films"
@@ -58,11 +59,11 @@ def _pools(
 def cohort_films(settings: PhantomSettings, seed: int) -> dict[str, list[Scene]]:
     """Scenes of each film that the cohort watches, in the order shown.
 
-    The last `test_films` hold combinations that no other film has, each once. About one in ten
-    scenes of the others is shown a second time, so that a contrastive loss meets duplicates.
+    The last `test_films` contain combinations that occur in no other film, each once. About one in
+    ten scenes of the others is shown a second time, so that a contrastive loss has duplicates.
 
     Raises:
-        UserError: the settings want more scenes than the grammar has, or no train film.
+        UserError: the settings need more scenes than the grammar has, or leave no train film.
     """
     fresh, test, _ = _pools(settings, seed)
     rng = random.Random(f"films {seed}")
@@ -77,7 +78,7 @@ def cohort_films(settings: PhantomSettings, seed: int) -> dict[str, list[Scene]]
 
 
 def video_films(settings: PhantomSettings, seed: int) -> dict[str, list[Scene]]:
-    """Scenes of each film that trains the small video-LLM; none is in any cohort film."""
+    """Scenes of the films that train the small video-LLM; none occurs in a cohort film."""
     scenes = _pools(settings, seed, more=settings.video_films * settings.clips_per_film)[2]
     return {
         film_name(i): scenes[i * settings.clips_per_film : (i + 1) * settings.clips_per_film]
@@ -86,15 +87,15 @@ def video_films(settings: PhantomSettings, seed: int) -> dict[str, list[Scene]]:
 
 
 def held_out_films(settings: PhantomSettings) -> list[str]:
-    """The films of unseen combinations."""
+    """The test films, which contain unseen combinations."""
     return [film_name(i) for i in range(settings.films - settings.test_films, settings.films)]
 
 
 def runs(settings: PhantomSettings, subject: str, seed: int = 0) -> list[Run]:
-    """The runs of a subject, in a random order of its own.
+    """The runs of a subject, in a random order that differs between subjects.
 
-    Repeats are shown in rounds, as in an experiment of several days: no film comes again
-    before every film has been shown that is still due.
+    Repeats are shown in rounds, as in an experiment over several days: a film is repeated only
+    after all films of the round have been shown.
 
     Args:
         settings: the phantom's section of the configuration.
@@ -102,7 +103,7 @@ def runs(settings: PhantomSettings, subject: str, seed: int = 0) -> list[Run]:
         seed: the configuration's seed.
 
     Returns:
-        Runs numbered from 1; `f"run-{run.number:02d}"` is the file name's part.
+        Runs numbered from 1; file names contain `f"run-{run.number:02d}"`.
     """
     test = held_out_films(settings)
     rng = random.Random(f"runs {seed} {subject}")

@@ -1,4 +1,4 @@
-"""Frames of a scene: a place behind, a figure in action before it, each showing a bit different."""
+"""Frames of a scene: a figure in action in front of a place; each showing differs slightly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llm4brain.phantom.pen import Pen
 from llm4brain.phantom.places import GROUND, MARGIN, VARIANTS, background
 
 OVERSAMPLE = 2
-# Actions whose props reach far ahead stand further back in the frame.
+# Figures whose props reach far ahead are placed further back in the frame.
 _AHEAD = {"kite": 0.2, "paint": 0.2, "water": 0.26, "kick": 0.24, "read": 0.08, "guitar": 0.08}
 
 
@@ -26,12 +26,12 @@ class Look:
 
     Attributes:
         variant: which picture of the place.
-        pan: where the camera begins and how far it pans, as shares of the spare width.
+        pan: start and length of the camera pan, as fractions of the spare width.
         shift: of the figure, in figure units.
-        size: of the figure, as a share of the frame's height.
+        size: of the figure, as a fraction of the frame height.
         mirror: 1 looks right, -1 left.
         phase: of the movement, radians.
-        pace: of the movement, about 1.
+        pace: speed of the movement, about 1.
         tint: added to each channel of the garment's colour.
     """
 
@@ -46,7 +46,7 @@ class Look:
 
     @classmethod
     def draw(cls, rng: random.Random) -> Look:
-        """A look by chance."""
+        """A random look."""
         start = rng.random()
         return cls(
             variant=rng.randrange(VARIANTS),

@@ -1,4 +1,4 @@
-"""One subject of the phantom as BIDS files, and beside them what was planted."""
+"""One subject of the phantom as BIDS files, and its ground truth."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def write_subject(
     """Simulate a subject and write T1w, runs, events and the truth.
 
     Args:
-        folder: root of the data set, whose `stimuli/` holds the films already.
-        truth: safetensors file for what was planted (docs/phantom.md lists it).
+        folder: root of the data set; its `stimuli/` must contain the films.
+        truth: safetensors file for the ground truth (described in docs/phantom.md).
         settings: the phantom's section of the configuration.
         subject: label.
         seed: the configuration's seed.
@@ -78,13 +78,13 @@ def write_subject(
 def write_nifti(
     path: str | Path, data: np.ndarray, affine: np.ndarray, tr: float | None = None
 ) -> None:
-    """Write a NIfTI in scanner space, the same bytes each time; fast rather than small.
+    """Write a NIfTI in scanner space with reproducible bytes; optimised for speed, not size.
 
     Args:
         path: ends in .nii.gz.
         data: int16 (x, y, z) or (x, y, z, volumes).
         affine: (4, 4) from index to scanner mm.
-        tr: seconds from volume to volume.
+        tr: seconds between volumes.
     """
     image = nib.Nifti1Image(data, affine)
     image.header.set_xyzt_units("mm", "sec")

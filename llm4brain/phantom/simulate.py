@@ -1,4 +1,4 @@
-"""One simulated subject: signal, noise and nuisances become runs of BOLD."""
+"""One simulated subject: runs of BOLD made from signal, noise and nuisances."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from llm4brain.phantom.grammar import ATTRIBUTES, Scene
 from llm4brain.phantom.tuning import Tuning, subject_tuning
 from llm4brain.sections import PhantomSettings
 
-FilmSignals = np.ndarray  # (time, features), the attributes' values, then low-level features
+FilmSignals = np.ndarray  # (time, features): attribute values, then low-level features
 
 
 def chance(seed: int, *what: str | int) -> np.random.Generator:
-    """Random numbers for one purpose, so that no purpose disturbs another.
+    """A separate random generator for each purpose, so that they do not affect each other.
 
     >>> bool(chance(0, "a").random() == chance(0, "a").random() != chance(0, "b").random())
     True
@@ -30,7 +30,7 @@ def chance(seed: int, *what: str | int) -> np.random.Generator:
 def film_signals(
     scenes: Sequence[Scene], luminance: np.ndarray, rate: float, clip_seconds: float
 ) -> FilmSignals:
-    """All that the brain answers to in a film, (time, features), in `tuning.FEATURES`' order."""
+    """Features of a film that drive the brain, (time, features), in `tuning.FEATURES` order."""
     seen = haemo.scene_signals(scenes, clip_seconds)
     low = haemo.lowlevel_signals(luminance, rate, len(seen) * haemo.STEP)
     return np.hstack([seen, low])
@@ -38,13 +38,13 @@ def film_signals(
 
 @dataclass(frozen=True)
 class Subject:
-    """All that is fixed for one subject.
+    """All fixed properties of one subject.
 
     Attributes:
         head: anatomy on the scanner grid.
         tuning: planted tuning on the MNI grid.
         hrf_peak: s.
-        weights: float32 (features, brain voxels): share of baseline for each feature.
+        weights: float32 (features, brain voxels): response to each feature, relative to baseline.
         responses: stim_file -> float32 (volumes, features).
         snr: realised, over tuned voxels, by attribute.
     """
@@ -68,14 +68,14 @@ def make_subject(
 ) -> Subject:
     """Draw a subject.
 
-    The signal is scaled so that, over the films and the voxels tuned to an attribute,
-    var(signal) / var(noise) is `settings.snr` for a subject of gain 1.
+    The signal is scaled so that var(signal) / var(noise), over the films and the voxels tuned to an
+    attribute, is `settings.snr` for a subject with gain 1.
 
     Args:
         settings: the phantom's section of the configuration.
         subject: label.
         seed: the configuration's seed.
-        films: stim_file -> what is on the screen.
+        films: stim_file -> features of what is shown.
     """
     head = head_on_grid(settings.voxel_mm, chance(seed, subject, "head"))
     tuning = subject_tuning(chance(seed, "cohort"), chance(seed, subject, "tuning"))
@@ -85,7 +85,7 @@ def make_subject(
         name: haemo.responses(signals, peak, settings.lead_in, volumes, settings.tr)
         for name, signals in films.items()
     }
-    settled = int(np.ceil((settings.lead_in + 12) / settings.tr))  # after the film's first rise
+    settled = int(np.ceil((settings.lead_in + 12) / settings.tr))  # after the initial rise
     ends = int((settings.lead_in + settings.clips_per_film * settings.clip_seconds) / settings.tr)
     shown = np.concatenate([a[min(settled, ends // 2) : ends] for a in answers.values()])
 
@@ -109,8 +109,7 @@ def make_run(
     """Simulate one run.
 
     Returns:
-        int16 (x, y, z, volumes), scanner units; float32 (volumes, 6), the head's motion (mm,
-        radians).
+        int16 (x, y, z, volumes), scanner units; float32 (volumes, 6), head motion (mm, radians).
     """
     head, size = subject.head, settings.voxel_mm
     answer = subject.responses[stim_file]
@@ -129,7 +128,7 @@ def make_run(
 
 
 def attribute_columns() -> dict[str, slice]:
-    """Columns of each attribute among the features."""
+    """Feature columns of each attribute."""
     columns, first = {}, 0
     for name, values in ATTRIBUTES.items():
         columns[name] = slice(first, first + len(values))

@@ -1,4 +1,4 @@
-"""Planted tuning: which voxels answer to what, shared in part by all subjects."""
+"""Planted tuning: which voxels respond to which features, partly shared by all subjects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from llm4brain.phantom.anatomy import TEMPLATE_MM, template
 from llm4brain.phantom.grammar import ATTRIBUTES
 
-LOWLEVEL_CELLS = 3  # a frame's luminance and motion are seen on a grid of 3 x 3
+LOWLEVEL_CELLS = 3  # luminance and motion of a frame are computed on a 3 x 3 grid
 FEATURES: dict[str, tuple[str, ...]] = {
     **ATTRIBUTES,
     "lowlevel": tuple(
@@ -22,22 +22,22 @@ FEATURES: dict[str, tuple[str, ...]] = {
     ),
 }
 RADIUS_MM = 12.0
-SMOOTH_MM = 8.0  # sigma of the maps of preference
+SMOOTH_MM = 8.0  # sigma of the preference maps
 WARP_MM = 8.0  # root mean square shift of a subject's topography, about one default voxel
 WARP_SMOOTH_MM = 24.0
-IDIOSYNCRATIC = 0.3  # share of tuning variance that a subject has to itself
-FILM_RESPONSE = 1.0  # response to any film at all, in units of the tuning's sd
+IDIOSYNCRATIC = 0.3  # fraction of tuning variance that is specific to the subject
+FILM_RESPONSE = 1.0  # response to any film, in units of the tuning's sd
 
 
 class Region(NamedTuple):
-    """A bilateral sphere; `mm` is its right centre in MNI space, the left one is mirrored."""
+    """A bilateral sphere; `mm` is the right centre in MNI space, the left one is its mirror."""
 
     name: str
     tuned_to: str
     mm: tuple[float, float, float]
 
 
-# Rounded centres as localiser studies report them: e.g. Julian et al. 2012 (FFA, PPA, LO, RSC, OPA
+# Rounded centres from localiser studies: e.g. Julian et al. 2012 (FFA, PPA, LO, RSC, OPA
 # parcels), Malach et al. 1995 (LOC), Dumoulin et al. 2000 (MT+), Deen et al. 2015 (pSTS),
 # McKeefry & Zeki 1997 (V4/VO).
 REGIONS = (
@@ -60,8 +60,8 @@ class Tuning:
 
     Attributes:
         maps: attribute -> float32 (values, x, y, z): response to each value.
-        regions: uint8 (x, y, z): 1 + index in `REGIONS` once warped, 0 elsewhere.
-        shift: float32 (3, x, y, z), mm: where the shared topography was read from.
+        regions: uint8 (x, y, z): 1 + index in `REGIONS` after the warp, 0 elsewhere.
+        shift: float32 (3, x, y, z), mm: displacement at which the shared topography is read.
         gain: response of this subject relative to the cohort's.
     """
 
@@ -72,7 +72,7 @@ class Tuning:
 
 
 def region_labels(mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which region each coordinate belongs to.
+    """The region that each coordinate belongs to.
 
     Args:
         mm: MNI coordinates (..., 3).
@@ -105,7 +105,7 @@ def smooth_maps(count: int, sigma_mm: float, rng: np.random.Generator) -> np.nda
 
 
 def _preferences(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """A map for each value of each attribute, before any region is cut out."""
+    """A map for each value of each attribute, before regions are cut out."""
     return {name: smooth_maps(len(v), SMOOTH_MM, rng) for name, v in FEATURES.items()}
 
 
@@ -113,8 +113,8 @@ def subject_tuning(shared: np.random.Generator, own: np.random.Generator) -> Tun
     """Tuning of one subject.
 
     Args:
-        shared: the cohort's chance: the same for every subject.
-        own: the subject's chance: warp, idiosyncratic maps, gain.
+        shared: random generator of the cohort, the same for every subject.
+        own: random generator of the subject: warp, individual maps, gain.
     """
     head = template()
     common = _preferences(shared)
@@ -129,7 +129,7 @@ def subject_tuning(shared: np.random.Generator, own: np.random.Generator) -> Tun
     for name, values in common.items():
         warped = np.stack([head.sample(v, seen) for v in values])
         mixed = np.sqrt(1 - IDIOSYNCRATIC) * warped + np.sqrt(IDIOSYNCRATIC) * alone[name]
-        if name in ATTRIBUTES:  # exactly one value is on: their mean is the response to any film
+        if name in ATTRIBUTES:  # one value is shown at a time: their mean is the film response
             mixed += FILM_RESPONSE - mixed.mean(axis=0)
         maps[name] = (mixed * weight * (tuned_to == name)).astype(np.float32)
     return Tuning(maps, label, shift, float(np.exp(own.normal(0, 0.12))))

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from bids import BIDSLayout
 
 from llm4brain.errors import UserError
 from llm4brain.preprocess import cifti, clean, find, images
 from llm4brain.preprocess.events import read_events
 from llm4brain.preprocess.grid import Grid, mni_grid
+from llm4brain.preprocess.timing import repetition_time, slice_times, start_time
 from llm4brain.sections import BoldSettings
 
 
@@ -76,7 +78,8 @@ def subject_bold(
         tasks: names or patterns of the tasks that are read; none: every task.
 
     Raises:
-        UserError: whatever is wrong with a header, a sidecar or an event, naming its file.
+        UserError: whatever is wrong with a header, a sidecar, an event or a confound, naming its
+            file.
     """
     raw = find.layout(bids_dir, subject)
     scanned = find.run_stems(raw, subject, tasks)
@@ -96,6 +99,9 @@ def subject_bold(
         if not events:
             print(f"{run.recording.stem}: no event with a stim_file, left out", file=sys.stderr)
             continue
+        # told before any run is read, which takes long
+        confounds(run, volumes, tr, settings)
+        check_mask(run)
         shown[label] = run
         described[label] = {
             "events": events,
@@ -114,6 +120,26 @@ def subject_bold(
     return Bold(shown, meta, grid, settings)
 
 
+def raw_events(
+    bids_dir: Path, subject: str, tasks: Sequence[str] = ()
+) -> list[dict[str, float | str | None]]:
+    """What was shown in the raw runs of a subject, their headers and sidecars looked at.
+
+    Raises:
+        UserError: whatever is wrong with a header, a sidecar or an event, naming its file.
+    """
+    raw = find.layout(bids_dir, subject)
+    shown_when = find.EventFiles.of(raw)
+    shown = []
+    for run in find.raw_runs(raw, subject, tasks, echoes=True):
+        tr = repetition_time(run.path, run.metadata, images.repetition_time(run.path))
+        slices = slice_times(run.path, run.metadata, tr)
+        end = float(np.mean(slices or [0.0])) + tr * images.volumes(run.path)
+        path = shown_when.nearest(run.recording.without("echo").without("part"))
+        shown += read_events(path, end) if path else []
+    return shown
+
+
 def in_space(
     derived: BIDSLayout, subject: str, settings: BoldSettings, tasks: Sequence[str]
 ) -> tuple[list[find.Derived], Grid | cifti.Grayordinates, Callable[[Path], int]]:
@@ -130,12 +156,25 @@ def clean_derivative(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One run: (volumes, voxels) float32 clean BOLD, (volumes,) bool validity."""
     signals = read_derivative(run, grid)
-    table = clean.read_confounds(run.confounds, len(signals))
-    chosen = clean.regressors(run.confounds, run.bold, table, settings.confounds)
+    table, chosen = confounds(run, len(signals), tr, settings)
     return (
         clean.clean_run(signals, chosen, tr, settings),
         clean.valid_volumes(table, settings.fd_threshold),
     )
+
+
+def confounds(
+    run: find.Derived, volumes: int, tr: float, settings: BoldSettings
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A run's confounds, and those of them that are taken out: tables of one row a volume.
+
+    Raises:
+        UserError: they cannot be read, do not fit the run, or leave nothing of it.
+    """
+    table = clean.read_confounds(run.confounds, volumes)
+    chosen = clean.regressors(run.confounds, run.bold, table, settings.confounds)
+    clean.check_freedom(run.bold, chosen, volumes, tr, settings)
+    return table, chosen
 
 
 def read_derivative(run: find.Derived, grid: Grid | cifti.Grayordinates) -> np.ndarray:
@@ -144,24 +183,29 @@ def read_derivative(run: find.Derived, grid: Grid | cifti.Grayordinates) -> np.n
         return grid.read(run.bold)
     data, affine = images.read(run.bold, 4)
     images.check(run.bold, data)
-    mask, mask_affine = images.read(run.mask, 3)
-    if mask.shape != data.shape[:3] or not np.allclose(mask_affine, affine, atol=1e-3):
-        raise UserError(
-            run.mask,
-            f"is not on the grid of its BOLD ({mask.shape} against {data.shape[:3]})",
-            "run preprocessing of this run again",
-        )
+    check_mask(run)
+    mask, _ = images.read(run.mask, 3)
     return clean.on_grid(run.bold, data, affine, mask > 0, grid)
 
 
-def timing(run: find.Derived) -> tuple[float, float]:
-    """TR and StartTime (s) by the derivative's JSON; fMRIPrep's StartTime is its slice timing."""
-    tr = run.metadata.get("RepetitionTime")
-    if not isinstance(tr, int | float) or tr <= 0:
+def check_mask(run: find.Derived) -> None:
+    """Refuse a brain mask that is not on the grid of its BOLD, by their headers."""
+    if run.mask is None:
+        return
+    (mask, one), (bold, other) = images.grid(run.mask, 3), images.grid(run.bold, 4)
+    if mask != bold or not np.allclose(one, other, atol=1e-3):
         raise UserError(
-            run.bold, "has no RepetitionTime in its JSON", "run preprocessing of this run again"
+            run.mask,
+            f"is not on the grid of its BOLD ({mask} against {bold})",
+            "run preprocessing of this run again",
         )
-    return float(tr), float(run.metadata.get("StartTime") or 0.0)
+
+
+def timing(run: find.Derived) -> tuple[float, float]:
+    """TR and start (s) by the derivative's JSON, see `llm4brain.preprocess.timing`."""
+    of = cifti if run.mask is None else images
+    tr = repetition_time(run.bold, run.metadata, of.repetition_time(run.bold))
+    return tr, start_time(run.bold, run.metadata, tr)
 
 
 def labels(recordings: list[find.Recording]) -> list[str]:

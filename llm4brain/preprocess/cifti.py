@@ -25,9 +25,9 @@ from nibabel.cifti2 import (
     LabelAxis,
     SeriesAxis,
 )
-from nibabel.spatialimages import HeaderDataError
 
 from llm4brain.errors import UserError
+from llm4brain.io import missing
 from llm4brain.preprocess import images
 from llm4brain.preprocess.areas import Area, choose
 from llm4brain.preprocess.find import Derived, one_a_run
@@ -36,7 +36,7 @@ from llm4brain.sections import BoldSettings
 SPACE = "fsLR"  # the value of bold.space by which CIFTI is read
 PREFIX = "CIFTI_STRUCTURE_"
 SIDES = {"L": f"{PREFIX}CORTEX_LEFT", "R": f"{PREFIX}CORTEX_RIGHT"}
-BROKEN = (*images.BROKEN, HeaderDataError, Cifti2HeaderError, ExpatError)
+BROKEN = (*images.BROKEN, Cifti2HeaderError, ExpatError)
 LEAST_SIGNAL = 0.5  # share of the grayordinates that must have any
 
 
@@ -123,6 +123,12 @@ def volumes(path: Path) -> int:
     return open_run(path)[0].shape[0]
 
 
+def repetition_time(path: Path) -> float | None:
+    """TR (s) by a dtseries' header; None where its series is not one of seconds."""
+    series = open_run(path)[0].header.get_axis(0)
+    return float(series.step) if series.unit == "SECOND" and series.step > 0 else None
+
+
 def open_run(path: Path) -> tuple[Cifti2Image, BrainModelAxis]:
     """A dtseries and its grayordinates, nothing read as yet.
 
@@ -137,7 +143,7 @@ def open_run(path: Path) -> tuple[Cifti2Image, BrainModelAxis]:
 
 def _open(path: Path) -> tuple[Cifti2Image, tuple[Any, BrainModelAxis]]:
     if not path.is_file():
-        raise UserError(path, "does not exist", "fetch it, or correct the path")
+        raise missing(path, "fetch it, or correct the path")
     try:
         image = nib.load(path)
     except BROKEN as error:

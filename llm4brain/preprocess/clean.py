@@ -13,8 +13,9 @@ from nilearn.interfaces.fmriprep import load_confounds
 from numpy.polynomial import Legendre
 from scipy import ndimage
 
-from llm4brain.errors import UserError
+from llm4brain.errors import UserError, warn
 from llm4brain.io import read_table
+from llm4brain.preprocess.confounds import cosines
 from llm4brain.preprocess.grid import Grid
 from llm4brain.sections import BoldSettings
 
@@ -26,6 +27,9 @@ STRATEGIES: dict[str, dict[str, Any]] = {
 }
 POLYNOMIAL = 4  # order, of bold.confounds: polynomial
 LEAST_COVER = 0.5
+LEAST_FREEDOM, FEW = 3, 10  # degrees of freedom: fewer are refused, and warned of
+USED = ("framewise_displacement", "non_steady_state", "trans_", "rot_", "csf", "white_matter")
+USED += ("cosine",)  # how names of the confounds begin that are read
 
 
 def on_grid(
@@ -85,9 +89,19 @@ def read_confounds(path: Path, volumes: int) -> pd.DataFrame:
     """A run's confounds as they stand.
 
     Raises:
-        UserError: no table, or not one row a volume.
+        UserError: no table, not one row a volume, or a value that is no number.
     """
     table = read_table(path, ("framewise_displacement",))
+    for name in (name for name in table if name.startswith(USED)):
+        values = pd.to_numeric(table[name], errors="coerce")
+        wrong = np.flatnonzero((values.isna() & table[name].notna()) | np.isinf(values))
+        if len(wrong):
+            found = str(table[name].iloc[wrong[0]])
+            raise UserError(
+                path,
+                f"row {wrong[0] + 2} has {name} {found!r}, which is no number",
+                "write it as 0.5, or run preprocessing of this run again",
+            )
     if len(table) != volumes:
         raise UserError(
             path,
@@ -158,6 +172,41 @@ def regressors(path: Path, bold: Path, table: pd.DataFrame, strategy: str) -> pd
     return chosen
 
 
+def check_freedom(
+    path: Path, chosen: pd.DataFrame, volumes: int, tr: float, settings: BoldSettings
+) -> None:
+    """Refuse a run of which cleaning leaves too little: rounding noise, scaled to deviation 1.
+
+    Args:
+        path: of the run, for errors.
+        chosen: (time, k) regressors; the mean, a straight line and, where none is among them,
+            the high-pass's cosines go besides.
+
+    Raises:
+        UserError: fewer degrees of freedom than `LEAST_FREEDOM`; below `FEW` a warning is given.
+    """
+    gone = [np.ones(volumes), np.linspace(-1, 1, volumes), *chosen.to_numpy().T]
+    if not _filtered(chosen):
+        gone += list(cosines(volumes, tr, 1 / settings.high_pass).T)
+    spread = np.column_stack(gone)
+    spread = spread / np.maximum(np.linalg.norm(spread, axis=0), np.finfo(float).tiny)
+    rank = int(np.linalg.matrix_rank(spread))
+    said = f"has {volumes} volumes, and cleaning takes {rank} degrees of freedom: {volumes - rank}"
+    if volumes - rank < LEAST_FREEDOM:
+        raise UserError(
+            path,
+            f"{said} are left, {LEAST_FREEDOM} are needed",
+            "set bold.confounds to motion or none, or leave the run out",
+        )
+    if volumes - rank < FEW:
+        warn(f"{path}: {said} are left, which is little to read from")
+
+
+def _filtered(chosen: pd.DataFrame) -> bool:
+    """Whether the regressors hold a high-pass."""
+    return any(name.startswith(("cosine", "polynomial")) for name in chosen.columns)
+
+
 def clean_run(
     signals: np.ndarray, chosen: pd.DataFrame, tr: float, settings: BoldSettings
 ) -> np.ndarray:
@@ -172,7 +221,7 @@ def clean_run(
     Returns:
         (time, voxels) float32, mean 0 and standard deviation 1; 0 in voxels without signal.
     """
-    filtered = any(name.startswith(("cosine", "polynomial")) for name in chosen.columns)
+    filtered = _filtered(chosen)
     constant = np.ptp(signals, axis=0) == 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from pathlib import Path
-
-import pandas as pd
 
 from llm4brain.errors import UserError
 from llm4brain.io import read_table
+
+NONE = ("", "n/a")  # what a cell without a value holds, in whatever case
 
 
 def read_events(path: Path, end: float) -> list[dict[str, float | str | None]]:
@@ -15,6 +17,8 @@ def read_events(path: Path, end: float) -> list[dict[str, float | str | None]]:
 
     Takes one long row a run and one row a clip alike. Rows without a stimulus (fixation,
     oddballs: `n/a`) are skipped; a duration of n/a is kept as None and covers the stimulus whole.
+    Spaces around column names are dropped, and said; what a stimulus' name is taken for is
+    decided where the clips are known (`llm4brain.clips.plan_windows`).
 
     Args:
         end: s, when the run's last volume ends, on the clock of the events.
@@ -24,27 +28,52 @@ def read_events(path: Path, end: float) -> list[dict[str, float | str | None]]:
         stim_file at all.
 
     Raises:
-        UserError: no table, an onset that is no number, or one after the run's end.
+        UserError: no table, two columns of one name, an onset or a duration that is no number of
+            seconds, or an onset after the run's end.
     """
-    table = read_table(path, ("onset", "duration"))
-    if "stim_file" not in table:
+    table = read_table(path, as_text=True).fillna("n/a")  # a row may be short
+    names = [str(name).strip() for name in table.columns]
+    if loose := [str(old) for old, name in zip(table.columns, names, strict=True) if old != name]:
+        print(f"warning: {path}: column {loose[0]!r} is read without its spaces", file=sys.stderr)
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UserError(path, f"has two columns {min(twice)}", "keep one of them")
+    table.columns = names
+    if missing := [name for name in ("onset", "duration") if name not in names]:
+        raise UserError(path, f"has no column {', '.join(missing)}", "add it")
+    if "stim_file" not in names:
         return []
-    # pandas turns the n/a of BIDS into a missing value
-    shown = table[table["stim_file"].notna() & (table["stim_file"] != "")]
-    times = shown[["onset", "duration"]].apply(pd.to_numeric, errors="coerce")
-    for row, onset in zip(shown.index, times["onset"], strict=True):
-        if not onset < end:
-            where = f"row {row + 2}"
-            wrong = "has no onset" if pd.isna(onset) else f"starts at {onset:g} s"
+    shown = []
+    for row, (onset, duration, film) in enumerate(
+        zip(table["onset"], table["duration"], table["stim_file"], strict=True), start=2
+    ):
+        if film.strip().lower() in NONE:
+            continue
+        starts, lasts = (
+            _seconds(path, row, name, text)
+            for name, text in (("onset", onset), ("duration", duration))
+        )
+        if starts is None or starts >= end:
+            wrong = "has no onset" if starts is None else f"starts at {starts:g} s"
             raise UserError(
                 path,
-                f"{where} {wrong}, but the run ends at {end:g} s",
+                f"row {row} {wrong}, but the run ends at {end:g} s",
                 "correct the events, or check the run's TR and number of volumes",
             )
-    return [
-        {"onset": float(o), "duration": None if pd.isna(d) else float(d), "stim_file": str(s)}
-        for o, d, s in sorted(
-            zip(times["onset"], times["duration"], shown["stim_file"], strict=True),
-            key=lambda row: row[0],
-        )
-    ]
+        if lasts is not None and lasts < 0:
+            raise UserError(path, f"row {row} has a duration of {lasts:g} s", "correct it")
+        shown.append({"onset": starts, "duration": lasts, "stim_file": film})
+    return sorted(shown, key=lambda row: row["onset"])
+
+
+def _seconds(path: Path, row: int, column: str, text: str) -> float | None:
+    """A cell as a number of seconds; None where it holds none."""
+    if text.strip().lower() in NONE:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        wrong = f"row {row} has {column} {text!r}, which is no number of seconds"
+        raise UserError(path, wrong, "write it as 12.5, or as n/a where a duration is not known")
+    return value

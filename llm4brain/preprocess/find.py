@@ -11,6 +11,7 @@ from typing import Any
 from bids import BIDSLayout, BIDSLayoutIndexer
 
 from llm4brain.errors import UserError
+from llm4brain.io import read_json
 from llm4brain.preprocess.names import Recording
 
 
@@ -42,7 +43,8 @@ def layout(folder: Path, subject: str, *, derivative: bool = False) -> BIDSLayou
     (docs/your-data.md has the figures).
 
     Raises:
-        UserError: the folder, its description or the subject is missing.
+        UserError: the folder, its description or the subject is missing; a JSON file that cannot
+            be read.
     """
     if not (folder / "dataset_description.json").is_file():
         raise UserError(
@@ -56,6 +58,10 @@ def layout(folder: Path, subject: str, *, derivative: bool = False) -> BIDSLayou
             f"has no sub-{subject}",
             "run preprocessing for it" if derivative else "correct subjects in config.yaml",
         )
+    for file in (*folder.glob("*.json"), *(folder / f"sub-{subject}").rglob("*.json")):
+        # pybids would read them, and end in a traceback at one that it cannot
+        if not file.name.startswith(".") and not isinstance(read_json(file), dict):
+            raise UserError(file, "is no sidecar (no JSON object)", "write it anew")
     others = re.compile(rf"^/sub-(?!{subject}(/|$))")
     ignore = [others, re.compile(r"^/(stimuli|derivatives|sourcedata|code|logs|work)(/|$)")]
     indexer = BIDSLayoutIndexer(validate=False, ignore=[*ignore, re.compile(r"/\.")])
@@ -110,8 +116,9 @@ def run_stems(bids: BIDSLayout, subject: str, tasks: Sequence[str] = ()) -> set[
     if events and not scans:
         runs = [Recording.parse(file.path) for file in events]
         return {run.stem for run in runs if run.of(tasks)}
-    found = raw_runs(bids, subject, tasks, echoes=True)
-    return {run.recording.without("echo").stem for run in found}
+    found = [run.recording.without("echo") for run in raw_runs(bids, subject, tasks, echoes=True)]
+    # derivatives may say which part of a complex image they are of, or not
+    return {run.stem for own in found for run in (own, own.without("part"))}
 
 
 def derived_runs(
@@ -127,15 +134,15 @@ def derived_runs(
             is missing.
     """
     files = derivatives.get(
-        subject=subject, suffix="bold", extension=".nii.gz", desc="preproc", space=space
+        subject=subject,
+        suffix="bold",
+        extension=".nii.gz",
+        desc="preproc",
+        space=space.split("_")[0],  # a cohort follows
     )
-    root = Path(derivatives.root)
-
-    def mask(path: Path) -> Path:
-        match = re.search(r"_res-([0-9a-zA-Z]+)_", path.name)
-        return root / Recording.parse(path).mask(space, match[1] if match else None)
-
-    found = [(Path(file.path), mask(Path(file.path))) for file in files]
+    root, preproc = Path(derivatives.root), "_desc-preproc_bold.nii.gz"
+    paths = [Path(file.path) for file in files if f"_space-{space}_" in Path(file.path).name]
+    found = [(p, p.with_name(p.name.replace(preproc, "_desc-brain_mask.nii.gz"))) for p in paths]
     return one_a_run(
         derivatives,
         found,
@@ -167,6 +174,10 @@ def one_a_run(
         if not run.of(tasks):
             continue
         confounds = Path(derivatives.root) / run.confounds()
+        old = confounds.with_name(confounds.name.replace("_timeseries", "_regressors"))
+        if old.is_file() and not confounds.is_file():
+            wrong = f"is missing; there is {old.name}, fMRIPrep's name for it before 20.2"
+            raise UserError(confounds, wrong, f"make a link of that name (ln -s {old.name})")
         for needed in filter(None, (mask, confounds)):
             if not needed.is_file():
                 raise UserError(needed, "is missing", "run preprocessing of this subject again")

@@ -16,6 +16,7 @@ from llm4brain.errors import UserError
 from llm4brain.io import whole, write_json, write_table
 from llm4brain.preprocess import confounds, find, images, motion
 from llm4brain.preprocess.grid import Grid, mni_grid
+from llm4brain.preprocess.timing import repetition_time, slice_times
 
 SPACE = "MNI152NLin2009cAsym"
 NO_SUBSTITUTE = (
@@ -105,22 +106,6 @@ def preprocess_run(
     return Preprocessed(bold, grid.brain & covered, moved, bold.mean(axis=3))
 
 
-def repetition_time(run: find.Found) -> float:
-    """The run's TR in seconds, by its JSON sidecar; the NIfTI header is often wrong there.
-
-    Raises:
-        UserError: the sidecar has none.
-    """
-    tr = run.metadata.get("RepetitionTime")
-    if not isinstance(tr, int | float) or not 0 < tr < 60:
-        raise UserError(
-            run.path,
-            f"has no RepetitionTime in seconds in its JSON sidecar (found {tr!r})",
-            "write it there",
-        )
-    return float(tr)
-
-
 def preprocess_subject(
     bids_dir: Path, out: Path, subject: str, tasks: Sequence[str] = ()
 ) -> list[Path]:
@@ -140,7 +125,8 @@ def preprocess_subject(
     describe(out)
     reference, size, written = None, None, []
     for run in runs:
-        tr = repetition_time(run)
+        tr = repetition_time(run.path, run.metadata, images.repetition_time(run.path))
+        slice_times(run.path, run.metadata, tr)  # of which `sidecar` would say only at the end
         data, affine = images.read(run.path, 4)
         images.check(run.path, data)
         # one voxel size for all of the subject's runs: the first one's
@@ -178,7 +164,7 @@ def _write(out: Path, run: find.Found, made: Preprocessed, grid: Grid, tr: float
 
 def sidecar(run: find.Found, tr: float) -> dict[str, Any]:
     """The derivative's JSON. Without slice timing a volume stands for the mean of its slices."""
-    slices = run.metadata.get("SliceTiming")
+    slices = slice_times(run.path, run.metadata, tr)
     return {
         "Description": NO_SUBSTITUTE,
         "RepetitionTime": tr,

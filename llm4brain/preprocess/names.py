@@ -12,7 +12,7 @@ from llm4brain.errors import UserError
 
 PAIR = re.compile(r"([a-zA-Z]+)-([0-9a-zA-Z+]+)")
 # What a derivative adds to the entities of its raw file.
-ADDED = ("space", "res", "den", "desc")
+ADDED = ("space", "cohort", "res", "den", "desc")
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,16 @@ class Recording:
     def of(self, tasks: Sequence[str]) -> bool:
         """Whether the run's task is one of these or is like one; with none, every run's is.
 
+        Phase images (`part-phase`) are no BOLD, and of no task.
+
         >>> Recording.parse("sub-01_task-s01e02_bold.nii.gz").of(["rest", "s01*"])
         True
+        >>> Recording.parse("sub-01_task-film_part-phase_bold.nii.gz").of([])
+        False
         """
-        return not tasks or any(fnmatchcase(self["task"] or "", task) for task in tasks)
+        return self["part"] in (None, "mag") and (
+            not tasks or any(fnmatchcase(self["task"] or "", task) for task in tasks)
+        )
 
     @property
     def subject(self) -> str:
@@ -104,13 +110,18 @@ class Recording:
 def output_spaces(text: str) -> list[tuple[str, str | None]]:
     """Read fMRIPrep's `--output-spaces`: standard volume spaces and their resolution.
 
+    A cohort is part of the space's name, as in the names of files.
+
     >>> output_spaces("MNI152NLin2009cAsym:res-2 MNI152NLin6Asym fsaverage5")
     [('MNI152NLin2009cAsym', '2'), ('MNI152NLin6Asym', None)]
+    >>> output_spaces("MNIPediatricAsym:cohort-5:res-2")
+    [('MNIPediatricAsym_cohort-5', '2')]
     """
     spaces = []
     for word in text.split():
         space, *modifiers = word.split(":")
         resolution = next((m.removeprefix("res-") for m in modifiers if m.startswith("res-")), None)
+        space = "_".join([space, *(m for m in modifiers if m.startswith("cohort-"))])
         if space.startswith("MNI"):
             spaces.append((space, resolution))
     return spaces

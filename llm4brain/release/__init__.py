@@ -1,1 +1,1 @@
-"""A trained model outside its workflow: exported to a folder, read back, put to new BOLD."""
+"""A trained model outside its workflow: export to a folder, loading, and decoding of new BOLD."""

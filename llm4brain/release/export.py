@@ -1,4 +1,4 @@
-"""`llm4brain export`: a trained arm as a folder that stands alone."""
+"""`llm4brain export`: write a trained model to a self-contained folder."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ STAGES = ("encoder", "align", "adapt", "tune")
 
 
 def export(project: Path, settings: Config, arm: str, cohort: str, out: Path) -> None:
-    """Write the LLM's adapter, the brain reader, the video-LLM, settings and a model card.
+    """Write the LLM's adapter, the brain reader, the video-LLM, the settings and a model card.
 
     Args:
         project: the folder in which the workflow ran: `models/`, `data/`, `results/`.
         settings: of that run.
-        arm, cohort: which model.
-        out: folder to make. PEFT loads it as an adapter, transformers its `video_llm/`.
+        arm, cohort: the experiment and the training set of the model.
+        out: folder to write. PEFT can load it as an adapter, and transformers its `video_llm/`.
 
     Raises:
         UserError: the model was not trained there.
@@ -72,7 +72,7 @@ def export(project: Path, settings: Config, arm: str, cohort: str, out: Path) ->
 
 
 def known(adapted: Path, video: Path) -> np.ndarray:
-    """What the video tokens of the train clips are in the reader's components: (clips, rank)."""
+    """The video tokens of the train clips, in the reader's components: (clips, rank)."""
     arrays, tokens = Arrays(adapted), Arrays(video)
     basis = Basis(*(arrays[f"basis.{name}"] for name in ("mean", "axes", "scale", "weights")))
     clips = sorted(set(arrays.meta["train_clips"]))
@@ -82,7 +82,7 @@ def known(adapted: Path, video: Path) -> np.ndarray:
 
 
 def scores(project: Path, arm: str, cohort: str) -> pd.DataFrame:
-    """What the model scored on single showings, as `llm4brain decode` reads, and on averages."""
+    """Scores of the model on single showings, as decoded by `llm4brain decode`, and on averages."""
     rows = []
     for path in sorted((project / "results" / arm / cohort).glob("sub-*/metrics.json")):
         found = read_json(path)
@@ -97,7 +97,7 @@ def scores(project: Path, arm: str, cohort: str) -> pd.DataFrame:
 
 
 def card(kept: dict[str, Any], made_by: dict[str, Any], found: pd.DataFrame) -> str:
-    """The model card, filled from the run."""
+    """The model card, filled in from the run."""
     simulated = kept["data"] == "simulated"
     versions = ", ".join(f"{name} {version}" for name, version in made_by["versions"].items())
     table = "not scored in this run"
@@ -126,7 +126,7 @@ Arm `{kept["arm"]}`, trained on sub-{", sub-".join(kept["subjects"])}: {about}.
 ## Use
 
 ```
-llm4brain decode --model . --bold sub-01_..._desc-preproc_bold.nii.gz --every 4 --out captions.tsv
+llm4brain decode --model . --bold sub-01_..._bold.nii.gz --interval 4 --out captions.tsv
 ```
 
 BOLD must be fMRIPrep's, in {

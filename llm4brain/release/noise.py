@@ -1,8 +1,8 @@
-"""Whether a reading is nearer to what can be seen than readings of noise are.
+"""Test whether a prediction is closer to the train clips than predictions from noise are.
 
-A decoder says something of any BOLD. The null is noise of the run's own kind: stationary, with the
-run's own covariances between voxels and in time (`phase_randomised`). What it does not hold are
-moments unlike the rest of the run, such as a jerk of the head that the confounds left in.
+The decoder always produces a caption, even for noise. The null is stationary noise with the run's
+own spatial and temporal covariance (`phase_randomised`). It does not include transients, such as
+head motion that the confound regression did not remove.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import numpy as np
 from llm4brain.evaluate.retrieval import correlations
 from llm4brain.tune.broken import phase_randomised
 
-NOISE = 999  # windows of noise that a reading is compared with
-COPIES = 10  # of the run at least: one copy of a long run is one draw of its slow phases
+NOISE = 999  # number of noise windows in the null distribution
+COPIES = 10  # minimum number of surrogates: one of a long run is one draw of its slow phases
 
 
 def noise_windows(bold: np.ndarray, span: int, number: int, seed: int) -> np.ndarray:
-    """Windows (number, span, voxels) of as many phase-randomised copies of a run as it takes.
+    """Windows (number, span, voxels) from as many phase-randomised copies of a run as needed.
 
     Args:
-        bold: (volumes, voxels), with `span` volumes or more.
+        bold: (volumes, voxels), with at least `span` volumes.
     """
     each = min(len(bold) - span + 1, -(-number // COPIES))
     starts = np.linspace(0, len(bold) - span, each).astype(int)
@@ -40,21 +40,22 @@ def against_noise(
     known: np.ndarray,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read windows of a run, and tell how near each reading comes to what the training saw.
+    """Predict from windows of a run, and compare each prediction's match to train clips with noise.
 
     Args:
         read: windows (n, T, voxels) -> components (n, rank).
         windows: (n, T, voxels), cut from `bold`.
         bold: (volumes, voxels), the whole clean run.
-        known: (clips, rank), where the train clips lie.
+        known: (clips, rank), components of the train clips.
         seed: of the noise.
 
     Returns:
-        components (n, rank); match (n,), correlation with the train clip nearest to it; p (n,),
-        share of readings of noise that come as near to some train clip, itself counted among them:
-        1 / (1 + NOISE) at the least. For noise alone each p is uniform. The p of one run share
-        their noise, and windows that overlap or follow each other share their own: they are not
-        independent, and nothing is corrected for how many there are.
+        components (n, rank); match (n,), correlation with the nearest train clip; p (n,), the
+        fraction of noise predictions that come as close to a train clip, with the prediction itself
+        counted among them, so its minimum is 1 / (1 + NOISE). Under the null, each p is uniform.
+        The p-values of one run share the same noise windows, and overlapping or adjacent windows
+        share their own noise, so they are not independent. They are not corrected for multiple
+        comparisons.
     """
     found = read(windows)
     null = read(noise_windows(bold, windows.shape[1], NOISE, seed))

@@ -1,1 +1,1 @@
-"""One page of a whole run: table 1, curves, and every test clip with what was decoded of it."""
+"""The report page of a run: table 1, curves, and the decoded text of every test clip."""

@@ -1,4 +1,4 @@
-"""Table 2 as the page lays it out: arms and cohorts, between floor and ceiling."""
+"""Layout of table 2 on the page: arms and cohorts, with floor and ceiling."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from llm4brain.report.draw import Interval, ends, intervals
 from llm4brain.report.tables import Cell, axes_told, column_axes, drawn_lead, interval
 
 LEADS_IN = "cider"
-WIDTH = 120  # px of a drawing: there are four in a row
-BESIDE = {  # column's end -> kind, name, what it is
-    "ridge": ("baseline", "ridge", "of the same subjects, each by itself"),
-    "floor": ("floor", "highest floor", "of the full arm's: no brain, or a broken one"),
+WIDTH = 120  # width of a drawing in px; there are four in a row
+BESIDE = {  # suffix of the column -> kind, name, explanation
+    "ridge": ("baseline", "ridge", "of the same subjects, each trained separately"),
+    "floor": ("floor", "highest floor", "of the full arm: no brain input, or a corrupted one"),
     "ceiling": ("ceiling", "video", "the LLM watching the film itself"),
 }
-WAYS = {  # how others' data serve -> what is said of it; by anatomy, nothing
+WAYS = {  # calibration method -> its description; empty for alignment by anatomy
     "": "",
     "functional": ", by responses too",
     "unlabelled": " without captions",
 }
 PARTS = {
     "full": "The full arm, trained on every subject",
-    "ablation": "Arms: a part changed or left out, trained on every subject",
-    "ridge": "Linear baselines: what is added to ridge",
-    "cohort": "Cohorts: the full arm, trained on others and less",
+    "ablation": "Arms: one part changed or left out, trained on every subject",
+    "ridge": "Linear baselines: additions to ridge",
+    "cohort": "Cohorts: the full arm, trained on other subjects or less data",
 }
 
 
 @dataclass(frozen=True)
 class ArmRow:
-    """A line: a number and a drawing of each metric that leads, and the lead over another line."""
+    """A row: number and drawing of each main metric, and the lead over another row."""
 
     name: str
     about: str
@@ -47,7 +47,7 @@ class ArmRow:
 
 @dataclass(frozen=True)
 class Arms:
-    """Table 2: its groups, and the ends of each metric's axis as text."""
+    """Table 2: its groups, and the axis ends of each metric as text."""
 
     axes: Mapping[str, str]
     groups: Sequence[ArmGroup]
@@ -55,14 +55,14 @@ class Arms:
 
 @dataclass(frozen=True)
 class ArmGroup:
-    """The lines of a part of table 2."""
+    """The rows of a part of table 2."""
 
     title: str
     rows: Sequence[ArmRow]
 
 
 def arms(cells: pd.DataFrame) -> Arms:
-    """Rows of a mean over subjects, each subject's interval drawn.
+    """Rows with the mean over subjects; the interval of each subject is drawn.
 
     Args:
         cells: table2.csv as text.
@@ -80,7 +80,7 @@ def arms(cells: pd.DataFrame) -> Arms:
             subjects = group[group["subject"] != MEAN]
             name = training_words(training) if part == "cohort" else arm
             about = arm if part == "cohort" and arm != "full" else cells.loc[mean, "differs"]
-            about = "nothing of the subject is known" if training == "without" else about
+            about = "no data of the subject" if training == "without" else about
             drawn = [
                 _cell(cells.loc[mean, m], table.loc[mean, m], subjects, m, axes[m])
                 for m in COMPARED
@@ -94,7 +94,7 @@ def arms(cells: pd.DataFrame) -> Arms:
 
 
 def training_words(training: str) -> str:
-    """Who was trained on, in words.
+    """The training subjects, in words.
 
     >>> training_words("own"), training_words("without"), training_words("without-0.5min")
     ('the subject alone', 'the others', 'the others and 0.5 min')
@@ -120,7 +120,7 @@ def _cell(
 def _beside(
     end: str, mean: pd.Series, subjects: pd.DataFrame, axes: dict[str, tuple[float, float]]
 ) -> ArmRow:
-    """What stands beside the full arm's numbers, which table 1 has with intervals."""
+    """Note beside the numbers of the full arm, whose intervals are in table 1."""
     kind, name, about = BESIDE[end]
     cells = []
     for metric in COMPARED:
@@ -131,8 +131,8 @@ def _beside(
 
 
 def _lead(subjects: pd.DataFrame, axis: tuple[float, float]) -> Cell:
-    """Over the same minutes alone where there are minutes, else over `full` or plain ridge; where
-    all clips score alike, said so."""
+    """Lead over the same minutes alone if there are any, else over `full` or plain ridge. If all
+    clips have equal scores, the text says so."""
     over = "alone" if subjects["training"].str.contains("min").any() else subjects["over"].iloc[0]
     stem = f"{LEADS_IN}_{'alone_lead' if over == 'alone' else 'lead'}"
     names = {stem: "difference", f"{stem}_low": "low", f"{stem}_high": "high"}

@@ -1,4 +1,4 @@
-"""Numbers on the page: in tables as their files have them, in sentences rounded."""
+"""Numbers on the page: as in the files in tables, rounded in sentences."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pandas as pd
 from llm4brain.errors import UserError
 
 NO_NUMBER = "n/a"
-LABELS = ("subject", "run")  # "01" is a name
+LABELS = ("subject", "run")  # "01" is a label, not a number
 
 
 def read_cells(path: str | Path) -> pd.DataFrame:
-    """A CSV with all its cells as text, just as they were written.
+    """A CSV with all cells as text, unchanged.
 
     Raises:
-        UserError: it is missing, or no table.
+        UserError: the file is missing, or is not a table.
     """
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -28,7 +28,7 @@ def read_cells(path: str | Path) -> pd.DataFrame:
 
 
 def numeric(cells: pd.DataFrame) -> pd.DataFrame:
-    """The same table with numbers as such, NaN where there is none; words and labels stay text.
+    """The same table with numeric values, NaN where there is none; words and labels stay text.
 
     >>> found = numeric(pd.DataFrame({"subject": ["01"], "cider": ["n/a"], "best": ["True"]}))
     >>> found.dtypes["cider"], found.loc[0, "subject"], found.loc[0, "best"]
@@ -45,7 +45,7 @@ def numeric(cells: pd.DataFrame) -> pd.DataFrame:
 
 def said(metric: str, value: float, signed: bool = False) -> str:
     """A value in a sentence: CIDEr as a whole number, similarity with two decimals, percent with
-    one; a difference with its sign, that of percents being points.
+    one. Differences have a sign; differences of percentages are in points.
 
     >>> said("cider", 152.4), said("similarity", 0.456), said("top1", 33.33)
     ('152', '0.46', '33.3%')
@@ -62,5 +62,5 @@ def said(metric: str, value: float, signed: bool = False) -> str:
 
 
 def compact(value: float) -> str:
-    """A tick of an axis, or a value that a picture names."""
+    """Text of an axis tick, or of a value in a figure."""
     return f"{value + 0.0:.4g}" if np.isfinite(value) else NO_NUMBER

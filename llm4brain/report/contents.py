@@ -1,4 +1,4 @@
-"""From the tables of a run to what the template names."""
+"""Convert the tables of a run to the variables of the template."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ def contents(
     checks: Sequence[pd.DataFrame],
     more: Mapping[str, tuple[Sequence[pd.DataFrame], Sequence[Picture]]],
 ) -> dict[str, Any]:
-    """All parts of the page but the clips' frames (`strips`).
+    """All parts of the page except the frames of clips (`strips`).
 
     Args:
-        settings: of the run, for the page and for whoever makes it again.
-        table, lead: table1.csv and table1_lead.csv. Tables are text, as `read_cells` gives them.
-        scored: name of a metrics.json -> what it holds.
+        settings: of the run; shown on the page so that it can be reproduced.
+        table, lead: table1.csv and table1_lead.csv, as text from `read_cells`.
+        scored: name of a metrics.json -> its content.
         predictions: subject -> system -> its predictions file.
         clips: the clip table.
-        logs: stage -> log of its training.
+        logs: stage -> its training log.
         sweeps: subject -> its lag sweep.
         maps: subject -> its brain map.
-        checks: tables of what was read against what was planted.
-        more: stem of a part of `glossary.PARTS` -> its tables and pictures.
+        checks: tables that compare results with the ground truth.
+        more: stem of a part in `glossary.PARTS` -> its tables and pictures.
 
     Raises:
-        UserError: a stage or a part is not one that the page knows, or the tables lack something.
+        UserError: a stage or a part is unknown, or the tables are incomplete.
     """
     for known, given in ((glossary.STAGES, logs), (glossary.PARTS, more)):
         if strange := sorted(set(given) - set(known)):
@@ -112,10 +112,10 @@ def contents(
 
 
 def provenance(scored: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """A row a metrics.json: which references, which code, which seed.
+    """One row per metrics.json: references, code, seed.
 
     Raises:
-        UserError: one lacks them.
+        UserError: one of them is missing.
     """
     rows = []
     for name, metrics in scored.items():

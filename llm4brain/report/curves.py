@@ -1,4 +1,4 @@
-"""Curves of a run: losses of training, and how well windows of other lags are read."""
+"""Curves of a run: training losses, and retrieval from windows at other lags."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOSSES = {"loss": "training loss", "val_loss": "validation loss"}
 
 @dataclass(frozen=True)
 class Panel:
-    """A heading, drawings that belong together, one sentence on them, and their numbers."""
+    """A heading, a group of drawings, one sentence about them, and their numbers."""
 
     title: str
     drawings: list[Markup]
@@ -28,13 +28,13 @@ class Panel:
 
 
 def training(logs: Mapping[str, pd.DataFrame]) -> list[Panel]:
-    """The logs of training by stage, in the order in which the stages follow each other.
+    """The training logs by stage, in the order of the stages.
 
-    Each loss has an axis of its own: training and validation sum different terms, or average over
-    other things, and on one axis either would be flat.
+    Each loss has its own axis. Training and validation loss sum different terms or average over
+    different items, and on a common axis one of them would look flat.
 
     Args:
-        logs: name of a stage -> its log as text; a log with a column `stage` is several.
+        logs: name of a stage -> its log as text; a log with a column `stage` holds several stages.
     """
     panels = []
     for name in sorted(logs, key=lambda n: list(glossary.STAGES).index(n)):
@@ -68,11 +68,11 @@ def _kept(log: pd.DataFrame, marks: list[tuple[float, str]]) -> str:
 
 
 def lags(sweeps: Mapping[str, pd.DataFrame], trained: float) -> list[Panel]:
-    """Retrieval against lag, a panel a subject, all on one axis.
+    """Retrieval against lag, one panel per subject, all with the same axis.
 
     Args:
         sweeps: subject -> its lag.csv as text.
-        trained: lag (s) that the model was trained at.
+        trained: lag (s) used in training.
     """
     panels = []
     tables = {subject: numeric(cells) for subject, cells in sweeps.items()}

@@ -1,4 +1,4 @@
-"""Small drawings as inline SVG, whose colours the page's style sheet decides."""
+"""Small inline SVG drawings; their colours come from the style sheet of the page."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from matplotlib.ticker import MaxNLocator
 
 from llm4brain.report.cells import compact
 
-WIDTH = 190  # px, of intervals in a table
+WIDTH = 190  # px, size of interval drawings in a table
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the ends of its 95% interval, which may be NaN; a mean has none."""
+    """A value with the ends of its 95% interval, which may be NaN; a mean has no interval."""
 
     label: str
     value: float
@@ -30,19 +30,19 @@ class Interval:
 
 
 def axis(values: Sequence[float], most: int = 5, whole: bool = False) -> list[float]:
-    """Round ticks, the first and last of which are the ends of an axis that holds all values.
+    """Round ticks; the first and last are the ends of an axis that includes all values.
 
     Args:
-        values: those that are not finite are left out.
-        most: about as many ticks.
-        whole: whole numbers alone.
+        values: values that are not finite are ignored.
+        most: approximate number of ticks.
+        whole: only whole numbers.
 
     >>> axis([2.0, 516.1])
     [0.0, 200.0, 400.0, 600.0]
     """
     known = [float(v) for v in values if np.isfinite(v)] or [0.0, 1.0]
     low, high = min(known), max(known)
-    if high == low:  # one point lies in the middle
+    if high == low:  # a single point is placed in the middle
         room = 1.0 if whole else abs(low) / 10 or 1.0
         low, high = low - room, high + room
     steps = [1, 2, 5, 10] if whole else [1, 2, 2.5, 5, 10]
@@ -52,7 +52,7 @@ def axis(values: Sequence[float], most: int = 5, whole: bool = False) -> list[fl
 
 
 def ticks(places: Sequence[float]) -> list[str]:
-    """Ticks as text, with as many decimals as tell them apart.
+    """Ticks as text, with enough decimals to distinguish them.
 
     >>> ticks([0.69, 0.6925, 0.695])
     ['0.6900', '0.6925', '0.6950']
@@ -63,7 +63,7 @@ def ticks(places: Sequence[float]) -> list[str]:
 
 
 def ends(values: Sequence[float]) -> tuple[float, float]:
-    """The ends of an axis that holds all values and zero."""
+    """The ends of an axis that includes all values and zero."""
     places = axis([*values, 0.0])
     return places[0], places[-1]
 
@@ -75,14 +75,14 @@ def intervals(
     zero: bool = False,
     width: int = WIDTH,
 ) -> Markup:
-    """Points with intervals, one below the other, on an axis that a whole column shares.
+    """Points with intervals, one below the other, on the common axis of a column.
 
     Args:
-        found: from above, a subject each.
-        between: ends of that axis.
-        mean: drawn as a bar across all.
+        found: one per subject, from top to bottom.
+        between: ends of the axis.
+        mean: drawn as a bar across all rows.
         zero: draw a line at zero, for differences.
-        width: of the drawing, px.
+        width: width of the drawing, px.
     """
     step, pad = 8, 5
     height = max(len(found), 1) * step + 6
@@ -116,7 +116,7 @@ def intervals(
 
 @dataclass(frozen=True)
 class Series:
-    """A line: x, y (NaN where there is no value), the ends of its intervals if it has any."""
+    """A line: x, y (NaN where there is no value), and the ends of its intervals, if any."""
 
     label: str
     x: Sequence[float]
@@ -138,17 +138,17 @@ def curve(
 
     Args:
         series: lines; an interval becomes a band.
-        across: what lies along x, with its unit.
-        along: what y is.
-        marks: x and name of dashed vertical lines.
-        holds: further values that the axis of y has room for.
+        across: label of the x axis, with unit.
+        along: label of the y axis.
+        marks: position and name of dashed vertical lines.
+        holds: further values that the y axis must include.
         size: width and height, px.
     """
     (width, height), right, top, bottom = size, 10, 26, 36
     every = [v for s in series for v in (*s.y, *s.low, *s.high)]
     x_ticks = axis([v for s in series for v in s.x], 6, whole=True)
     y_ticks = axis([*every, *holds])
-    left = 14 + 6.2 * max(map(len, ticks(y_ticks)))  # the widest tick, px
+    left = 14 + 6.2 * max(map(len, ticks(y_ticks)))  # width of the widest tick, px
 
     def x(value: float) -> float:
         share = (value - x_ticks[0]) / (x_ticks[-1] - x_ticks[0])
@@ -190,7 +190,7 @@ def curve(
 
 
 def _course(series: Series) -> str:
-    """Where a line begins and ends, for those who cannot see it."""
+    """Start and end of a line as text, for screen readers."""
     known = [i for i, v in enumerate(series.y) if np.isfinite(v)]
     if not known:
         return f"{series.label}, no number"

@@ -1,4 +1,4 @@
-"""The result in sentences, each derived from table 1 and from the model's lead, clip by clip."""
+"""The main result in sentences, derived from table 1 and the model's lead over other systems."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ RIDGE, MODEL, VIDEO = "ridge", "model", "video"
 
 @dataclass(frozen=True)
 class Verdict:
-    """How the model stands against one other system in one metric.
+    """Comparison of the model with one other system in one metric.
 
     Attributes:
-        metric: name of a metric that leads.
-        other: the system it is compared with.
-        above, level, below: subjects whose whole interval lies above zero, includes it, lies below.
-        open: subjects of whom no interval can be given.
-        leads: "sub-01 +37 [25, 50]", one a subject.
+        metric: name of a main metric.
+        other: the system with which it is compared.
+        above, level, below: subjects whose interval is above zero, includes zero, is below zero.
+        open: subjects without an interval.
+        leads: "sub-01 +37 [25, 50]", one per subject.
     """
 
     metric: str
@@ -38,7 +38,7 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """The verdict in words, an interval that includes zero being said to."""
+        """The comparison in words; intervals that include zero are named as such."""
         n, name = len(self.leads), METRICS[self.metric]
         subjects = {1: "the one subject", 2: "both subjects"}.get(n, f"all {n} subjects")
         if len(self.above) == n:
@@ -64,7 +64,7 @@ class Verdict:
 
 
 def verdict(lead: pd.DataFrame, metric: str, other: str = RIDGE) -> Verdict | None:
-    """The model's lead over another system; None where no subject has a number."""
+    """The model's lead over another system; None if no subject has a value."""
     own = lead[(lead["system"] == MODEL) & (lead["other"] == other) & (lead["metric"] == metric)]
     if own.empty:
         return None
@@ -81,18 +81,18 @@ def verdict(lead: pd.DataFrame, metric: str, other: str = RIDGE) -> Verdict | No
 
 @dataclass(frozen=True)
 class Findings:
-    """What the page opens with.
+    """The summary at the top of the page.
 
     Attributes:
-        simulated: nobody was scanned.
+        simulated: whether the data are simulated.
         references: `human` or `generated`.
         subjects: labels.
-        clips: test clips of a subject, "120" or "110 to 120".
-        films: of how many films.
-        floor: the floor with the highest mean CIDEr (similarity, where no floor has one).
-        result: the sentence that compares them.
-        verdicts: against ridge, a metric each.
-        caution: what a lead in words alone does not show, or nothing.
+        clips: number of test clips per subject, "120" or "110 to 120".
+        films: number of films.
+        floor: the floor with the highest mean CIDEr (similarity, if no floor has CIDEr).
+        result: the sentence that compares the systems.
+        verdicts: comparisons with ridge, one per metric.
+        caution: a caution if the model leads in text metrics only, or empty.
     """
 
     simulated: bool
@@ -110,12 +110,12 @@ def findings(table: pd.DataFrame, lead: pd.DataFrame, films: int) -> Findings:
     """Derive the main result.
 
     Args:
-        table: table 1, numbers as numbers.
+        table: table 1 with numeric values.
         lead: table1_lead.csv.
-        films: how many were decoded.
+        films: number of decoded films.
 
     Raises:
-        UserError: the table holds no model.
+        UserError: the table contains no model.
     """
     mean = table[table["subject"] == MEAN].set_index("system")
     if MODEL not in mean.index:
@@ -147,7 +147,7 @@ def findings(table: pd.DataFrame, lead: pd.DataFrame, films: int) -> Findings:
 def _result(
     metric: str, means: dict[str, dict[str, float]], floor: str | None, lead: pd.DataFrame
 ) -> str:
-    """The model between what it must beat and what it cannot pass."""
+    """The model with its baselines, floors and ceilings."""
     model = means[MODEL][metric]
     parts = []
     named = ((floor, f"the strongest floor, {floor}"), (RIDGE, "ridge"))
@@ -168,14 +168,14 @@ def _result(
 
 
 def _caution(verdicts: tuple[Verdict, ...]) -> str:
-    """What a lead in words does not show where retrieval has none."""
+    """Caution for a lead in text metrics without a lead in retrieval."""
     by = {v.metric: v for v in verdicts}
     words = [by[m] for m in ("cider", "similarity") if m in by and by[m].above]
     if not words or "top1" not in by or by["top1"].above:
         return ""
     return (
-        "That it finds the right clip more often than ridge does is shown for no subject: its lead "
-        "is in the words, and that it reads more from the brain is not shown."
+        "It is not shown for any subject that the model identifies the correct clip more often "
+        "than ridge. Its lead is in the wording; it is not shown to read more from the brain."
     )
 
 

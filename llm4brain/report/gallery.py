@@ -1,4 +1,4 @@
-"""Every test clip with what each system says of it: nothing is picked."""
+"""All test clips with the text of each system, without any selection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llm4brain.report.glossary import SAID
 
 @dataclass(frozen=True)
 class Line:
-    """What one system says of a clip, and what it scores: metric -> text, n/a as such."""
+    """Text of one system for a clip, and its scores: metric -> text, including n/a."""
 
     system: str
     name: str
@@ -28,7 +28,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Reading:
-    """One subject's part of a card; `scores` are the model's, "" where there is no number."""
+    """One subject's part of a card; `scores` are those of the model, "" if there is none."""
 
     subject: str
     scores: Mapping[str, str]
@@ -38,7 +38,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Card:
-    """A clip. `place` is its position in a shuffled order that the seed decides."""
+    """A clip. `place` is its position in a shuffled order determined by the seed."""
 
     clip_id: str
     film: str
@@ -52,16 +52,15 @@ class Card:
 def cards(
     clips: pd.DataFrame, predictions: Mapping[str, Mapping[str, pd.DataFrame]], seed: int
 ) -> list[Card]:
-    """Lay out all test clips, in the order of the films.
+    """All test clips, in the order of the films.
 
     Args:
-        clips: the clip table; clips that no subject has a prediction of are left out, as they
-            are from the scores.
+        clips: the clip table; clips without any prediction are left out, as in the scores.
         predictions: subject -> system -> its predictions file.
         seed: of the shuffled order.
 
     Raises:
-        UserError: a clip that was decoded is not in the clip table, or the model said nothing.
+        UserError: a decoded clip is not in the clip table, or the model has no text.
     """
     rows: dict[str, dict[str, dict[str, Any]]] = {}
     for subject, systems in predictions.items():
@@ -90,7 +89,7 @@ def cards(
 
 
 def _references(of_subjects: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The clip's references, which are the same for all subjects; without repetitions."""
+    """The references of the clip, without duplicates; they are the same for all subjects."""
     first = next(iter(next(iter(of_subjects.values())).values()))
     return list(dict.fromkeys(json.loads(first["references"])))
 
@@ -98,7 +97,7 @@ def _references(of_subjects: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _reading(subject: str, own: Mapping[str, Mapping[str, Any]]) -> Reading:
     model = own[MODEL]
     credit = model["top1"]
-    # several clips that match equally well share the credit
+    # clips that match equally well share the credit
     found = (
         "" if not np.isfinite(credit) else "yes" if credit == 100 else "no" if not credit else ""
     )
@@ -115,12 +114,12 @@ def _reading(subject: str, own: Mapping[str, Mapping[str, Any]]) -> Reading:
 
 
 def _score(metric: str, value: float) -> str:
-    """A clip's score beside its text: CIDEr is one clip's share, so no decimals are worth it."""
+    """Score of a clip beside its text; CIDEr of a single clip needs no decimals."""
     if not np.isfinite(value):
         return ""
     return f"{value + 0.0:.2f}" if metric == "similarity" else f"{value + 0.0:.0f}"
 
 
 def _exact(value: float) -> str:
-    """A number that scripts sort by."""
+    """A number used for sorting."""
     return f"{value + 0.0:.6g}" if np.isfinite(value) else ""

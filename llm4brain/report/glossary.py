@@ -1,39 +1,39 @@
-"""What the page calls systems, metrics, stages of training and its further parts."""
+"""Names and explanations of systems, metrics, training stages and optional parts of the page."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# As in docs/evaluation.md, in one line each.
+# One line each; see docs/evaluation.md.
 SYSTEMS = {
     "model": "decoded from the brain: the mean over a clip's showings",
     "model_single": "decoded from the brain: one showing of a clip",
-    "ridge": "linear regression to the video tokens, the agreement gate and the surprise among its "
-    "options, chosen on validation; then the nearest train caption",
-    "ridge_single": "the same from one showing",
-    "ridge_llm": "ridge's reading, put into words by the LLM as it was before tuning",
-    "ridge_plain": "ridge with neither: linear regression, as the field calls it",
-    "ridge_gate": "linear regression with the agreement gate alone",
-    "ridge_surprise": "linear regression from the surprise alone",
-    "constant": "one caption for every clip, the best that train has",
-    "random": "a train caption drawn blindly",
-    "prompt": "the LLM with its prompt and nothing to look at",
-    "rolled": "the model, fed BOLD from 20 s or more away",
-    "noise": "the model, fed noise",
-    "zeros": "the model, fed zeros",
-    "train_mean": "the model, fed the mean train window",
-    "shuffled": "the model's words, given to other clips",
-    "shuffled_within": "the model's words, given to other clips of the same film",
-    "other_subject": "the model, fed another brain that saw the same clip",
-    "nearest": "the caption of the train clip nearest to the truth",
+    "ridge": "ridge regression to the video tokens, with the agreement gate and the surprise as "
+    "options, chosen on validation; then the caption of the nearest train clip",
+    "ridge_single": "the same, from one showing of a clip",
+    "ridge_llm": "the reading of ridge, turned into text by the untuned LLM",
+    "ridge_plain": "standard ridge regression, without gate and surprise",
+    "ridge_gate": "ridge regression with the agreement gate only",
+    "ridge_surprise": "ridge regression from the surprise only",
+    "constant": "the same caption for every clip: the best train caption",
+    "random": "a random train caption",
+    "prompt": "the LLM with its prompt only",
+    "rolled": "the model, given BOLD from at least 20 s away",
+    "noise": "the model, given noise",
+    "zeros": "the model, given zeros",
+    "train_mean": "the model, given the mean train window",
+    "shuffled": "the model's texts, assigned to other clips",
+    "shuffled_within": "the model's texts, assigned to other clips of the same film",
+    "other_subject": "the model, given BOLD of another subject who saw the same clip",
+    "nearest": "the caption of the train clip most similar to the true clip",
     "video": "the LLM watching the film itself",
     "agreement": "one reference scored against the others",
 }
 KINDS = {
     "model": "Model",
     "baseline": "Linear baselines",
-    "floor": "Floors: no brain, or a broken one",
-    "control": "Control: another real brain",
+    "floor": "Floors: no brain input, or a corrupted one",
+    "control": "Control: BOLD of another subject",
     "ceiling": "Ceilings",
 }
 METRICS = {
@@ -58,9 +58,9 @@ METRICS = {
     "n_blocks": "blocks",
 }
 EXPLAINED = {
-    "cider": "words shared with the references, rare ones counting more; 0 to 1000",
+    "cider": "words shared with the references, with rare words weighted more; 0 to 1000",
     "similarity": "cosine of sentence embeddings, -1 to 1",
-    "top1": "percent of clips that match the reading best, among all test clips",
+    "top1": "percent of clips whose reading matches them best among all test clips",
 }
 STAGES = {
     "video_llm": "Video-LLM, on films",
@@ -69,11 +69,11 @@ STAGES = {
     "adapt": "Adaptation across subjects",
     "tune": "Tuning the LLM on fMRI tokens",
 }
-# Who says something of a clip in the gallery, and how the page puts it; others have their files.
+# Systems shown in the gallery, and their headings; the others are only in their files.
 SAID = {
     "model": "From the brain",
     "ridge": "Ridge",
-    "rolled": "Floor: brain of another moment",
+    "rolled": "Floor: BOLD from another time",
     "constant": "Floor: no brain",
     "video": "From the film",
 }
@@ -81,8 +81,8 @@ SAID = {
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the page that a run has only if somebody asked for it; `of_phantom` are those
-    that need simulated data."""
+    """A part of the page that exists only if it was requested; `of_phantom` parts need simulated
+    data."""
 
     title: str
     about: str
@@ -95,18 +95,18 @@ class Part:
 
 PARTS = {
     "table2": Part(
-        "Table 2: other arms, other cohorts, less data",
-        "How the result depends on a part of the method, on who it is trained on, and on minutes. "
-        "Each p of a lead stands beside its correction for all leads of the metric (Holm).",
+        "Table 2: ablations, cohorts, and less data",
+        "How the result depends on parts of the method, on the training subjects, and on minutes "
+        "of data. Each p of a lead is also given corrected for all leads of the metric (Holm).",
         pictured=False,
         of_phantom=False,
     ),
     "snr": Part(
-        "From noise to signal", "The same chain on simulated brains from silent to loud ones."
+        "Results against SNR", "The same workflow on simulated data, from an SNR of zero upwards."
     ),
     "calibration": Part(
-        "Reading a stranger",
-        "How well a subject is read of whom training saw nothing, from a few minutes of scans: by "
+        "Decoding a new subject",
+        "Decoding of a subject who was not in training, from a few minutes of scans: aligned by "
         "anatomy, by responses to the same films, without captions, and alone.",
         of_phantom=False,
     ),
@@ -114,7 +114,7 @@ PARTS = {
 
 
 def metric_name(column: str) -> str:
-    """How a column is headed; one without a name of its own keeps what the file calls it.
+    """Heading of a column; columns without an entry keep their name in the file.
 
     >>> metric_name("cider_p"), metric_name("minutes")
     ('CIDEr p', 'minutes')

@@ -1,4 +1,4 @@
-"""The page itself: template, style and script in one file that asks nothing of a network."""
+"""Render the page: template, style and script in one file that works without a network."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ TEMPLATES = Path(__file__).parent / "templates"
 def render(**parts: Any) -> str:
     """Fill the template.
 
-    All that is filled in is escaped, and the page's own policy (a Content-Security-Policy) lets
-    only this style and this script have an effect, by their hashes, and nothing be loaded: a
-    caption that holds HTML stays a caption.
+    All values are escaped. The page has a Content-Security-Policy that allows only this style and
+    this script, by their hashes, and loads nothing, so HTML in a caption is shown as text.
 
     Args:
-        parts: what `report.html` names.
+        parts: variables of `report.html`.
     """
     templates = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -40,7 +39,7 @@ def render(**parts: Any) -> str:
 
 
 def look() -> str:
-    """A fingerprint of the templates, which that of the code does not cover: 12 hex digits."""
+    """Fingerprint of the templates (12 hex digits), which the code fingerprint does not cover."""
     digest = hashlib.sha256()
     for path in sorted(TEMPLATES.iterdir()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
@@ -48,7 +47,7 @@ def look() -> str:
 
 
 def _own(name: str) -> Markup:
-    """A file of ours that goes into the page as it is."""
+    """A file of the package that is inserted unchanged."""
     return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
 
 

@@ -1,4 +1,4 @@
-"""Pictures inside the page: frames of clips and figures of a run, as data URIs."""
+"""Pictures on the page: frames of clips and figures of a run, as data URIs."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from PIL import Image
 from llm4brain.errors import UserError
 from llm4brain.video.frames import film_frames
 
-PAGE = 7_500_000  # bytes that the page may have: frames get what text and figures leave
-# Frames a clip, edge in px and WebP quality: the first that fits.
+PAGE = 7_500_000  # maximum size of the page in bytes; frames get what text and figures leave
+# Frames per clip, edge in px and WebP quality; the first option that fits is used.
 LADDER = ((3, 128, 70), (3, 96, 60), (3, 72, 50), (2, 72, 50), (1, 72, 45), (1, 48, 40))
-AT_ONCE = 16  # clips whose frames are in memory together
+AT_ONCE = 16  # number of clips whose frames are in memory at once
 
 
 @dataclass(frozen=True)
 class Strips:
-    """Frames of clips side by side.
+    """Frames of each clip, side by side.
 
     Attributes:
         uris: clip_id -> WebP as a data URI.
         sizes: clip_id -> width and height, px.
-        frames: how many a clip.
+        frames: number of frames per clip.
         edge: longest edge of a frame, px.
     """
 
@@ -42,16 +42,16 @@ NO_STRIPS = Strips({}, {}, 0, 0)
 
 
 def strips(films: Sequence[Path], clips: pd.DataFrame, room: int) -> Strips:
-    """Frames of each clip as one small picture, as large as the page has room for.
+    """Frames of each clip as one small picture, as large as the page allows.
 
     Args:
-        films: those of the clips; their paths end with the clips' `stim_file`.
+        films: films of the clips; their paths end with the clips' `stim_file`.
         clips: rows of the clip table.
-        room: bytes that all data URIs together may have. Where even the smallest pictures have
-            more they are taken all the same: no clip is left without.
+        room: maximum total size of all data URIs in bytes. If even the smallest pictures exceed it,
+            they are used anyway, so that every clip has a picture.
 
     Raises:
-        UserError: a clip's film is not among them, or does not decode.
+        UserError: the film of a clip is missing, or cannot be decoded.
     """
     paths = {
         name: path
@@ -59,7 +59,7 @@ def strips(films: Sequence[Path], clips: pd.DataFrame, room: int) -> Strips:
         for path in films
         if f"/{path.as_posix()}".endswith(f"/{name}")
     }
-    # the longest first, so that the others are cut out of what is in memory
+    # longest first, so that the others can be cut from frames in memory
     most, largest = LADDER[0][0], LADDER[0][1]
     read = {
         clip: [_small(frame, largest) for frame in frames]
@@ -76,7 +76,7 @@ def strips(films: Sequence[Path], clips: pd.DataFrame, room: int) -> Strips:
 def _frames(
     paths: Mapping[str, Path], clips: pd.DataFrame, count: int
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """clip_id and its frames (count, height, width, 3), few clips at a time."""
+    """clip_id and its frames (count, height, width, 3), a few clips at a time."""
     for name, own in clips.groupby("stim_file"):
         if name not in paths:
             raise UserError(name, "is shown in clips but not given", "name the film")
@@ -93,14 +93,14 @@ def _small(frame: np.ndarray, edge: int) -> Image.Image:
 
 
 def _spread(frames: Sequence[Image.Image], count: int) -> list[Image.Image]:
-    """`count` of the frames, evenly: of three the middle one, or the first and the last."""
+    """`count` evenly spaced frames: of three the middle one, or the first and the last."""
     if count == 1:
         return [frames[len(frames) // 2]]
     return [frames[round(i * (len(frames) - 1) / (count - 1))] for i in range(count)]
 
 
 def _strip(frames: Sequence[Image.Image], edge: int) -> Image.Image:
-    """Frames side by side, none with an edge longer than `edge`."""
+    """Frames side by side, with edges of at most `edge`."""
     resized = []
     for frame in frames:
         resized.append(frame.copy())
@@ -120,7 +120,7 @@ def _webp(image: Image.Image, quality: int) -> str:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the run inside the page; size in px."""
+    """A figure of the run on the page; size in px."""
 
     uri: str
     width: int
@@ -128,10 +128,10 @@ class Picture:
 
 
 def picture(path: Path, widest: int = 1600) -> Picture:
-    """A PNG of the run as lossless WebP, no wider than `widest` px.
+    """A PNG of the run as lossless WebP, at most `widest` px wide.
 
     Raises:
-        UserError: it is missing, or no picture.
+        UserError: the file is missing, or is not a picture.
     """
     try:
         with Image.open(path) as opened:

@@ -1,4 +1,4 @@
-"""Tables as the page lays them out: table 1 by kind, the model's lead, and any other table."""
+"""Layout of tables on the page: table 1 by kind, the model's lead, and any other table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOW, HIGH = "_low", "_high"
 
 @dataclass(frozen=True)
 class Cell:
-    """A number as text, the ends of its interval ("" without), a drawing of both ("" without)."""
+    """A number as text, the ends of its interval and a drawing of both (each "" if missing)."""
 
     text: str
     ends: str = ""
@@ -30,7 +30,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of table 1; `subject` is a label or `mean`."""
+    """One row of table 1; `subject` is a label or `mean`."""
 
     system: str
     about: str
@@ -48,22 +48,22 @@ class Group:
 
 
 def column_axes(table: pd.DataFrame, *more: str) -> dict[str, tuple[float, float]]:
-    """The ends of the axis that all drawings of a metric share, by metric.
+    """Axis ends for all drawings of a metric, by metric.
 
     Args:
-        more: ends of the names of further columns that are drawn, as "_floor".
+        more: suffixes of further columns that are drawn, e.g. "_floor".
     """
     shown = ("", LOW, HIGH, *more)
     return {m: ends(table[[f"{m}{end}" for end in shown]].to_numpy().ravel()) for m in COMPARED}
 
 
 def axes_told(axes: Mapping[str, tuple[float, float]]) -> dict[str, str]:
-    """Ends of axes as text, by metric."""
+    """Axis ends as text, by metric."""
     return {metric: " to ".join(map(compact, between)) for metric, between in axes.items()}
 
 
 def by_kind(cells: pd.DataFrame) -> list[Group]:
-    """Table 1 in its metrics that lead: a row a system with its mean, then one a subject.
+    """Table 1 with its main metrics: one row per system with the mean, then one per subject.
 
     Args:
         cells: table 1 as text.
@@ -99,8 +99,8 @@ def by_kind(cells: pd.DataFrame) -> list[Group]:
 
 @dataclass(frozen=True)
 class Lead:
-    """The model's lead over one system: a drawing a metric, and for how many it is ahead of it
-    (the whole interval above zero), level with it, or behind."""
+    """The model's lead over one system: one drawing per metric, and for how many subjects it is
+    ahead (the whole interval above zero), level, or behind."""
 
     other: str
     kind: str
@@ -109,11 +109,11 @@ class Lead:
 
 
 def leads(lead: pd.DataFrame, table: pd.DataFrame) -> list[Lead]:
-    """The model minus every other system, clip by clip, in the order of table 1; the model that
-    has one showing of a clip minus the ridge that has one.
+    """The model minus every other system, clip by clip, in the order of table 1. The model with a
+    single showing per clip is compared with the ridge with a single showing.
 
     Args:
-        lead: table1_lead.csv, numbers as numbers.
+        lead: table1_lead.csv with numeric values.
         table: table 1.
     """
     axes = {}
@@ -134,11 +134,11 @@ def leads(lead: pd.DataFrame, table: pd.DataFrame) -> list[Lead]:
 
 
 def drawn_lead(own: pd.DataFrame, axis: tuple[float, float], width: int = WIDTH) -> Cell:
-    """Differences with their intervals, drawn and counted.
+    """Differences with their intervals, as drawings and counts.
 
     Args:
-        own: subject, difference, low, high; a row a subject.
-        axis: ends of the axis that a whole column shares.
+        own: subject, difference, low, high; one row per subject.
+        axis: ends of the common axis of a column.
         width: of the drawing, px.
     """
     rows = own.to_dict("records")
@@ -162,7 +162,7 @@ def _ends(text: Mapping[str, str], metric: str) -> str:
 
 @dataclass(frozen=True)
 class Plain:
-    """A table as it is: heads, which of them are numbers, rows of (text, interval's ends)."""
+    """An unmodified table: headings, which of them are numeric, rows of (text, interval ends)."""
 
     heads: Sequence[str]
     numeric: Sequence[bool]
@@ -171,7 +171,7 @@ class Plain:
 
 
 def plain(cells: pd.DataFrame) -> Plain:
-    """Any table of text; a column with `_low` and `_high` beside it takes them in as its ends."""
+    """Any table of text; columns `_low` and `_high` are shown as interval ends of their column."""
     stems = [c for c in cells if {c + LOW, c + HIGH} <= set(cells)]
     taken = {stem + end for stem in stems for end in (LOW, HIGH)}
     columns = [c for c in cells if c not in taken]

@@ -1,4 +1,4 @@
-"""The sections of the settings: their keys, defaults, limits and what they mean."""
+"""The sections of the settings: keys, defaults, limits and descriptions."""
 
 from llm4brain.sections.base import (
     ARM,

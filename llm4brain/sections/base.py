@@ -1,4 +1,4 @@
-"""What all sections of the settings are made of."""
+"""Base classes and types shared by all sections of the settings."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Source = Annotated[str, Field(pattern=SOURCE)]
 
 
 class Settings(BaseModel):
-    """A frozen section that knows all its keys: a typo is an error, not a default."""
+    """A frozen section. Unknown keys are errors, so a typo does not silently use the default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
     def given(cls, *texts: str) -> Self:
-        """The keys that a job was given, as one JSON object or several, and no others.
+        """Only the keys that a job was given, as one or several JSON objects.
 
-        To read another one is an AttributeError and not its default: a job that uses a setting
-        which its rule does not watch would not run again when that setting changes.
+        Reading any other key raises an AttributeError instead of returning its default. Otherwise a
+        job could use a setting that its rule does not track, and would not rerun when it changes.
         """
         part = cls.model_validate({key: v for t in texts for key, v in json.loads(t).items()})
         for key in cls.model_fields.keys() - part.model_fields_set:
@@ -38,16 +38,16 @@ class Settings(BaseModel):
 class FitSettings(Settings):
     """One training run of `llm4brain.training.fit`."""
 
-    epochs: Annotated[int, Field(ge=0, description="passes; the best one on validation is kept")]
+    epochs: Annotated[
+        int, Field(ge=0, description="passes over the data; the best epoch on validation is kept")
+    ]
     batch_size: Annotated[
         int, Field(ge=1, description="samples held at once, by all GPUs together")
     ]
-    accumulate: Count = Field(
-        1, description="batches that make a step together, where one alone has room"
-    )
+    accumulate: Count = Field(1, description="batches per optimiser step (gradient accumulation)")
     lr: Annotated[float, Field(gt=0, description="peak learning rate of AdamW")]
-    weight_decay: float = Field(0.05, description="of AdamW")
+    weight_decay: float = Field(0.05, description="weight decay of AdamW")
     warmup: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.1, description="share of steps in which the rate rises; then it falls as a cosine"
+        0.1, description="fraction of steps with linear warmup; then cosine decay"
     )
-    clip: Positive = Field(0.8, description="largest norm of the gradient")
+    clip: Positive = Field(0.8, description="maximum gradient norm")

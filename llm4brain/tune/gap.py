@@ -1,9 +1,9 @@
-"""What tuning minimises: the caption's loss and the understanding gap.
+"""Losses of LLM tuning: the caption loss and the understanding gap.
 
-    L_ce  = next-token loss on the caption, answer tokens alone              (equation 5)
+    L_ce  = next-token loss on the caption, answer tokens only               (equation 5)
     L_gap = KL(p_LLM(y_t | z_v, prompt, y_<t) || p_LLM(y_t | z_f, prompt, y_<t))  (equation 6)
 
-The video reading is the teacher: the same LLM, its LoRA switched off, reading the true video.
+The teacher is the same LLM with its LoRA switched off and the tokens of the true video as input.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""LLM tuning: LoRA by peft on prompt and fMRI tokens."""
+"""LLM tuning: LoRA (peft) on the prompt and fMRI tokens."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from llm4brain.errors import UserError
+from llm4brain.io import Arrays, read_json
 from llm4brain.recompute import recompute
 from llm4brain.sections import TuneSettings
 from llm4brain.shares import Columns, validation_mean
@@ -26,12 +27,12 @@ from llm4brain.video.videollm import VideoLLM
 
 
 def targets(language_model) -> list[str]:
-    """Names of the layers that LoRA goes into: those that peft has found good for the kind of LLM.
+    """Names of the layers that get LoRA: peft's defaults for this type of LLM.
 
-    Queries and values in Llama and OPT; some kinds have them in one matrix.
+    These are queries and values in Llama and OPT; some types store both in one matrix.
 
     Raises:
-        UserError: an LLM of a kind that peft does not know and that names its layers otherwise.
+        UserError: peft has no defaults for this type of LLM, and the usual names do not exist.
     """
     kind = language_model.config.model_type
     wanted = KNOWN.get(kind, ["q_proj", "v_proj"])
@@ -43,7 +44,7 @@ def targets(language_model) -> list[str]:
 
 
 def add_lora(llm: VideoLLM, settings: TuneSettings) -> PeftModel:
-    """Put LoRA into the attention of the LLM, see `targets`; it starts as no change."""
+    """Add LoRA to the LLM's attention, see `targets`; initially it changes nothing."""
     config = LoraConfig(
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
@@ -55,24 +56,44 @@ def add_lora(llm: VideoLLM, settings: TuneSettings) -> PeftModel:
 
 
 def load_lora(llm: VideoLLM, folder: Path) -> None:
-    """Lay a saved adapter over the LLM."""
-    llm.model.language_model = PeftModel.from_pretrained(llm.model.language_model, folder)
+    """Load a saved adapter into the LLM.
+
+    Raises:
+        UserError: a file of it is missing or cut, or a tensor is missing, of another shape or NaN.
+    """
+    config, path = folder / "adapter_config.json", folder / "adapter_model.safetensors"
+    read_json(config)  # where it is missing peft asks the hub for it
+    held = Arrays(path)
+    todo = "tune again, or fetch the model again"
+    try:
+        llm.model.language_model = PeftModel.from_pretrained(llm.model.language_model, folder)
+    except RuntimeError as error:
+        wrong = f"does not fit the LLM ({str(error).strip().splitlines()[-1].strip()})"
+        raise UserError(path, wrong, todo) from None
+    # embeddings are frozen; whether they are part of an adapter peft would ask the hub
+    wanted = get_peft_model_state_dict(llm.model.language_model, save_embedding_layers=False)
+    if lost := sorted(wanted.keys() - set(held.names)):
+        raise UserError(path, f"lacks {lost[0]} (of {len(lost)} that it lacks)", todo)
+    if strangers := sorted(set(held.names) - wanted.keys()):
+        raise UserError(path, f"holds {strangers[0]}, for which the LLM has no place", todo)
+    if broken := sorted(name for name, tensor in wanted.items() if not tensor.isfinite().all()):
+        raise UserError(path, f"holds NaN or infinite values in {broken[0]}", todo)
     llm.eval()
 
 
 def save_lora(peft: PeftModel, folder: Path, base: str) -> None:
-    """Write PEFT's own two files, whole or not at all.
+    """Write PEFT's two files; each appears only when complete.
 
     Args:
-        base: how the adapter's base model is named in its configuration; a relative path, so
-            that the bytes do not depend on where the project lies.
+        base: name of the base model in the adapter's configuration; a relative path, so that the
+            file does not depend on the location of the project.
     """
     for config in peft.peft_config.values():
         config.base_model_name_or_path = base
         config.inference_mode = True
     partial = folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
-    peft.save_pretrained(partial, save_embedding_layers=False)  # they are frozen
+    peft.save_pretrained(partial, save_embedding_layers=False)  # embeddings are frozen
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (partial / name).replace(folder / name)
@@ -89,20 +110,21 @@ def tune(
     accelerator: Accelerator,
     identity: object = None,
 ) -> pd.DataFrame:
-    """Teach the LLM to read fMRI tokens: L_ce + gap_weight * L_gap.
+    """Train the LLM to caption fMRI tokens: L_ce + gap_weight * L_gap.
 
-    An epoch reads every clip once, by the brain of one of the subjects and with one of its
-    captions, both drawn anew: what an epoch costs does not grow with the cohort.
+    An epoch uses every clip once, with the BOLD of one of the subjects and one of the captions,
+    both drawn at random, so the cost of an epoch does not grow with the number of subjects.
 
     Args:
-        llm: frozen; gets LoRA, which holds the best epoch's weights on return.
-        train: z_f read out of fold, as noisy as those of test will be: the LLM would otherwise
-            learn to trust readings that only train samples get.
-        validation: of validation stimuli; the subjects take turns, each clip has its first caption.
+        llm: frozen; LoRA is added, with the best epoch's weights on return.
+        train: z_f predicted out of fold, as noisy as z_f of test clips will be. With in-sample
+            predictions, the LLM would learn to rely on a quality that test data do not have.
+        validation: of validation stimuli; clips alternate between subjects, and each clip has its
+            first caption.
     """
     llm.to(accelerator.device)
     held = replace(validation, captions=[texts[:1] for texts in validation.captions])
-    # Before there is LoRA; without a gap there is no teacher.
+    # The teacher is read before LoRA is added; it is needed only for the gap.
     teach = [
         Teacher(llm, s.z_v, s.captions) if settings.gap_weight else None for s in (train, held)
     ]
@@ -112,7 +134,7 @@ def tune(
     readings, turns = train.readings(), held.readings()
     seed_everything(seed, "tune")
     peft = add_lora(llm, settings)
-    if not llm.placed:  # else peft has put LoRA beside the layers that it adds to
+    if not llm.placed:  # else peft has put LoRA on the devices of its layers
         peft.to(accelerator.device)
 
     def terms(
@@ -129,7 +151,7 @@ def tune(
             "gap_loss": gap,
         }
 
-    def pick(options):  # numpy is seeded anew each epoch
+    def pick(options):  # numpy is reseeded at each epoch
         return options[np.random.randint(len(options))]
 
     def draw(clips: np.ndarray) -> Columns:
@@ -140,7 +162,7 @@ def tune(
         return terms(train.z_f[rows], teach[0], clips, said.tolist())
 
     def weigh(_clips: np.ndarray, _rows: np.ndarray, said: np.ndarray) -> int:
-        """How many answer tokens the loss is a mean over."""
+        """Number of answer tokens that the loss averages over."""
         return int(llm.answer_ids(said.tolist())[1].sum())
 
     def held_out(clips: np.ndarray) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""The samples that tuning learns on: fMRI tokens, video tokens, captions."""
+"""Samples for tuning: fMRI tokens, video tokens and captions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from llm4brain.io import Arrays
 
 @dataclass(frozen=True)
 class Samples:
-    """Clips as subjects' brains and the video-LLM read them.
+    """Clips with tokens from the subjects' BOLD and from the video.
 
     Attributes:
-        z_f: (n, K, d) fMRI tokens, a row a subject and clip.
-        clip: (n,) number of each row's clip.
+        z_f: (n, K, d) fMRI tokens, one row per subject and clip.
+        clip: (n,) index of each row's clip.
         z_v: (clips, K, d) video tokens.
-        captions: of each clip.
+        captions: captions of each clip.
     """
 
     z_f: np.ndarray
@@ -30,17 +30,8 @@ class Samples:
     captions: list[list[str]]
 
     def readings(self) -> list[np.ndarray]:
-        """Of each clip its rows of `z_f`, one a subject that saw it."""
+        """For each clip, its rows of `z_f`, one for each subject who saw it."""
         return [np.flatnonzero(self.clip == c) for c in range(len(self.z_v))]
-
-
-def read_alike(one: Arrays, other: Arrays) -> bool:
-    """Whether two adapted encoders leave tuning the same samples, to the bit."""
-    arrays = ("train.out_of_fold", "validation.read", "basis.mean", "basis.axes", "basis.weights")
-    told = ("train_clips", "validation_clips", "shape")
-    return all(one.meta[key] == other.meta[key] for key in told) and all(
-        np.array_equal(one[name], other[name]) for name in arrays
-    )
 
 
 def tuning_samples(
@@ -51,15 +42,15 @@ def tuning_samples(
     split: str,
     how: str,
 ) -> Samples:
-    """Samples of `split` as the adapted encoder left them.
+    """Samples of `split`, as written by the adapted encoder.
 
     Args:
-        adapted: holds `<split>.<how>`, components by sample, and the samples' clips in meta.
-        captions: clip_id, caption; only those of the split's own clips are taken, so that
-            captions of test never come near the decoder.
+        adapted: holds `<split>.<how>`, (samples, components), and the samples' clips in meta.
+        captions: clip_id, caption. Only captions of the split's own clips are used, so test
+            captions never reach the decoder.
 
     Returns:
-        what `split` holds of each subject.
+        the samples of all subjects in `split`.
 
     Raises:
         UserError: a clip has no caption.

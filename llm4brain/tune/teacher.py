@@ -1,4 +1,4 @@
-"""The teacher of the understanding gap: the frozen LLM's reading of the true video."""
+"""The teacher for the understanding gap: the frozen LLM with the true video as input."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ CHUNK = 32
 
 
 class Teacher:
-    """p_LLM(y_t | z_v, prompt, y_<t) of every clip and caption, read once and kept.
+    """p_LLM(y_t | z_v, prompt, y_<t) of every clip and caption, computed once and cached.
 
-    The teacher never changes, and the subjects share it with the clips. Kept is what the LLM's
-    head sees; logits, a hundred times as large, are made of it when they are asked for.
+    The teacher is constant and does not depend on the subject. The cache holds the inputs of the
+    LLM's head; the logits, a hundred times as large, are computed on request.
 
     Args:
-        llm: without LoRA yet.
+        llm: before LoRA is added.
         z_v: (clips, K, d).
-        captions: those that each clip may be read with.
+        captions: possible captions of each clip.
     """
 
     def __init__(self, llm: VideoLLM, z_v: np.ndarray, captions: Sequence[Sequence[str]]) -> None:
@@ -35,6 +35,6 @@ class Teacher:
             self._states |= zip(part, llm.answer_states(prefix, [t for _, t in part]), strict=True)
 
     def logits(self, clips: Sequence[int], captions: Sequence[str]) -> Tensor:
-        """Logits (answer tokens, vocabulary) of one caption of each of the clips."""
+        """Logits (answer tokens, vocabulary) for one caption of each of the given clips."""
         pairs = zip(clips, captions, strict=True)
         return self._llm.head(torch.cat([self._states[pair] for pair in pairs]))

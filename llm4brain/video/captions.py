@@ -1,4 +1,4 @@
-"""What the video-LLM makes of clips: captions, and the tokens that stand for them."""
+"""Outputs of the video-LLM for clips: captions and video tokens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llm4brain.video.videollm import VideoLLM
 
 
 def film_pixels(model: VideoLLM, clips: pd.DataFrame, stimuli: Path, frames: int):
-    """Film by film, since a film is decoded once: its clips and their pixels.
+    """Clips and their pixels, film by film, since each film is decoded only once.
 
     Yields:
         the film's rows of `clips`, and float32 (clips, frames, 3, h, w).
@@ -35,28 +35,28 @@ def generated_captions(
     how: CaptionSettings | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Let the model describe each clip: greedily, then by drawing.
+    """Let the model describe each clip: one greedy caption, then sampled ones.
 
     Args:
-        model: reads the films; sees no caption.
+        model: sees the films, but no captions.
         clips: clip_id, stim_file, onset, duration.
         stimuli: the folder that stim_file is relative to.
         frames: frames of a clip that the model sees.
-        max_new_tokens: longest caption.
-        source: what wrote them, e.g. the hash of the weights.
-        how: captions a clip, and how all but the first are drawn; without it there is one.
-        seed: of the draws.
+        max_new_tokens: maximum length of a caption.
+        source: origin of the captions, e.g. the hash of the weights.
+        how: number of captions per clip, and the sampling of all but the first; None: one caption.
+        seed: of the sampling.
 
     Returns:
-        clip_id, caption, source; in the order of `clips`. Of several captions of a clip the greedy
-        one comes first, and those that say the same are there once.
+        clip_id, caption, source; in the order of `clips`. The greedy caption of a clip comes first;
+        duplicates are removed.
     """
     names: list[str] = []
     tokens = []
     for group, pixels in film_pixels(model, clips, stimuli, frames):
         names += group["clip_id"].tolist()
         with torch.no_grad():
-            # Rounded as the features are stored, so that both read the same tokens.
+            # Rounded as in the stored features, so that both use the same tokens.
             tokens.append(model.video_tokens(model.vit_tokens(pixels).half().float()).cpu())
     read = torch.cat(tokens)
     said = [model.generate(read, max_new_tokens)]
@@ -74,8 +74,9 @@ def video_features(
     """Tokens of each clip, in the order of `clips`.
 
     Returns:
-        `vit_tokens` float16 (clips, frames, n, v) and `video_tokens` float32 (clips, K, d), the
-        latter made from the former as stored, so that adaptors at zero give the same.
+        `vit_tokens` float16 (clips, frames, n, v) and `video_tokens` float32 (clips, K, d). The
+        latter are computed from the former as stored, so that the stored `vit_tokens` reproduce
+        them.
     """
     place = {clip: i for i, clip in enumerate(clips["clip_id"])}
     found: dict[str, np.ndarray] = {}

@@ -1,4 +1,4 @@
-"""Train the small video-LLM: films in, two stages of `fit`, a log out."""
+"""Train the small video-LLM on films, in two stages, each with a training log."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from llm4brain.video.small import Contrast, Reading, Words, caption_loss, embedd
 from llm4brain.video.videollm import VideoLLM
 from llm4brain.video.written import film_captions
 
-HELD_OUT = 8  # every eighth film validates
-CHUNK = 64  # clips at a time where nothing is trained
+HELD_OUT = 8  # every eighth film is held out for validation
+CHUNK = 64  # clips per batch without training
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Films:
 
     Attributes:
         pixels: float16 (clips, frames, 3, h, w).
-        captions: several for each clip.
-        held_out: bool (clips); whole films.
+        captions: several per clip.
+        held_out: bool (clips,); whole films are held out.
     """
 
     pixels: Tensor
@@ -43,7 +43,7 @@ class Films:
 
 
 def read_films(folder: Path, frames: int, pixels: Callable[[np.ndarray], Tensor]) -> Films:
-    """Read `*.mp4` and `*_captions.tsv` of a folder; `pixels` as in `VideoLLM.pixels`.
+    """Read `*.mp4` and `*_captions.tsv` in a folder; `pixels` as in `VideoLLM.pixels`.
 
     Raises:
         UserError: fewer than two films, or a film without captions.
@@ -56,7 +56,7 @@ def read_films(folder: Path, frames: int, pixels: Callable[[np.ndarray], Tensor]
         clips = film_captions(film)
         parts.append(pixels(film_frames(film, list(clips), frames)).half())
         captions += clips.values()
-        # The last of each group, or the last film of all if there is no whole group.
+        # The last film of each group of eight, or the last film if there are fewer than eight.
         held = i % HELD_OUT == HELD_OUT - 1 or (len(films) < HELD_OUT and film == films[-1])
         held_out += [held] * len(clips)
     return Films(torch.cat(parts), captions, np.array(held_out))
@@ -74,11 +74,11 @@ def learn(
     """Train ViT, Q-Former and projection in place, and the LLM by LoRA, merged at the end.
 
     Args:
-        folder: where checkpoints lie; the caller removes it when the model is saved.
-        identity: what must be equal for a checkpoint to be resumed.
+        folder: of checkpoints; the caller deletes it after saving the model.
+        identity: must be equal for a checkpoint to be resumed.
 
     Returns:
-        Both stages' logs, one below the other, with a column `stage`.
+        The logs of both stages, concatenated, with a column `stage`.
     """
     video.to(accelerator.device)
     train, held = np.flatnonzero(~films.held_out), np.flatnonzero(films.held_out)
@@ -97,7 +97,7 @@ def contrast(video, films, train, held, settings, seed, folder, accelerator, ide
     words = Words([films.captions[i] for i in train])
     shares = words.shares(films.captions).to(accelerator.device)
     module = Contrast(video, len(words.names)).to(accelerator.device)
-    # The words start at their base rates.
+    # Initialise the word predictions at their base rates.
     rate = shares[train].mean(0).clamp(1e-4, 1 - 1e-4)
     with torch.no_grad():
         module.words.bias.copy_(torch.logit(rate))
@@ -113,8 +113,8 @@ def contrast(video, films, train, held, settings, seed, folder, accelerator, ide
         return module(pixels, text, shares[index], blends[index])
 
     def loss(batch: np.ndarray) -> dict[str, Tensor]:
-        # One frame a clip, another each time: frames of a clip are alike, and the Q-Former reads
-        # them one by one, so four would cost four times as much and teach hardly more.
+        # One random frame per clip: frames of a clip are similar, and the Q-Former processes them
+        # one by one, so four frames would cost four times as much with little gain.
         index, frames = train[batch], films.pixels.shape[1]
         shown = films.pixels[index, np.random.randint(frames, size=len(index))]
         return terms(index, shown, np.random.randint)
@@ -132,7 +132,7 @@ def contrast(video, films, train, held, settings, seed, folder, accelerator, ide
 
 
 def generate(video, films, train, held, settings, seed, folder, accelerator, identity):
-    """Stage 2: projection and LoRA, through the LLM. The Q-Former's queries are kept."""
+    """Stage 2: projection and LoRA, through the LLM. The Q-Former's outputs are precomputed."""
     module = Reading(video).to(accelerator.device)
     if accelerator.mixed_precision == "bf16":
         module.lower(torch.bfloat16)
@@ -163,7 +163,7 @@ def generate(video, films, train, held, settings, seed, folder, accelerator, ide
 
 
 def save(video: VideoLLM, folder: Path, provenance: dict) -> None:
-    """Write an ordinary Hugging Face checkpoint with its processor."""
+    """Write a standard Hugging Face checkpoint with its processor."""
     video.model.save_pretrained(folder)
     video.processor.save_pretrained(folder)
     write_json(folder / SIDECAR, {"prompt": video.prompt} | provenance)

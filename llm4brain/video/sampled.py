@@ -1,4 +1,4 @@
-"""Several captions of one clip: drawn, each from a seed of its own, and folded where they agree."""
+"""Several captions of one clip: sampled, each with its own seed, and without duplicates."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from transformers import (
 
 
 class Drawn(LogitsProcessor):
-    """Scores plus Gumbel noise: the highest of them is a draw from the scores' softmax.
+    """Add Gumbel noise to the scores: their argmax is a sample from the softmax of the scores.
 
-    Each row draws from a generator of its own, on the CPU, so that what it says depends neither on
-    the rows beside it nor on the device. Source: Maddison et al. 2014.
+    Each row has its own random generator, on the CPU, so its text depends neither on the other rows
+    of the batch nor on the device. Source: Maddison et al. 2014.
 
     Args:
-        seeds: one a row.
+        seeds: one per row.
     """
 
     def __init__(self, seeds: Sequence[int]) -> None:
@@ -37,24 +37,24 @@ class Drawn(LogitsProcessor):
 
 
 def drawing(seeds: Sequence[int], temperature: float, top_p: float) -> LogitsProcessorList:
-    """What makes a greedy choice a draw, in transformers' own order.
+    """Logits processors that turn greedy decoding into sampling, in transformers' order.
 
     Args:
-        temperature: below 1 the likely becomes likelier.
-        top_p: only the likeliest tokens that make up this share are drawn from.
+        temperature: below 1, likely tokens become likelier.
+        top_p: sample only from the most likely tokens with this total probability.
     """
     cut = [TopPLogitsWarper(top_p)] if top_p < 1 else []
     return LogitsProcessorList([TemperatureLogitsWarper(temperature), *cut, Drawn(seeds)])
 
 
 def seed_of(seed: int, clip_id: str, sample: int) -> int:
-    """The seed of one draw for one clip, whatever other clips and draws there are."""
+    """Seed for one sample of one clip, independent of other clips and samples."""
     digest = hashlib.sha256(repr((seed, "caption", clip_id, sample)).encode()).digest()
     return int.from_bytes(digest[:7], "little")
 
 
 def distinct(texts: Sequence[str]) -> list[str]:
-    """Texts that differ in more than case, punctuation and spaces; of equals the first.
+    """Drop texts that differ from an earlier one only in case, punctuation or spaces.
 
     >>> distinct(["A dog runs.", "a dog, runs", "A cat."])
     ['A dog runs.', 'A cat.']

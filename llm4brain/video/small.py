@@ -1,8 +1,8 @@
-"""The trained default: a small BLIP-2 that learns from films and their captions alone.
+"""The default video-LLM: a small BLIP-2 trained on films and their captions only.
 
-Two stages, as in BLIP-2 (Li et al. 2023, arXiv 2301.12597). First ViT and Q-Former learn which
-caption goes with which clip and which words it holds; then Q-Former and projection learn to be
-read by a frozen LLM.
+Two stages, as in BLIP-2 (Li et al. 2023, arXiv 2301.12597). In the first, ViT and Q-Former learn
+which caption belongs to which clip and which words it contains. In the second, the projection and
+a LoRA in the LLM learn to generate the captions.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
 from llm4brain.sections import VideoLLMSettings
+from llm4brain.sources import checked
 from llm4brain.training import seed_everything
 from llm4brain.video.videollm import VideoLLM
 
 EMBED_WEIGHT = 5.0
-COMMON = 8  # a word in fewer clips than this is not predicted
+COMMON = 8  # words in fewer clips than this are not predicted
 
 
 def build(llm: Path, settings: VideoLLMSettings, seed: int) -> VideoLLM:
-    """A VideoLLM with a new ViT and Q-Former around the frozen LLM of the folder `llm`."""
+    """A VideoLLM with a new ViT and Q-Former around the frozen LLM in the folder `llm`."""
     from transformers import (
         AutoModelForCausalLM,
         AutoTokenizer,
@@ -40,19 +41,19 @@ def build(llm: Path, settings: VideoLLMSettings, seed: int) -> VideoLLM:
 
     seed_everything(seed, "video_llm")
     size = {"height": settings.image_size, "width": settings.image_size}
-    # The processor adds the `<image>` token that BLIP-2's own forward looks for.
+    # The processor adds the `<image>` token that BLIP-2's forward method needs.
     processor = Blip2Processor(
         BlipImageProcessor(size=size), AutoTokenizer.from_pretrained(llm), settings.queries
     )
-    # By itself it would come as it was saved, in bf16, which many a CPU multiplies by emulation
-    # alone, twenty times as slow; where steps are taken in bf16, `Reading.lower` sees to it.
-    language_model = AutoModelForCausalLM.from_pretrained(llm, dtype=torch.float32)
+    # The default is the saved dtype, bf16, which many CPUs only emulate, twenty times slower.
+    # For training in bf16, `Reading.lower` converts the weights.
+    language_model = AutoModelForCausalLM.from_pretrained(checked(llm), dtype=torch.float32)
     _make_room(language_model, len(processor.tokenizer))
     shape = {
         "hidden_size": settings.width,
         "intermediate_size": 4 * settings.width,
         "num_attention_heads": max(1, settings.width // 32),
-        "initializer_range": settings.width**-0.5,  # BERT's 0.02 is for width 768: far too still
+        "initializer_range": settings.width**-0.5,  # BERT's 0.02 is for width 768: too small here
     }
     config = Blip2Config(
         vision_config=Blip2VisionConfig(
@@ -63,7 +64,7 @@ def build(llm: Path, settings: VideoLLMSettings, seed: int) -> VideoLLM:
         ),
         qformer_config=Blip2QFormerConfig(
             num_hidden_layers=settings.qformer_layers,
-            hidden_dropout_prob=0.0,  # z_v is a regression target: no noise in it
+            hidden_dropout_prob=0.0,  # z_v is a regression target, so it must not be noisy
             attention_probs_dropout_prob=0.0,
             **shape,
         ),
@@ -73,8 +74,8 @@ def build(llm: Path, settings: VideoLLMSettings, seed: int) -> VideoLLM:
     )
     model = Blip2ForConditionalGeneration(config)
     model.language_model = language_model.requires_grad_(False)
-    # BLIP-2 starts its queries at zero, where they are all alike and stay so; and positions that
-    # stand out from the start let a ViT of so few films find its way in minutes.
+    # BLIP-2 initialises its queries at zero, where they are identical and remain so. Large
+    # initial position embeddings speed up training of a ViT on so few films to minutes.
     nn.init.normal_(model.query_tokens, std=0.02)
     nn.init.normal_(model.vision_model.embeddings.position_embedding, std=0.5)
     whole = VideoLLM(model, processor.tokenizer, processor.image_processor, settings.prompt)
@@ -83,7 +84,7 @@ def build(llm: Path, settings: VideoLLMSettings, seed: int) -> VideoLLM:
 
 
 def _make_room(language_model, tokens: int) -> None:
-    """Add embedding rows for new tokens: the mean of the old rows, so that none is ever likely."""
+    """Add embedding rows for new tokens: the mean of the old rows, so that none is likely."""
     old = language_model.get_input_embeddings().weight
     if tokens > len(old):
         mean, before = old.detach().float().mean(0), len(old)
@@ -97,7 +98,7 @@ def _make_room(language_model, tokens: int) -> None:
 
 
 class Words:
-    """The words of captions: which are common, and which share of a clip's captions holds each.
+    """The common words of captions, and the share of a clip's captions that contain each.
 
     >>> Words([["A dog runs."], ["A cat runs."]], least=1).names
     ['a', 'cat', 'dog', 'runs']
@@ -123,12 +124,12 @@ def _words(text: str) -> list[str]:
 
 
 def embedded(video: VideoLLM, captions: list[list[str]], train: np.ndarray) -> Tensor:
-    """What each query should look like to the LLM: a blend of the words that captions hold.
+    """Target of each query's projection: a blend of the word embeddings of the clip's captions.
 
     A caption's tokens are cut into as many consecutive parts as there are queries, so that the
-    queries share the sentence among them. A part is the sum of its tokens' input embeddings,
-    rarer tokens weighing more (inverse document frequency over train clips), at the length that
-    the LLM's own embeddings have, averaged over a clip's captions.
+    queries share the sentence. A part is the sum of its tokens' input embeddings, weighted by
+    inverse document frequency over train clips. Parts are averaged over a clip's captions and
+    scaled to the mean norm of the LLM's embeddings.
 
     Returns:
         (clips, queries, d)
@@ -154,17 +155,17 @@ def embedded(video: VideoLLM, captions: list[list[str]], train: np.ndarray) -> T
             for rows in ids
         ]
     )
-    apart = out - out[train].mean(0)  # what all clips share says nothing
+    apart = out - out[train].mean(0)  # the part common to all clips is uninformative
     return mean + apart * length / apart[train].norm(dim=-1).mean()
 
 
 class Contrast(nn.Module):
-    """Stage 1: image-text contrast, the words of captions, and their place in the LLM's space.
+    """Stage 1: image-text contrast, word prediction, and projection into the LLM's embedding space.
 
-    The text side is cheap: the mean of the frozen LLM's input embeddings of a caption's tokens,
-    through one linear layer. The projection learns to send each query to a blend of word
-    embeddings (`embedded`), so that the LLM can almost read it before stage 2 begins. Captions
-    alone teach; no label of any kind.
+    The text encoder is cheap: the mean of the frozen LLM's input embeddings of a caption's tokens,
+    followed by one linear layer. The projection learns to map each query to a blend of word
+    embeddings (`embedded`), so that the LLM can use it at the start of stage 2. Captions are the
+    only supervision; there are no labels.
     """
 
     def __init__(self, video: VideoLLM, words: int, width: int = 64) -> None:
@@ -182,11 +183,11 @@ class Contrast(nn.Module):
     def forward(
         self, pixels: Tensor, text: Tensor, shares: Tensor, blends: Tensor
     ) -> dict[str, Tensor]:
-        """Losses.
+        """Losses of stage 1.
 
         Args:
-            pixels: (b, 3, h, w), one frame a clip
-            text: (b, d), mean embedding of one caption a clip
+            pixels: (b, 3, h, w), one frame per clip
+            text: (b, d), mean embedding of one caption per clip
             shares: (b, words), see `Words`
             blends: (b, queries, d), see `embedded`
         """
@@ -198,7 +199,7 @@ class Contrast(nn.Module):
         pooled = queries.mean(1).float()
         image, text = F.normalize(self.image(pooled), dim=-1), F.normalize(self.text(text), dim=-1)
         similar = self.scale.exp() * (image @ text.T).float()
-        # Clips whose captions hold the same words are no negatives of each other.
+        # Clips whose captions contain the same words are not negatives of each other.
         alike = F.normalize(shares, dim=-1) @ F.normalize(shares, dim=-1).T > 0.999
         similar = similar.masked_fill(alike.fill_diagonal_(False), -1e4)
         rows = torch.arange(len(pixels), device=similar.device)
@@ -207,7 +208,7 @@ class Contrast(nn.Module):
             / 2,
             "words_loss": F.binary_cross_entropy_with_logits(self.words(pooled).float(), shares)
             * shares.shape[1],
-            # 1 where the projection knows nothing
+            # 1 if the projection is uninformative
             "embed_loss": F.mse_loss(self.language_projection(queries).float(), blends)
             / blends.var(dim=0).mean(),
         }
@@ -216,16 +217,16 @@ class Contrast(nn.Module):
 
 
 class Reading(nn.Module):
-    """Stage 2: projection and LoRA in the LLM. ViT and Q-Former are as stage 1 left them.
+    """Stage 2: projection and LoRA in the LLM. ViT and Q-Former stay as stage 1 left them.
 
-    With the LLM frozen, a few thousand captions hardly teach it to read tokens that are no words
-    (validation loss 1.84 nats a token after 165 steps); with LoRA it reads them after a hundred
-    (0.66). `merge` folds LoRA into the LLM: what is saved is an ordinary checkpoint.
+    With a frozen LLM, a few thousand captions are not enough for it to learn to use tokens that are
+    not words (validation loss of 1.84 nats per token after 165 steps); with LoRA, a hundred steps
+    are (0.66). `merge` folds LoRA into the LLM, so a standard checkpoint is saved.
     """
 
     def __init__(self, video: VideoLLM, rank: int = 16, alpha: float = 64.0) -> None:
         super().__init__()
-        self._video = [video]  # in a list: what is not trained is not this module's
+        self._video = [video]  # in a list, so that untrained parts are not registered as submodules
         base = video.model.language_model
         self._full = [(p, p.data) for p in base.parameters()]
         config = LoraConfig(
@@ -236,18 +237,18 @@ class Reading(nn.Module):
         self.language_projection = video.model.language_projection.requires_grad_(True)
 
     def lower(self, dtype: torch.dtype) -> None:
-        """Bring the frozen weights to the precision that the steps multiply in, once."""
+        """Convert the frozen weights to the precision of the training steps, once."""
         for p, data in self._full:
             p.data = data.to(p.device, dtype)
 
     def merge(self) -> None:
-        """Fold LoRA into the LLM's weights, in full precision: bf16 would round much of it away."""
+        """Fold LoRA into the LLM's weights in full precision: bf16 would round much of it away."""
         for p, data in self._full:
             p.data = data.to(p.device, torch.float32)
         self._video[0].model.language_model = self.lora.merge_and_unload()
 
 
 def caption_loss(video: VideoLLM, prefix: Tensor, captions: list[str]) -> Tensor:
-    """Mean next-token loss on captions and end tokens, read from `prefix` (b, K, d)."""
+    """Mean next-token loss on captions and end tokens, given `prefix` (b, K, d)."""
     logits, labels = video.answer(prefix, captions)
     return F.cross_entropy(logits.float(), labels)

@@ -1,9 +1,9 @@
-"""The video-LLM: a BLIP read frame by frame, and its two ways of reading tokens as text.
+"""The video-LLM: a BLIP model applied frame by frame, and its two ways to turn tokens into text.
 
-Clips and brain windows meet here: z_v (video tokens) and z_f (fMRI tokens) go through the same
-`answer` and `generate`. Any `Blip2ForConditionalGeneration` with a causal LLM will do, and any
-`InstructBlipVideoForConditionalGeneration`, whose Q-Former reads the prompt too. The frames'
-queries are concatenated in time, as in InstructBLIP-Video.
+Video tokens z_v and fMRI tokens z_f go through the same methods, `answer` and `generate`. Any
+`Blip2ForConditionalGeneration` with a causal LLM can be used, and any
+`InstructBlipVideoForConditionalGeneration`, whose Q-Former also takes the prompt. The queries of
+the frames are concatenated in time, as in InstructBLIP-Video.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from llm4brain.sections import DeviceMap, Quantize, VideoLLMSettings
 from llm4brain.video.checkpoint import read
 from llm4brain.video.sampled import drawing
 
-FRAMES = 256  # at once through the ViT
-CACHE = 2**30  # numbers that the LLM keeps of what it has read, 2 GB in bfloat16
+FRAMES = 256  # frames per forward pass of the ViT
+CACHE = 2**30  # maximum size of the key-value cache in numbers, 2 GB in bfloat16
 
 
 class VideoLLM(nn.Module):
     """A BLIP-2 or InstructBLIP-Video model with its tokenizer and image processor.
 
     Args:
-        model: of transformers.
-        tokenizer: that of its language model.
+        model: from transformers.
+        tokenizer: of the language model.
         image_processor: resizes and normalises frames.
         prompt: the instruction given with every clip.
-        instruction: ids of the prompt for the Q-Former; None where that reads no text.
-        placed: whether its parts lie where they must stay.
+        instruction: ids of the prompt for the Q-Former; None if the Q-Former takes no text.
+        placed: whether the parts are on fixed devices and must not be moved.
     """
 
     def __init__(
@@ -53,9 +53,9 @@ class VideoLLM(nn.Module):
         self.tokenizer = tokenizer
         self.image_processor = image_processor
         self.prompt, self.instruction, self.placed = prompt, instruction, placed
-        # The first ends an answer that is learned.
+        # The first one ends the answers in training.
         self.stops = _stops(model, tokenizer, own_first=instruction is not None)
-        # Texts are short, and there torch's fused attention on a CPU is slow, backwards above all.
+        # For short texts on a CPU, torch's fused attention is slow, mainly in the backward pass.
         if model.device.type == "cpu":
             model.language_model.set_attn_implementation("eager")
         self.before, self.after, self.lead = _prompt_ids(tokenizer, prompt)
@@ -69,7 +69,7 @@ class VideoLLM(nn.Module):
         quantize: Quantize = None,
         device_map: DeviceMap = None,
     ) -> VideoLLM:
-        """Read a Hugging Face folder, in evaluation mode and frozen.
+        """Load a Hugging Face folder, in evaluation mode and frozen.
 
         `dtype` is that of the ViT and the LLM. Q-Former, queries and projection stay in float32.
 
@@ -94,7 +94,7 @@ class VideoLLM(nn.Module):
         """`load` with the device and precision that accelerate chose.
 
         Args:
-            how: its `quantize` and `device_map` are read.
+            how: its `quantize` and `device_map` are used.
         """
         mixed = accelerator.mixed_precision
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(mixed, torch.float32)
@@ -102,7 +102,7 @@ class VideoLLM(nn.Module):
         return cls.load(folder, dtype, accelerator.device, *given)
 
     def to(self, *args, **kwargs) -> VideoLLM:
-        """Move it, but not what bitsandbytes or a device map has put in its place."""
+        """Move the model, except if bitsandbytes or a device map has placed its parts."""
         return self if self.placed else super().to(*args, **kwargs)
 
     @property
@@ -142,7 +142,7 @@ class VideoLLM(nn.Module):
             text = {"input_ids": ids, "attention_mask": seen.long()}
         out = self.model.qformer(
             query_embeds=queries, encoder_hidden_states=flat, **text
-        ).last_hidden_state[:, : queries.shape[1]]  # what the text became is left behind
+        ).last_hidden_state[:, : queries.shape[1]]  # drop the text tokens
         return out.reshape(b, -1, out.shape[-1])  # (b x t, queries, q) -> (b, t x queries, q)
 
     def video_tokens(self, vit_tokens: Tensor) -> Tensor:
@@ -176,14 +176,14 @@ class VideoLLM(nn.Module):
         return ids.to(self.device), mask.to(self.device)
 
     def answer(self, prefix: Tensor, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Teacher-forced reading of `prefix` (b, K, d).
+        """Teacher-forced logits of `captions`, given `prefix` (b, K, d).
 
-        Every context has one length and padding comes last, so under the causal mask no answer
-        token sees padding, and no attention mask is needed.
+        All contexts have the same length and padding comes last. Under the causal mask, no answer
+        token sees padding, so no attention mask is needed.
 
         Returns:
-            logits (m, vocab) and labels (m,) at the m tokens of captions and end tokens; prompt
-            and prefix have none.
+            logits (m, vocab) and labels (m,) at the m tokens of captions and end tokens; the prompt
+            and the prefix are excluded.
         """
         ids, mask = self.answer_ids(captions)
         context = self._context(prefix)
@@ -195,7 +195,7 @@ class VideoLLM(nn.Module):
 
     @torch.no_grad()
     def answer_states(self, prefix: Tensor, captions: Sequence[str]) -> list[Tensor]:
-        """What the head sees in `answer`: for each caption (its answer tokens, d)."""
+        """Inputs of the LLM's head in `answer`: for each caption (its answer tokens, d)."""
         ids, mask = self.answer_ids(captions)
         seen: list[Tensor] = []
 
@@ -212,9 +212,9 @@ class VideoLLM(nn.Module):
 
     @torch.no_grad()
     def head(self, states: Tensor) -> Tensor:
-        """Logits (m, vocab) of states (m, d) that `answer_states` kept.
+        """Logits (m, vocab) of states (m, d) from `answer_states`.
 
-        By way of the LLM's own forward, since some do more to logits than multiply by a matrix.
+        Uses the LLM's own forward method, since some LLMs do more than a matrix multiplication.
         """
         stub = torch.zeros(
             1, 1, self.embeddings.embedding_dim, dtype=states.dtype, device=self.device
@@ -227,10 +227,10 @@ class VideoLLM(nn.Module):
 
     @contextmanager
     def _head_sees(self, select: Callable[[Tensor], Tensor]) -> Iterator[None]:
-        """Let the LLM's head see `select(hidden)` of its hidden states (b, n, d).
+        """Apply the LLM's head only to `select(hidden)` of its hidden states (b, n, d).
 
-        So no logits are made where none are read. And what it sees is contiguous: torch multiplies
-        a slice of positions by copying the head once a row, gigabytes of it.
+        This avoids computing logits that are not used. The selection must be contiguous: for a
+        slice of positions, torch would copy the head once per row, which takes gigabytes.
         """
         head = self.model.language_model.get_output_embeddings()
         hook = head.register_forward_pre_hook(lambda _, given: (select(given[0]),))
@@ -246,7 +246,7 @@ class VideoLLM(nn.Module):
         max_new_tokens: int = VideoLLMSettings().max_new_tokens,
         batch: int = 256,
     ) -> list[str]:
-        """Greedy, free-running reading of `prefix` (b, K, d), `batch` rows at a time at most."""
+        """Greedy, free-running text for `prefix` (b, K, d), at most `batch` rows at a time."""
         rows = self._at_once(prefix, max_new_tokens, batch)
         return [t for part in prefix.split(rows) for t in self._say(part, max_new_tokens)]
 
@@ -260,10 +260,10 @@ class VideoLLM(nn.Module):
         max_new_tokens: int = VideoLLMSettings().max_new_tokens,
         batch: int = 256,
     ) -> list[str]:
-        """A reading of each row of `prefix` (b, K, d) drawn from what the LLM holds likely.
+        """A text for each row of `prefix` (b, K, d), sampled from the LLM.
 
         Args:
-            seeds: one a row; a row's text rests on nothing but its tokens and its seed.
+            seeds: one per row; a row's text depends only on its tokens and its seed.
             temperature, top_p: see `llm4brain.video.sampled.drawing`.
         """
         texts, rows = [], self._at_once(prefix, max_new_tokens, batch)
@@ -273,14 +273,14 @@ class VideoLLM(nn.Module):
         return texts
 
     def _at_once(self, prefix: Tensor, max_new_tokens: int, most: int) -> int:
-        """How many rows may be read together, so that keys and values stay within `CACHE`."""
+        """Number of rows per batch, such that keys and values stay within `CACHE`."""
         text = self.model.config.text_config
         around = len(self.before) + len(self.after) + max_new_tokens
         each = 2 * (prefix.shape[1] + around) * text.num_hidden_layers * text.hidden_size
         return max(1, min(most, CACHE // each))
 
     def _say(self, rows: Tensor, max_new_tokens: int, **more) -> list[str]:
-        """What follows on each row, token by token, until an end token."""
+        """Continue each row, token by token, until an end token."""
         context = self._context(rows.to(self.device))
         with self._head_sees(Tensor.contiguous):
             ids = self.model.language_model.generate(
@@ -298,7 +298,7 @@ class VideoLLM(nn.Module):
 
 
 def model_hash(folder: str | Path) -> str:
-    """SHA-256 over the weights of a folder, 12 digits: what names the model in tables."""
+    """SHA-256 over the weights in a folder, 12 digits; identifies the model in tables."""
     digest = hashlib.sha256()
     for path in sorted(Path(folder).glob("*.safetensors")):
         digest.update(f"{path.name} {sha256(path)}".encode())
@@ -306,11 +306,11 @@ def model_hash(folder: str | Path) -> str:
 
 
 def _stops(model, tokenizer, own_first: bool) -> list[int]:
-    """Ids that end a text: what the LLM's configuration names, and the tokenizer's end token.
+    """Ids that end a text: those of the LLM's configuration, and the tokenizer's end token.
 
-    They can differ, and which one the LLM was taught differs too. BLIP-2 with OPT ends at a
-    newline, which is in its configuration. InstructBLIP with Vicuna ends at its tokenizer's `</s>`,
-    and the configuration names another id.
+    They can differ, and models differ in which one the LLM was trained with. BLIP-2 with OPT ends
+    at a newline, as in its configuration. InstructBLIP with Vicuna ends at its tokenizer's `</s>`,
+    while the configuration names another id.
     """
     named, own = model.config.text_config.eos_token_id, tokenizer.eos_token_id
     named = list(named) if isinstance(named, list | tuple) else [named]
@@ -319,17 +319,17 @@ def _stops(model, tokenizer, own_first: bool) -> list[int]:
 
 
 def _prompt_ids(tokenizer, prompt: str) -> tuple[list[int], list[int], str]:
-    """Ids before and after the video tokens, and what leads an answer.
+    """Ids before and after the video tokens, and the text that precedes an answer.
 
-    With a chat template the video and the prompt are one user turn. The turn is cut out of a
-    longer talk, so that a system message that the template adds by itself is left out. Without
-    one, as in BLIP-2 with OPT, the video tokens come first, even before the BOS token.
+    With a chat template, the video and the prompt form one user turn. The turn is cut out of a
+    longer conversation, to exclude a system message that the template may add. Without a template,
+    as in BLIP-2 with OPT, the video tokens come first, even before the BOS token.
     """
     if not getattr(tokenizer, "chat_template", None):
         first = tokenizer.convert_ids_to_tokens(
             tokenizer("a", add_special_tokens=False)["input_ids"][0]
         )
-        # one of the kind of Llama's puts a space before a text by itself
+        # Llama-like tokenizers add a space before the text themselves
         return [], tokenizer(prompt)["input_ids"], "" if first.startswith("\u2581") else " "
     talk = [{"role": "user", "content": "-"}, {"role": "assistant", "content": "-"}]
     turn = [{"role": "user", "content": f"<video>{prompt}"}]

@@ -1,4 +1,4 @@
-"""Captions that others wrote: people, beside the films; anybody, in a table of the user's."""
+"""Captions from other sources: written by people and stored with the films, or a user's table."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Span = tuple[float, float]  # onset and duration, seconds
 
 
 def film_captions(film: Path) -> dict[Span, list[str]]:
-    """The captions that lie beside a film as `<film>_captions.tsv`.
+    """The captions stored next to a film as `<film>_captions.tsv`.
 
     Returns:
         (onset, duration) -> the captions of that clip, in the order of the table.
 
     Raises:
-        UserError: the table is missing, lacks a column, or holds an empty caption.
+        UserError: the table is missing, lacks a column, or has an empty caption.
     """
     path = film.with_name(f"{film.stem}_captions.tsv")
     table = read_table(path, ("onset", "duration", "caption"))
@@ -33,22 +33,22 @@ def film_captions(film: Path) -> dict[Span, list[str]]:
 
 
 def human_captions(clips: pd.DataFrame, stimuli: Path) -> pd.DataFrame:
-    """Join each clip with the captions that people wrote of it.
+    """Match each clip with the captions that people wrote for it.
 
     Args:
         clips: clip_id, stim_file, onset, duration.
         stimuli: the folder that stim_file is relative to.
 
     Returns:
-        clip_id, caption, source (`human`); several rows a clip.
+        clip_id, caption, source (`human`); several rows per clip.
 
     Raises:
-        UserError: a film without captions, or a clip without one.
+        UserError: a film has no captions, or a clip has none.
     """
     rows = []
     for stim_file, group in clips.groupby("stim_file", sort=False):
         film = stimuli / stim_file
-        # Onsets come from two tables, so they are joined to the millisecond.
+        # Onsets come from two tables, so they are matched to the millisecond.
         by_onset = {round(onset, 3): texts for (onset, _), texts in film_captions(film).items()}
         for clip in group.itertuples():
             if round(clip.onset, 3) not in by_onset:
@@ -61,19 +61,19 @@ def human_captions(clips: pd.DataFrame, stimuli: Path) -> pd.DataFrame:
 
 
 def file_captions(clips: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Join each clip with the captions of a table that the user has, of whatever origin.
+    """Match each clip with the captions in a table of the user's, whatever their origin.
 
     Args:
         clips: clip_id, stim_file, onset.
         path: table with a column caption, and clip_id, or stim_file and onset (s).
 
     Returns:
-        clip_id, caption, source (the table's name and hash); one row or more a clip, in the order
-        of `clips`. And the films that the table has captions of and `clips` does not hold.
+        clip_id, caption, source (the table's name and hash), in the order of `clips`, with one or
+        more rows per clip; and the films that are in the table but not in `clips`.
 
     Raises:
-        UserError: no such table, an empty caption, a clip without one, or a caption of a clip that
-            a film of `clips` does not have.
+        UserError: there is no such table, a caption is empty, a clip has no caption, or a caption
+            is for a clip that does not exist in a film of `clips`.
     """
     table = read_table(path, ("caption",))
     by_name = "clip_id" in table
@@ -84,7 +84,7 @@ def file_captions(clips: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[s
         raise UserError(path, f"holds an empty caption or none ({row})", "write it or drop the row")
 
     def keys(of: pd.DataFrame) -> list[tuple[str, object]]:
-        """Film and clip of each row; onsets come from two tables: joined to the millisecond."""
+        """Film and clip of each row; onsets from two tables are matched to the millisecond."""
         if by_name:
             return [(name.rpartition("_")[0], name) for name in of["clip_id"]]
         onsets = of["onset"].astype(float).round(3)
@@ -109,6 +109,6 @@ def file_captions(clips: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[s
 
 
 def _some(names: list[str], shown: int = 5) -> str:
-    """The first of many names, and how many there are."""
+    """The first few names, and the number of the others."""
     more = f" and {len(names) - shown} others" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more

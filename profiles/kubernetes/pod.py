@@ -1,7 +1,7 @@
-"""Submits a job of Snakemake to Kubernetes, and says how one fares, by kubectl.
+"""Submit Snakemake jobs to Kubernetes and report their status, with kubectl.
 
-profile.yaml calls `pod.py submit JOBSCRIPT`, which prints the name of the Job that it makes from
-job.yaml, and `pod.py status NAME`, which prints `running`, `success` or `failed`.
+profile.yaml calls `pod.py submit JOBSCRIPT`, which creates a Job from job.yaml and prints its name,
+and `pod.py status NAME`, which prints `running`, `success` or `failed`.
 """
 
 import json
@@ -17,7 +17,7 @@ TEMPLATE = Path(__file__).with_name("job.yaml")
 
 
 def manifest(script: Path) -> dict:
-    """The Job that runs a job script; its second line holds what the rule asks for."""
+    """The Job for a job script, whose second line holds the resources that the rule requests."""
     asked = json.loads(re.search(r"^# properties = (.*)$", script.read_text(), re.MULTILINE)[1])
     resources = asked["resources"]
     job = yaml.safe_load(TEMPLATE.read_text())
@@ -50,7 +50,7 @@ def submit(script: str) -> str:
 
 def status(name: str) -> str:
     done = kubectl("get", "job", name, "--output", "json")
-    if done.returncode != 0:  # a server that is away for a moment has not lost the job
+    if done.returncode != 0:  # the server may be unreachable for a moment; the job is not lost
         return "failed" if "NotFound" in done.stderr else "running"
     found = json.loads(done.stdout).get("status", {})
     if found.get("succeeded"):
