@@ -65,7 +65,7 @@ def _environment(settings: Config) -> Iterator[tuple[str, str]]:
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
         few = gigabytes < MEMORY_GB * 0.9
-        yield "memory", f"{gigabytes:.0f} GB of memory, {MEMORY_GB} are wanted" if few else ""
+        yield "memory", f"{gigabytes:.0f} GB of memory, {MEMORY_GB} GB needed" if few else ""
     try:
         require(settings)
         require_runs(settings)

@@ -41,7 +41,7 @@ def machine(threads: int, precision: str = "auto") -> Accelerator:
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if processes > torch.cuda.device_count() > 0:
         found = torch.cuda.device_count()
-        raise UserError("gpus", f"are to be {processes}, and {found} is here", "lower gpus")
+        raise UserError("gpus", f"{processes} requested, {found} available", "lower gpus")
     torch.set_num_threads(max(1, min(threads, os.cpu_count() or 1) // processes))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS is not deterministic
     torch.use_deterministic_algorithms(True, warn_only=True)

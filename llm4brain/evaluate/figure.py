@@ -71,7 +71,7 @@ def draw(table: pd.DataFrame) -> Figure:
     subjects = [s for s in dict.fromkeys(table["subject"]) if s != MEAN]
     figure.supxlabel(
         f"dots: subjects {', '.join(subjects)} from above, with 95% intervals; bars: their mean; "
-        "grey: floors, which see no brain or a broken one",
+        "grey: floors (no BOLD, or BOLD made useless)",
         fontsize=8.5,
     )
     return figure
