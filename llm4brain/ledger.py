@@ -53,7 +53,7 @@ def changed_unnoticed(ledger: Path = LEDGER, seen: Path = SEEN) -> list[tuple[Pa
     for made, record in records(ledger):
         if not made.is_file():
             continue
-        date = made.stat().st_mtime
+        date = made.lstat().st_mtime  # of a link itself, as Snakemake compares
         for name, checksum in (record.get("input_checksums") or {}).items():
             path = Path(name)
             if path in found or not path.is_file():

@@ -50,6 +50,14 @@ def test_other_content_under_an_old_date_is_named_and_keeps_its_date(place):
     assert ledger.changed_unnoticed() == []
 
 
+def test_an_output_that_is_a_link_to_its_input_has_a_date_of_its_own(place):
+    (place / "out").unlink()
+    (place / "out").symlink_to("in")
+    time.sleep(0.02)
+    (place / "in").write_text("two")  # later than the link: Snakemake notices
+    assert ledger.changed_unnoticed() == []
+
+
 def test_what_was_hashed_is_not_hashed_again(place, monkeypatch):
     os.utime(place / "in", (0, 0))
     ledger.changed_unnoticed()
