@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,14 +31,23 @@ def _umask() -> int:
     return now
 
 
+def left_by_a_kill(folder: Path, pattern: str) -> list[Path]:
+    """Partial files or folders in `folder` whose name after `.partial-` matches the pattern."""
+    named = re.compile(rf"\.partial-{pattern}")
+    return [path for path in folder.iterdir() if named.fullmatch(path.name)]
+
+
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path next to `path`, renamed to it only if the block succeeds.
 
-    The temporary name keeps the suffixes, since NIfTI writers choose the format by them.
+    The temporary name keeps the suffixes, since NIfTI writers choose the format by them. What a
+    killed process left of the same file is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    for old in left_by_a_kill(path.parent, rf"\d+-{re.escape(path.name)}"):
+        old.unlink(missing_ok=True)
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield partial

@@ -24,7 +24,7 @@ from unittest.mock import patch
 
 from llm4brain import hub
 from llm4brain.errors import UserError
-from llm4brain.io import read_json, write_json
+from llm4brain.io import left_by_a_kill, read_json, write_json
 from llm4brain.provenance import sha256
 
 # SHA-256 of the default wheels, so that a mirror cannot serve a different file.
@@ -86,9 +86,12 @@ def whole_folder(out: Path) -> Iterator[Path]:
     """Yield a path for a new folder, moved to `out` only if the block succeeds.
 
     A manifest with checksums of all files is added. The files differ between models, so a workflow
-    can track this one file to detect any change.
+    can track this one file to detect any change. What a killed process left of the same folder is
+    removed.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
+    for old in left_by_a_kill(out.parent, rf"{re.escape(out.name)}-\w{{8}}"):
+        shutil.rmtree(old, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f".partial-{out.name}-", dir=out.parent) as scratch:
         made = Path(scratch) / "model"
         yield made

@@ -189,3 +189,14 @@ def test_what_is_no_json_is_one_line(tmp_path, content):
         io.read_json(tmp_path / "x.json")
     with pytest.raises(UserError, match="does not exist"):
         io.read_json(tmp_path / "none.json")
+
+
+def test_what_a_kill_left_of_a_file_is_removed_and_of_that_file_alone(tmp_path):
+    left = tmp_path / ".partial-123-a.txt"
+    others = [tmp_path / name for name in (".partial-124-b-a.txt", ".partial-a.txt", "a.txt.old")]
+    for path in (left, *others):
+        path.write_text("half")
+    with io.whole(tmp_path / "a.txt") as partial:
+        partial.write_text("whole")
+    assert not left.exists()
+    assert all(path.exists() for path in others)

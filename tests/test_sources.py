@@ -163,3 +163,14 @@ def test_a_folder_whose_files_are_not_those_of_its_manifest_is_refused(tmp_path,
     with pytest.raises(UserError, match=said):
         sources.checked(tmp_path / "model")
     assert sources.checked(tmp_path) == tmp_path  # without a manifest
+
+
+def test_what_a_kill_left_of_a_folder_is_removed_and_of_that_folder_alone(tmp_path):
+    left, other = tmp_path / ".partial-model-abcd_123", tmp_path / ".partial-model-two-abcd_123"
+    left.mkdir()
+    other.mkdir()
+    with sources.whole_folder(tmp_path / "model") as folder:
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+    assert not left.exists()
+    assert other.exists()
