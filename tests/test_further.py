@@ -191,7 +191,7 @@ def scored(files, *more):
 
 
 def test_the_command_scores_with_both_and_gives_intervals(files, bert, clip):
-    more = ["--bertscore", f"path:{bert}", "--bertscore-layer", "2", "--samples", "50"]
+    more = ["--bertscore", f"path:{bert}", "--bertscore-layer", "2", "--n-bootstrap", "50"]
     more += ["--clip-model", f"path:{clip}", "--frames", str(files / "frames")]
     done = scored(files, *more)
     assert done.exit_code == 0, done.output
@@ -208,7 +208,7 @@ def test_the_command_scores_with_both_and_gives_intervals(files, bert, clip):
 
 
 def test_without_them_the_figures_are_not_there(files):
-    assert scored(files, "--samples", "0").exit_code == 0
+    assert scored(files, "--n-bootstrap", "0").exit_code == 0
     assert not {"bertscore", "clip_score"} & set(read_json(files / "m.json"))
 
 

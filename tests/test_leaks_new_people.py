@@ -98,9 +98,10 @@ def penalty_chosen_on_the_target(patch):
     def leaky(self, trials, how, n_components):
         choice = honest(self, trials, how, n_components)
         asked = of_the_target(self, "validation")
-        rows = self._features(self.train, choice.alpha, choice.power)
+        seen = choice.alpha, choice.power, choice.smooth_mm
+        rows = self._features(self.train, *seen)
         mean = rows.mean(0)
-        shown = self._features(asked, choice.alpha, choice.power) - mean
+        shown = self._features(asked, *seen) - mean
         problem = Problem(rows - mean, rows[:0], self.train, None, 1.0, "coupled", None)
         reached = {p: agreement(shown @ problem.weights(p), asked.targets) for p in PENALTIES}
         return replace(
@@ -116,7 +117,8 @@ def alpha_chosen_on_the_target(patch):
 
     def leaky(self, trials, how, n_components):
         choice, asked = honest(self, trials, how, n_components), of_the_target(self, "validation")
-        spread = {a: self._features(asked, a, choice.power).std() for a in (0.25, 0.5, 0.75)}
+        seen = choice.power, choice.smooth_mm
+        spread = {a: self._features(asked, a, *seen).std() for a in (0.25, 0.5, 0.75)}
         return replace(choice, alpha=max(spread, key=spread.get), scale=float(max(spread.values())))
 
     patch.setattr(Known, "_choose", leaky)

@@ -130,7 +130,7 @@ def test_what_cannot_be_read_is_one_line(exported, tiny_run, tmp_path):
         "--model", exported, "--bold", run, "--interval", 4, "--out", out, "--subject", "sub-01"
     )
     assert status == 1
-    assert "--subject sub-01: is no subject of the training (01, 02)" in said
+    assert "subject sub-01: is no subject of the training (01, 02)" in said
     status, said = decode("--model", tmp_path, "--bold", run, "--interval", 4, "--out", out)
     assert status == 1
     assert "is no exported model" in said

@@ -121,11 +121,11 @@ def test_no_samples_give_no_intervals(tmp_path):
 
 
 def test_bars_between_words_change_no_score(tmp_path):
-    plain = scored(tmp_path, "--samples", "0")
+    plain = scored(tmp_path, "--n-bootstrap", "0")
     before = read_json(tmp_path / "m.json")
     said = {clip: text.replace(" ", " ||| ", 1) for clip, text in SAID.items()}
     truth = {clip: [text.replace(" ", "|||") for text in own] for clip, own in TRUTH.items()}
-    barred = scored(tmp_path, "--samples", "0", said=said, truth=truth)
+    barred = scored(tmp_path, "--n-bootstrap", "0", said=said, truth=truth)
     assert plain.exit_code == barred.exit_code == 0
     after = read_json(tmp_path / "m.json")
     assert {k: v for k, v in after.items() if "sha256" not in k} == {
@@ -135,15 +135,15 @@ def test_bars_between_words_change_no_score(tmp_path):
 
 def test_a_single_clip_has_no_cider_and_no_interval(tmp_path):
     one = {"said": {"photo": "a dog runs"}, "truth": {"photo": ["a dog runs"]}}
-    assert scored(tmp_path, "--samples", "0", **one).exit_code == 0
+    assert scored(tmp_path, "--n-bootstrap", "0", **one).exit_code == 0
     found = read_json(tmp_path / "m.json")
     assert found["cider"] is None
     assert found["cider_why"].endswith("needs 2 clips")
     assert found["bleu1"] == pytest.approx(100)
-    done = scored(tmp_path, "--samples", "50", **one)
-    assert "clips: is a single clip: no interval can be given; set --samples 0" in done.output
-    done = scored(tmp_path, "--samples", "50", "--block", "999")
-    assert "clips: are one block of 999 s: no interval can be given; lower --block" in done.output
+    done = scored(tmp_path, "--n-bootstrap", "50", **one)
+    assert "clips: is a single clip: no interval can be given; set n_bootstrap to 0" in done.output
+    done = scored(tmp_path, "--n-bootstrap", "50", "--bootstrap-block", "999")
+    assert "clips: are one block of 999 s: no interval can be given; shorten the" in done.output
 
 
 def test_diversity_counts_captions_and_pairs_of_words():
