@@ -38,7 +38,7 @@ class Checkpoint:
             save_file({k: v.detach().cpu().clone() for k, v in state.items()}, partial)
         index = {"epoch": epoch, "file": name, "identity": self.identity, "log": log}
         write_json(self.folder / "index.json", index)
-        self._delete(keep=name)
+        _delete(self.folder, keep=name)
 
     def load(self) -> tuple[int, dict[str, Tensor], list[dict[str, float]]] | None:
         """The last complete epoch, or None if there is none with this identity."""
@@ -56,22 +56,21 @@ class Checkpoint:
         if self.writes:
             remove_checkpoint(self.folder)
 
-    def _delete(self, keep: str = "") -> None:
-        """Delete weights other than `keep`, and incomplete files of an interrupted process."""
-        for pattern in ("epoch-*.safetensors", ".partial-*"):
-            for old in self.folder.glob(pattern):
-                if old.name != keep:
-                    old.unlink()
-
 
 def remove_checkpoint(folder: Path) -> None:
-    """Delete a checkpoint, and its folder if it is then empty."""
+    """Delete a checkpoint, and its folder if nothing else lies there."""
     (folder / "index.json").unlink(missing_ok=True)
-    for pattern in ("epoch-*.safetensors", ".partial-*"):
-        for file in folder.glob(pattern):
-            file.unlink()
+    _delete(folder)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
+
+
+def _delete(folder: Path, keep: str = "") -> None:
+    """Delete weights other than `keep`, and partial files left by a killed process."""
+    for pattern in ("epoch-*.safetensors", ".partial-*"):
+        for old in folder.glob(pattern):
+            if old.name != keep:
+                old.unlink()
 
 
 def snapshot(optimizer, params: dict[str, Tensor], best: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from llm4brain.errors import UserError
+from llm4brain.errors import UserError, some
 from llm4brain.io import Arrays
 from llm4brain.sections import ClipSettings, Splits
 
@@ -190,7 +190,7 @@ class Plan:
             yield from (
                 f"events: {name!r} is taken for {film}" for name, film in self.taken.items()
             )
-            yield f"warning: events: names taken for films of splits: {_few(self.taken)}"
+            yield f"warning: events: names taken for films of splits: {some(self.taken)}"
         for reason, own in self.whose.items():
             yield f"{self.left_out[reason]} showings left out: {reason}"
             yield from (f"  {film}: {count}" for film, count in own.items())
@@ -302,14 +302,8 @@ def cut_windows(
     return Windows(np.concatenate(list(plan.windows(turned))), plan.trials, plan.left_out)
 
 
-def _few(names: Collection[str]) -> str:
-    """Five names at most, and how many more there are."""
-    more = f" and {len(names) - 5} others" if len(names) > 5 else ""
-    return ", ".join(list(names)[:5]) + more
-
-
 def _reasons(whose: Mapping[str, Counter[str]]) -> str:
-    return "; ".join(f"{own.total()} {why} ({_few(own)})" for why, own in whose.items())
+    return "; ".join(f"{own.total()} {why} ({some(own)})" for why, own in whose.items())
 
 
 def _told(labels: Sequence[str], trs: Sequence[float]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
 
@@ -18,6 +18,16 @@ class UserError(Exception):
     def __init__(self, where: object, wrong: str, todo: str) -> None:
         self.where, self.wrong, self.todo = str(where), wrong, todo
         super().__init__(f"{where}: {wrong}; {todo}".replace("\n", " "))
+
+
+def some(names: Collection[str], shown: int = 5) -> str:
+    """The first few names, and the number of the others.
+
+    >>> some(["a", "b", "c"], shown=2)
+    'a, b and 1 others'
+    """
+    more = f" and {len(names) - shown} others" if len(names) > shown else ""
+    return ", ".join(list(names)[:shown]) + more
 
 
 @cache

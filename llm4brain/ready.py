@@ -13,7 +13,7 @@ from pathlib import Path
 from llm4brain import hub
 from llm4brain.clips import clip_table, films_meant
 from llm4brain.config import Config
-from llm4brain.errors import UserError, warn
+from llm4brain.errors import UserError, some, warn
 from llm4brain.io import missing
 from llm4brain.phantom.plan import cohort_films, film_name, video_films
 from llm4brain.preprocess.names import Recording
@@ -78,9 +78,8 @@ def require(settings: Config, *, raw: bool = True) -> None:
     films = [*splits.train, *splits.validation, *splits.test]
     lost = [film for film in films if not (root / "stimuli" / film).is_file()]
     if lost:
-        more = f" and {len(lost) - 5} others" if len(lost) > 5 else ""
         todo = "correct splits (one that your file leaves out stays as in config.yaml)"
-        raise UserError(root / "stimuli", f"lacks {', '.join(lost[:5])}{more}", todo)
+        raise UserError(root / "stimuli", f"lacks {some(lost)}", todo)
     if settings.derivatives is not None:
         found = Path(settings.derivatives)
         ends = f"**/func/{_derived(settings)}"
@@ -329,12 +328,11 @@ def require_runs(settings: Config) -> None:
     films = {*splits.train, *splits.validation, *splits.test}
     meant = films_meant((event["stim_file"] for event in shown), films)
     others = sorted(name for name, film in meant.items() if film not in films)
-    told = f"{', '.join(others[:5])}{f' and {len(others) - 5} others' if others[5:] else ''}"
     if not films & set(meant.values()):
-        wrong = f"no film of splits is shown in any run (events name {told or 'none'})"
+        wrong = f"no film of splits is shown in any run (events name {some(others) or 'none'})"
         raise UserError(root, wrong, "correct splits, or stim_file of the events")
     if others:
-        warn(f"{root}: events name stimuli that splits do not: {told}")
+        warn(f"{root}: events name stimuli that splits do not: {some(others)}")
 
 
 def require_captions(settings: Config, seconds: dict[str, float] | None = None) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from llm4brain.brain.sc_mbm import SCMBM
-from llm4brain.errors import UserError
+from llm4brain.errors import UserError, some
 from llm4brain.io import read_json
 from llm4brain.provenance import sha256
 
@@ -96,7 +96,7 @@ class Published:
         taken = {k: v for k, v in self.state.items() if k.startswith("blocks.")}
         self._require({k: v.shape for k, v in own.items() if k.startswith("blocks.")})
         if strangers := sorted(taken.keys() - own.keys()):
-            wrong = f"holds {_few(strangers)}, which no encoder of theirs has"
+            wrong = f"holds {some(strangers, 3)}, which no encoder of theirs has"
             raise UserError(self.path, wrong, "correct encoder.weights")
         said = f"{model.settings.blocks} blocks"
         if self.heads[0] is None:  # shapes do not tell: they are the same for any number
@@ -194,7 +194,7 @@ class Published:
         """
         todo = "fetch the file again, or correct encoder.weights"
         if lost := [name for name in wanted if name not in self.state]:
-            raise UserError(self.path, f"lacks the weights {_few(lost)}", todo)
+            raise UserError(self.path, f"lacks the weights {some(lost, 3)}", todo)
         for name, shape in wanted.items():
             if (found := self.state[name]).shape != shape:
                 wrong = f"holds {name} of shape {tuple(found.shape)}, not {tuple(shape)}"
@@ -223,11 +223,6 @@ def _blocks(names: Iterable[str], begin: str) -> int:
     """How many blocks there are, by the number of the last."""
     numbers = [name.removeprefix(begin).split(".")[0] for name in names if name.startswith(begin)]
     return 1 + max((int(number) for number in numbers if number.isdigit()), default=-1)
-
-
-def _few(names: Sequence[str]) -> str:
-    """Three names at most, and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
 
 
 def _safetensors(path: Path) -> dict[str, Any]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 
-from llm4brain.errors import UserError
+from llm4brain.errors import UserError, warn
 from llm4brain.io import read_table
 
 NONE = ("", "n/a")  # what a cell without a value holds, in whatever case
@@ -34,7 +33,7 @@ def read_events(path: Path, end: float) -> list[dict[str, float | str | None]]:
     table = read_table(path, as_text=True).fillna("n/a")  # a row may be short
     names = [str(name).strip() for name in table.columns]
     if loose := [str(old) for old, name in zip(table.columns, names, strict=True) if old != name]:
-        print(f"warning: {path}: column {loose[0]!r} is read without its spaces", file=sys.stderr)
+        warn(f"{path}: column {loose[0]!r} is read without its spaces")
     if twice := {name for name in names if names.count(name) > 1}:
         raise UserError(path, f"has two columns {min(twice)}", "keep one of them")
     table.columns = names

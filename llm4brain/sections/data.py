@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from llm4brain.errors import some
 from llm4brain.sections.base import Count, Positive, Settings
 
 WEN2018_RUN = r"^subject[1-3]/(seg|test)[0-9]+_[0-9]+$"
@@ -186,6 +187,5 @@ class Splits(Settings):
                 raise ValueError(f"{name} names no stimulus")
         count = Counter([*self.train, *self.validation, *self.test])
         if twice := sorted(name for name, times in count.items() if times > 1):
-            more = f" and {len(twice) - 5} others" if len(twice) > 5 else ""
-            raise ValueError(f"in more than one place: {', '.join(twice[:5])}{more}")
+            raise ValueError(f"in more than one place: {some(twice)}")
         return self

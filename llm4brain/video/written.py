@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from llm4brain.errors import UserError
+from llm4brain.errors import UserError, some
 from llm4brain.io import read_table
 from llm4brain.provenance import sha256
 
@@ -95,20 +95,14 @@ def file_captions(clips: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[s
         found.setdefault(key, []).append(text)
     wanted = dict(zip(keys(clips), clips["clip_id"], strict=True))
     if missing := [clip for key, clip in wanted.items() if key not in found]:
-        raise UserError(path, f"has no caption of {_some(missing)}", "caption every clip")
+        raise UserError(path, f"has no caption of {some(missing)}", "caption every clip")
     films = {film for film, _ in wanted}
     strange = [key for key in found if key not in wanted and key[0] in films]
     if strange:
         unknown = [str(c) if by_name else f"{film} at {c:g} s" for film, c in strange]
         todo = "drop their rows, or correct clips.duration"
-        raise UserError(path, f"has captions of what is no clip: {_some(unknown)}", todo)
+        raise UserError(path, f"has captions of what is no clip: {some(unknown)}", todo)
     source = f"{path.name} {sha256(path)[:12]}"
     rows = [(clip, text, source) for key, clip in wanted.items() for text in found[key]]
     others = sorted({film for film, _ in found} - films)
     return pd.DataFrame(rows, columns=["clip_id", "caption", "source"]), others
-
-
-def _some(names: list[str], shown: int = 5) -> str:
-    """The first few names, and the number of the others."""
-    more = f" and {len(names) - shown} others" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
