@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -138,39 +139,39 @@ def smooth(values: np.ndarray, coordinates: np.ndarray, sigma: float) -> np.ndar
         coordinates: (positions, 3) mm; positions with NaN keep their values.
         sigma: standard deviation, mm, above 0.
     """
-    out = values.copy()
-    for part, near, kernel in _kernels(coordinates, sigma):
-        out[:, part] = (kernel @ values[:, near].T).T
+    placed, out = _placed(coordinates), values.copy()
+    own = values[:, placed].T
+    for part, kernel in _kernels(coordinates[placed], sigma):
+        out[:, placed[part]] = (kernel @ own).T
     return out
 
 
 def smooth_weights(weights: np.ndarray, coordinates: np.ndarray, sigma: float) -> np.ndarray:
     """Weights (positions, n) for raw rows that equal `weights` applied to smoothed rows."""
-    out = weights.copy()
-    out[np.isfinite(coordinates).all(axis=1)] = 0
-    for part, near, kernel in _kernels(coordinates, sigma):
-        out[near] += kernel.T @ weights[part]
+    placed, out = _placed(coordinates), weights.copy()
+    out[placed] = 0
+    for part, kernel in _kernels(coordinates[placed], sigma):
+        out[placed] += kernel.T @ weights[placed[part]]
     return out
 
 
-def _kernels(coordinates: np.ndarray, sigma: float) -> Iterator[tuple]:
-    """Smoothing kernels, block by block.
+def _placed(coordinates: np.ndarray) -> np.ndarray:
+    """The positions whose coordinates are known."""
+    return np.flatnonzero(np.isfinite(coordinates).all(axis=1))
 
-    Yields:
-        positions of the block, all positions with coordinates, and the (block, placed) sparse
-        kernel, whose rows sum to 1.
-    """
-    placed = np.flatnonzero(np.isfinite(coordinates).all(axis=1))
-    tree = cKDTree(coordinates[placed])
-    for start in range(0, len(placed), BLOCK):
-        part = placed[start : start + BLOCK]
-        near = cKDTree(coordinates[part]).sparse_distance_matrix(
+
+def _kernels(places: np.ndarray, sigma: float) -> Iterator[tuple[slice, csr_matrix]]:
+    """Smoothing of a block of places at a time, from all of them: rows that sum to 1."""
+    tree = cKDTree(places)
+    for start in range(0, len(places), BLOCK):
+        part = slice(start, start + BLOCK)
+        near = cKDTree(places[part]).sparse_distance_matrix(
             tree, REACH * sigma, output_type="coo_matrix"
         )
         near.data = np.exp(-0.5 * (near.data / sigma) ** 2)
-        total = np.bincount(near.row, near.data, len(part))
+        total = np.bincount(near.row, near.data, near.shape[0])
         near.data = (near.data / total[near.row]).astype(np.float32)
-        yield part, placed, near.tocsr()
+        yield part, near.tocsr()
 
 
 def _averaged(X: np.ndarray, subjects: np.ndarray, moments: np.ndarray):

@@ -168,19 +168,19 @@ class Known:
         if few is not None and not len(few):
             wrong = f"has no valid one among its first {trials} train trials"
             raise UserError(f"sub-{name}", wrong, "give more minutes")
-        seen = choice.alpha, choice.power, choice.smooth_mm
-        rows = self._features(self.train, *seen)
+        seen = choice.alpha, choice.power
+        rows = self._features(self.train, *seen, 0.0)
         mean = rows.mean(0)
         rows -= mean
-        own = self._features(few, *seen) - mean if few else rows[:0]
+        own = self._features(few, *seen, 0.0) - mean if few else rows[:0]
+        rows, own = (self._smoothed(part, choice.smooth_mm) for part in (rows, own))
         space = stranger.common_space(rows, self.train, how, n_components)
         problem = Problem(rows, own, self.train, few, choice.coupling, how, space)
         weights = choice.scale * problem.weights(choice.penalty)
         if choice.smooth_mm:  # the reader does not smooth features, so smooth the weights
             weights = smooth_weights(weights, self.data.train.millimetres, choice.smooth_mm)
-            mean = self._features(self.train, *seen[:2], 0.0).mean(0)
         self.reader.weights[name] = torch.from_numpy(weights.astype(np.float32))
-        self.reader.ways[name] = (*seen[:2], torch.from_numpy(mean))
+        self.reader.ways[name] = (*seen, torch.from_numpy(mean))
         print(f"{name}, {how}: {choice}", file=sys.stderr)
         return choice
 
@@ -218,10 +218,14 @@ class Known:
     ) -> np.ndarray:
         given = (alpha, power, agreement)
         found = self.reader.all_features(samples.mean, samples.predictable, *given)
-        if smooth_mm:
-            for part in blocks(found.shape[1], len(found)):
-                found[part] = smooth(found[part], self.data.train.millimetres, smooth_mm)
-        return found
+        return self._smoothed(found, smooth_mm)
+
+    def _smoothed(self, rows: np.ndarray, smooth_mm: float) -> np.ndarray:
+        """Smooth features (n, positions) in place; 0 mm changes nothing."""
+        if smooth_mm and len(rows):
+            for part in blocks(rows.shape[1], len(rows)):
+                rows[part] = smooth(rows[part], self.data.train.millimetres, smooth_mm)
+        return rows
 
 
 def save(
