@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import filecmp
 import gzip
 import hashlib
 import os
@@ -26,12 +25,14 @@ from llm4brain.wen2018 import disk, facts
 OTHERS = "name another cohort in pretraining.derivatives"
 
 
-def require(settings: Config, *, raw: bool = True) -> None:
+def require(settings: Config, *, raw: bool = True, contents: bool = True) -> None:
     """Films of the splits, the data set and derivatives that exist already.
 
     Args:
         settings: all of them.
         raw: whether a data set of one's own has to be there.
+        contents: whether to look for copies and broken links too, which takes a look at each file;
+            a workflow does once, and not in each job.
 
     Raises:
         UserError: one line that names everything of a kind that is missing.
@@ -87,11 +88,22 @@ def require(settings: Config, *, raw: bool = True) -> None:
         if without:
             wrong = f"holds no preprocessed BOLD in {settings.bold.space} of {', '.join(without)}"
             raise UserError(found, wrong, "correct derivatives, bold.space or subjects")
-    _links(settings, root)
+    if contents:
+        _links(settings, root)
+        _copies(settings, root)
+
+
+def _copies(settings: Config, root: Path) -> None:
+    """No scan is there twice, and no film on two sides of a split.
+
+    Raises:
+        UserError: one line that names the two.
+    """
     scans = _files(settings, Path(settings.derivatives or root), [_scan(settings)])
     if same := twice((file, "") for file in scans):
         wrong = f"holds the same scan as {same[1]}"
         raise UserError(same[0], wrong, "correct the data set: one of the two is another run's")
+    splits = resolve(settings.splits, stimuli(settings))
     shown = [(name, split) for split in SPLITS for name in getattr(splits, split)]
     if same := twice((root / "stimuli" / name, split) for name, split in shown):
         wrong = f"is the same film as {same[1]}, which is in another split"
@@ -220,8 +232,6 @@ def _further(settings: Config, further: Path) -> None:
 def require_apart(settings: Config) -> None:
     """No run of the pretraining cohort is one of the decoder's own, under another label.
 
-    Files of one size are read until they differ.
-
     Raises:
         UserError: one line that names the two.
     """
@@ -229,17 +239,15 @@ def require_apart(settings: Config) -> None:
     if chosen.derivatives is None:
         return
     scans = "sub-*/**/func/*_bold.*nii*"
-    sizes: dict[int, list[Path]] = {}
     known = [*own.glob(scans)]
     if settings.dataset == "wen2018":  # of which the run makes links only later
         roots = map(Path, settings.wen2018.roots)
         known += [f for root in roots for f in root.glob("**/subject*/fmri/*/*/*.nii*")]
-    for file in known:
-        sizes.setdefault(file.stat().st_size, []).append(file)
-    for file in Path(chosen.derivatives).glob(scans):
-        for tested in sizes.get(file.stat().st_size, []):
-            if filecmp.cmp(file, tested, shallow=False):
-                raise UserError(file, f"is a copy of {tested}, of the decoder's cohort", OTHERS)
+    further = Path(chosen.derivatives).glob(scans)
+    if same := twice(
+        [*((file, "own") for file in known), *((file, "further") for file in further)]
+    ):
+        raise UserError(same[0], f"is a copy of {same[1]}, of the decoder's cohort", OTHERS)
 
 
 def _grayordinates(settings: Config) -> None:
