@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from llm4brain.config import Config, load
-from llm4brain.errors import UserError, one_line_errors
+from llm4brain.errors import UserError, one_line_errors, require_one
 from llm4brain.preprocess import containers
 from llm4brain.ready import (
     film_seconds,
@@ -246,6 +246,7 @@ def decode(
 ) -> None:
     """Decode new BOLD to captions with their times, each with a test against noise."""
     with one_line_errors():
+        require_one(events=events, interval=interval)  # told before torch and the model are loaded
         if not bold.is_file():
             raise UserError(bold, "does not exist", "correct --bold")
         from llm4brain.io import write_table

@@ -30,6 +30,18 @@ def some(names: Collection[str], shown: int = 5) -> str:
     return ", ".join(list(names)[:shown]) + more
 
 
+def require_one(**given: object) -> None:
+    """Exactly one of several options is given, and not None.
+
+    Raises:
+        UserError: none is, or more than one.
+    """
+    there = sum(value is not None for value in given.values())
+    if there != 1:
+        wrong = "are both given" if there else "are missing"
+        raise UserError(" and ".join(given), wrong, "give one of them")
+
+
 @cache
 def warn(line: str) -> None:
     """Say something that is no error, once: one line on standard error."""

@@ -103,9 +103,15 @@ def whole_folder(out: Path) -> Iterator[Path]:
         os.replace(made, out)
 
 
-@cache
 def checked(folder: Path) -> Path:
-    """A model's folder, once its files are what its manifest says; a folder may have none.
+    """A model's folder, once its files are what its manifest says; see `checksums`."""
+    checksums(folder)
+    return folder
+
+
+@cache
+def checksums(folder: Path) -> dict[str, str]:
+    """The manifest of a model's folder, file -> SHA-256, once it holds; empty without one.
 
     Raises:
         UserError: a file of the manifest is missing, or holds other bytes.
@@ -119,7 +125,7 @@ def checked(folder: Path) -> Path:
         if not name.endswith(".md") and sha256(folder / name) != digest:
             wrong = f"is not the file that was written (its SHA-256 is not that of {MANIFEST})"
             raise UserError(folder / name, wrong, "get the model again")
-    return folder
+    return hashes
 
 
 def check_folder(folder: Path, source: object = None) -> None:

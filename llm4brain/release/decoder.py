@@ -12,7 +12,7 @@ import torch
 
 from llm4brain.align.reader import BrainReader
 from llm4brain.clips import first_volume, window_volumes
-from llm4brain.errors import UserError
+from llm4brain.errors import UserError, require_one
 from llm4brain.io import Arrays, read_json, read_table
 from llm4brain.preprocess.bold import clean_derivative, timing
 from llm4brain.preprocess.find import Derived
@@ -200,9 +200,7 @@ def moments(events: Path | None, interval: float | None, duration: float, end: f
         UserError: neither or both are given, the interval is not above 0, or an onset lies outside
             the run.
     """
-    if (events is None) == (interval is None):
-        wrong = "are both given" if events else "are missing: when is the run to be read?"
-        raise UserError("events and interval", wrong, "give one of them")
+    require_one(events=events, interval=interval)
     if interval is not None:
         if interval <= 0:
             raise UserError("interval", f"is {interval:g}", "give seconds above 0")

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from llm4brain.provenance import sha256
 from llm4brain.sections import DeviceMap, Quantize, VideoLLMSettings
+from llm4brain.sources import checksums
 from llm4brain.video.checkpoint import read
 from llm4brain.video.sampled import drawing
 
@@ -299,9 +300,9 @@ class VideoLLM(nn.Module):
 
 def model_hash(folder: str | Path) -> str:
     """SHA-256 over the weights in a folder, 12 digits; identifies the model in tables."""
-    digest = hashlib.sha256()
+    digest, known = hashlib.sha256(), checksums(Path(folder))  # read once, as the model is loaded
     for path in sorted(Path(folder).glob("*.safetensors")):
-        digest.update(f"{path.name} {sha256(path)}".encode())
+        digest.update(f"{path.name} {known.get(path.name) or sha256(path)}".encode())
     return digest.hexdigest()[:12]
 
 
