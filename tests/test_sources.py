@@ -158,7 +158,7 @@ def test_a_folder_whose_files_are_not_those_of_its_manifest_is_refused(tmp_path,
             (folder / own).write_text(own)
     (tmp_path / "model" / "README.md").write_text("notes of one's own")
     assert sources.checked(tmp_path / "model") == tmp_path / "model"
-    sources.checked.cache_clear()
+    sources.checksums.cache_clear()
     spoil(tmp_path / "model" / name)
     with pytest.raises(UserError, match=said):
         sources.checked(tmp_path / "model")
