@@ -1,4 +1,5 @@
-# make run: build results/table1.csv from scratch. make test: run the tests. Needs python, git and make.
+# make run: build results/table1.csv from scratch. make test: run the tests; with LONG=1, also those
+# marked long. Needs python, git and make.
 PYTHON ?= python3
 UV := uv==0.13.9
 BIN := .venv/bin
@@ -15,7 +16,7 @@ run: .venv/installed
 install: .venv/installed
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(if $(LONG),--long)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -18,17 +18,6 @@ BY_VALUE = {"llm4brain.config", "llm4brain.sections", "llm4brain"}
 REPORTED = ("torch", "transformers", "peft", "numpy", "scikit-learn", "nilearn", "snakemake")
 
 
-def _bare(tree: ast.AST) -> str:
-    """The code as text, without comments, docstrings and layout."""
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body:
-            first = body[0]
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = body[1:]  # type: ignore[attr-defined]
-    return ast.unparse(tree)  # unlike ast.dump, mostly the same across versions of Python
-
-
 def _file(module: str) -> Path | None:
     """The file of `llm4brain.x.y`, found without importing it."""
     path = PACKAGE.parent.joinpath(*module.split("."))
@@ -40,22 +29,31 @@ def _file(module: str) -> Path | None:
 
 @cache
 def _read(path: Path) -> tuple[str, tuple[str, ...]]:
-    """The stripped code of a file, and the modules of this package that it imports."""
+    """The code of a file as text, and the modules of this package that it imports.
+
+    The text is without comments, docstrings and layout.
+    """
     tree = ast.parse(path.read_text())
     inside = path.is_relative_to(PACKAGE)
     own = path.relative_to(PACKAGE.parent).with_suffix("").parts if inside else ()
     named: set[str] = set()
     for node in ast.walk(tree):
+        body = getattr(node, "body", None)
         if isinstance(node, ast.Import):
             named.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             above = own[: len(own) - node.level] if node.level else ()
             module = ".".join([*above, *([node.module] if node.module else [])])
             named.update([module, *(f"{module}.{alias.name}" for alias in node.names)])
+        elif isinstance(body, list) and body:
+            first = body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body = body[1:]  # type: ignore[attr-defined]
     # Importing a.b.c also runs a/__init__.py and a/b/__init__.py.
     named |= {".".join(n.split(".")[:k]) for n in named for k in range(1, n.count(".") + 1)}
     ours = {n for n in named if n.split(".")[0] == "llm4brain" and _file(n)}
-    return _bare(tree), tuple(sorted(ours - BY_VALUE))
+    # unlike ast.dump, unparse is mostly the same across versions of Python
+    return ast.unparse(tree), tuple(sorted(ours - BY_VALUE))
 
 
 def _name(path: Path) -> str:

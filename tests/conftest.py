@@ -1,11 +1,14 @@
 """Shared test helpers: the workflow as a user calls it, and one run of the tiny data set."""
 
+import multiprocessing
 import os
 import random
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -18,9 +21,17 @@ ROOT = Path(__file__).parent.parent
 SNAKEMAKE = str(Path(sys.executable).with_name("snakemake"))
 TINY = ROOT / "configs" / "tiny.yaml"
 BLOCK = 8.0  # s, of the block bootstrap: short, so that ten clips give several blocks
-# Test files that run the workflow. They start first, so that none runs alone at the end.
-LONG = ("test_dvc", "test_wen2018_workflow", "test_workflow", "test_null", "test_table2",
-        "test_options_workflow")  # fmt: skip
+# Files of the longest tests start first, so that none runs alone at the end. Those that use the
+# shared run come last: by then `test_workflow` has made it, and no worker waits for it.
+FIRST = ("test_workflow", "test_dvc", "test_wen2018_workflow", "test_null", "test_options_workflow")
+LAST = (
+    "test_checks",
+    "test_maps",
+    "test_release",
+    "test_report_browser",
+    "test_snr",
+    "test_table2",
+)
 if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
     # Divide the cores among workers: more threads than cores slow torch down fourfold.
     worker = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
@@ -30,31 +41,76 @@ if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
     os.environ["OMP_NUM_THREADS"] = str(len(own))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long test files first: pytest-xdist assigns whole files to workers in this order."""
-    if os.environ.get("LLM4BRAIN_QUICK"):
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also run the tests marked long")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip long tests unless asked for, and order the files: pytest-xdist assigns whole files."""
+    if not config.getoption("--long"):
+        skip = pytest.mark.skip(reason="takes a minute or more: run with --long")
         for item in items:
             if item.get_closest_marker("long"):
-                item.add_marker(
-                    pytest.mark.skip(reason="takes minutes, and LLM4BRAIN_QUICK is set")
-                )
-    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+                item.add_marker(skip)
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.stem
+        return FIRST.index(name) - len(FIRST) if name in FIRST else int(name in LAST)
+
+    items.sort(key=place)
 
 
 def snakemake(directory: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run the real workflow in another folder, by absolute path and without activation."""
     command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--directory", directory]
-    environment = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
-    environment["PATH"] = os.pathsep.join(
-        p for p in os.environ["PATH"].split(os.pathsep) if Path(p) != Path(sys.executable).parent
-    )
     return subprocess.run(
         list(map(str, [*command, "--cores", 8, *arguments])),
         capture_output=True,
         text=True,
-        env=environment,
+        env=environment(),
         stdin=subprocess.DEVNULL,
     )
+
+
+def environment() -> dict[str, str]:
+    """That of a shell in which `.venv` is not active."""
+    out = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    parts = out["PATH"].split(os.pathsep)
+    own = Path(sys.executable).parent
+    return out | {"PATH": os.pathsep.join(p for p in parts if Path(p) != own)}
+
+
+def planned(directory: Path, *arguments: object) -> tuple[int, str]:
+    """Exit status and output of `snakemake --dry-run`.
+
+    The process is forked from one that has imported Snakemake, which takes longer than planning.
+    """
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["preload"])
+    with pytest.MonkeyPatch.context() as patch:  # Python 3.11 does not pass sys.path on
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        forkserver.ensure_running()
+    words = ["--snakefile", ROOT / "Snakefile", "--directory", directory, "--cores", 8]
+    with tempfile.TemporaryDirectory() as folder:
+        said = Path(folder) / "said"
+        words = [str(word) for word in (*words, "--dry-run", *arguments)]
+        run = server.Process(target=_plan, args=(words, said, environment()))
+        run.start()
+        run.join()
+        return run.exitcode, said.read_text()
+
+
+def _plan(words: list[str], said: Path, variables: dict[str, str]) -> None:
+    """In a process of its own: what the command `snakemake` does."""
+    from snakemake.cli import main
+
+    os.environ.clear()
+    os.environ.update(variables)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for stream in (1, 2):
+        os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+    sys.argv = [SNAKEMAKE, *words]
+    main(words)
 
 
 def counted(said: str) -> dict[str, int]:
@@ -67,9 +123,8 @@ def counted(said: str) -> dict[str, int]:
 
 def jobs(directory: Path, *arguments: object) -> dict[str, int]:
     """Number of jobs of each rule in a dry run."""
-    done = snakemake(directory, "--dry-run", *arguments)
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
+    code, said = planned(directory, *arguments)
+    assert code == 0, said
     found = counted(said)
     assert found or "Nothing to be done" in said, said
     return found

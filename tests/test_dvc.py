@@ -121,15 +121,42 @@ def clone(base, tmp_path):
     shutil.rmtree(tmp_path)
 
 
+def test_repro_records_what_snakemake_made_and_a_clone_gets_it(tiny_run, tiny_settings, tmp_path):
+    """The three ways share one state; the long tests below have each of them make it."""
+    folder = sources(tmp_path / "made")
+    settings = yaml.safe_load((ROOT / "config.yaml").read_text())
+    settings |= yaml.safe_load(tiny_settings.read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    for name in ("data", "models", "results", "logs", "benchmarks", ".snakemake/metadata"):
+        shutil.copytree(tiny_run / name, folder / name, dirs_exist_ok=True)
+    commit(folder, "Sources")
+    assert reproduced(folder) == {}
+    assert is_recorded(folder)
+    call(folder, "dvc", "remote", "add", "--default", "store", tmp_path / "store")
+    call(folder, "dvc", "push")
+    commit(folder, "Made by Snakemake, recorded by DVC")
+    clone = tmp_path / "clone"
+    call(folder, "git", "clone", "--quiet", folder, clone)
+    call(clone, "dvc", "pull")
+    assert sha256(clone / TABLE) == sha256(tiny_run / TABLE)
+    assert planned(clone) == {}
+    text = (clone / "config.yaml").read_text()
+    assert text.count(f"block: {BLOCK}\n") == 1
+    (clone / "config.yaml").write_text(text.replace(f"block: {BLOCK}\n", "block: 20.0\n"))
+    assert planned(clone) == AGAIN
+
+
 # -- nothing has changed
 
 
+@pytest.mark.long
 def test_after_repro_both_have_nothing_to_do(base):
     assert is_recorded(base)
     assert planned(base) == {}
     assert reproduced(base) == {}
 
 
+@pytest.mark.long
 def test_a_clone_that_pulled_has_nothing_to_do(clone, base):
     assert is_recorded(clone)
     assert planned(clone) == {}
@@ -137,6 +164,7 @@ def test_a_clone_that_pulled_has_nothing_to_do(clone, base):
     assert sha256(clone / TABLE) == sha256(base / TABLE)
 
 
+@pytest.mark.long
 def test_two_runs_from_nothing_give_the_same_bytes(base, tiny_run):
     """By `dvc repro` and by Snakemake, in folders of other names."""
     kinds = (".safetensors", ".csv", ".tsv", ".json", ".png")
@@ -149,6 +177,7 @@ def test_two_runs_from_nothing_give_the_same_bytes(base, tiny_run):
 # -- settings
 
 
+@pytest.mark.long
 def test_a_changed_setting_after_a_pull_and_the_way_back(clone, base, scratch):
     set_block(clone)
     assert not is_recorded(clone)
@@ -201,6 +230,7 @@ def test_an_experiment_in_a_temporary_directory(clone, base, scratch):
     assert planned(clone) == {}
 
 
+@pytest.mark.long
 def test_killed_in_the_middle_and_repeated(clone, scratch):
     set_block(clone)
     run = subprocess.Popen(
@@ -279,6 +309,7 @@ def test_one_subjects_bold_reruns_that_subject_and_what_is_trained_on_it(clone, 
     assert sha256(clone / TABLE) == sha256(base / TABLE)
 
 
+@pytest.mark.long
 def test_part_of_the_state_serves_without_raw_data(base, tmp_path):
     folder = tmp_path / "part"
     call(base, "git", "clone", "--quiet", base, folder)

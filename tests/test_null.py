@@ -29,10 +29,13 @@ FILMS = [f"film-{i:02d}.mp4" for i in range(1, 6)]
 OWN, REFERENCE = "results/full/all/sub-01", "results/reference/sub-01/sub-01"
 LAG, FEATURES = f"{OWN}/lag.csv", "data/features/sub-01.safetensors"
 
-pytestmark = pytest.mark.skipif(
-    not (VIDEO_LLM / "model.safetensors").exists(),
-    reason="no models/video_llm here: call `make run` first",
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        not (VIDEO_LLM / "model.safetensors").exists(),
+        reason="no models/video_llm here: call `make run` first",
+    ),
+]
 
 
 def settings(snr: float) -> dict:
@@ -80,7 +83,6 @@ def predictions(folder: Path, arm: str) -> dict[str, pd.DataFrame]:
     return {file.stem: read_table(file).set_index("clip_id") for file in files}
 
 
-@pytest.mark.long
 def test_at_snr_zero_nothing_is_decoded(run):
     """Three families, each by Bonferroni: what has a p, what floors are led, what a lag reads.
 

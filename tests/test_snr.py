@@ -77,6 +77,7 @@ def test_the_curve_asks_for_its_levels_alone(tiny_run, settings):
     assert planned == {"at_snr": 2, "snr_curve": 1}
 
 
+@pytest.mark.long
 def test_a_level_is_the_whole_chain_in_a_folder_that_is_gone_afterwards(tiny_run, settings):
     done = snakemake(tiny_run, "results/snr/3.csv", "--configfile", settings)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -178,6 +178,7 @@ def test_the_calibration_curve_has_four_lines_between_floor_and_ceiling(cells, t
     plt.close(figure)
 
 
+@pytest.mark.long
 def test_the_tiny_cohort_is_calibrated_to_a_stranger(tiny_run, tiny_settings):
     own = tiny_run / "stranger.yaml"
     settings = yaml.safe_load(tiny_settings.read_text())
@@ -205,6 +206,7 @@ def test_the_tiny_cohort_is_calibrated_to_a_stranger(tiny_run, tiny_settings):
         (tiny_run / f"results/calibration.{end}").unlink()
 
 
+@pytest.mark.long
 def test_an_arm_without_the_surprise_trains_and_decodes(tiny_run, tiny_settings):
     target = "results/no-surprise/all/sub-01/metrics.json"
     done = snakemake(tiny_run, target, "--configfile", tiny_settings)

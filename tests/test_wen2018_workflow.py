@@ -14,6 +14,8 @@ from cifti_data import area_of, axis, write_atlas, write_mesh
 from conftest import ROOT, TINY, jobs, snakemake
 
 STIMULI = ("seg1", "seg2", "seg3", "test1", "test2")
+pytestmark = pytest.mark.long
+
 LEARNT = ("encoder", "align", "adapt", "tune")  # tiny as in configs/tiny.yaml
 
 
@@ -153,7 +155,6 @@ def test_what_was_made_serves_where_the_download_is_no_more(run, study, tmp_path
     assert set(found) <= {"table"}  # it names no participants.tsv any more
 
 
-@pytest.mark.long
 def test_grayordinates_from_disk_to_table1_and_map(tmp_path):
     stimuli = STIMULI[:-1]
     root = tmp_path / "wen2018" / "video_fmri_dataset"

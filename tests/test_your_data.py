@@ -57,12 +57,8 @@ def study(tmp_path, request):
     return home, like
 
 
-EACH = [
-    pytest.param(like, marks=[] if like == "bold-moments" else pytest.mark.long) for like in LIKE
-]
-
-
-@pytest.mark.parametrize("study", EACH, indirect=True)
+@pytest.mark.long
+@pytest.mark.parametrize("study", LIKE, indirect=True)
 def test_the_page_s_commands_make_table_1(study, models):
     home, like = study
     validator = Path(sys.executable).with_name("bids-validator-deno")
