@@ -7,7 +7,6 @@ ViT, queries, Q-Former, projection, LLM. InstructBLIP's Q-Former also reads the 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from llm4brain.errors import UserError
 from llm4brain.io import read_json
 from llm4brain.sections import DeviceMap, Quantize, VideoLLMSettings
 from llm4brain.sources import SIDECAR, checked
+from llm4brain.tensors import require_whole
 
 # InstructBLIP for pictures has the weights of InstructBLIP-Video, which reads frame by frame.
 CLASSES = {
@@ -99,7 +99,8 @@ def read(
             raise
         wrong = f"holds weights of other shapes than its config.json says ({error})"
         raise UserError(folder, wrong, "get the whole model") from None
-    _require_whole(folder, model, found["missing_keys"])
+    own = dict(model.named_parameters())
+    require_whole(folder, own, "get the whole model", lacks=found["missing_keys"])
     if not model.config.use_decoder_only_language_model:
         raise UserError(folder, "has an encoder-decoder LLM", "name one with a causal LLM")
     sidecar = read_json(folder / SIDECAR) if (folder / SIDECAR).exists() else {}
@@ -118,16 +119,6 @@ def read(
         None if kind == "blip-2" else _instruction(folder, prompt),
         placed,
     )
-
-
-def _require_whole(folder: Path, model: Any, missing: Iterable[str]) -> None:
-    """Refuse a model of which weights are missing (they would be random), or are no numbers."""
-    if lost := sorted(missing):
-        more = f" and {len(lost) - 1} others" if len(lost) > 1 else ""
-        raise UserError(folder, f"lacks the weights {lost[0]}{more}", "get the whole model")
-    for name, weights in model.named_parameters():
-        if weights.is_floating_point() and not weights.isfinite().all():
-            raise UserError(folder, f"holds NaN or infinite values in {name}", "get it again")
 
 
 def _quantization(quantize: Quantize, dtype: torch.dtype) -> Any:
