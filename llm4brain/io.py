@@ -254,5 +254,5 @@ def read_json(path: str | Path, *, once: bool = False) -> Any:
         return json.loads(Path(path).read_text(), object_pairs_hook=unique if once else None)
     except FileNotFoundError:
         raise missing(path, "make it or correct the path") from None
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(path, f"is not JSON ({error})", "write it anew") from None
