@@ -203,7 +203,7 @@ def test_what_the_bold_rule_would_find_is_found_without_reading_a_run(tmp_path, 
         require_runs(chosen)
 
 
-def test_slopes_and_links_of_derivatives_are_told(tmp_path):
+def test_broken_links_of_derivatives_are_told(tmp_path):
     made, chosen = derived(tmp_path)
     run = Recording.parse(f"{STEM}_bold.nii.gz")
     for name, said in (
