@@ -74,6 +74,7 @@ def cached(source: str) -> Path:
     """
     kind, _, rest = source.partition(":")
     if kind == "path":
+        check_folder(Path(rest), source)  # pickled weights alone are not read
         return Path(rest)
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = home / "llm4brain" / re.sub(r"[^\w.=@-]+", "-", source)
@@ -153,7 +154,7 @@ def _from_path(rest: str, whole: Path) -> None:
     if not folder.is_dir():
         raise UserError(rest, "is not a folder", "correct the path: source")
     check_folder(folder)
-    shutil.copytree(folder, whole)
+    hub.copied(folder, whole, hub.TAKEN)
 
 
 def _from_pypi(rest: str, whole: Path) -> None:

@@ -113,7 +113,7 @@ def read(
     model.requires_grad_(False)
     return Checkpoint(
         (model if placed else model.to(device)).eval(),
-        transformers.AutoTokenizer.from_pretrained(folder),
+        transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
         _image_processor(folder),
         prompt,
         None if kind == "blip-2" else _instruction(folder, prompt),
@@ -159,7 +159,7 @@ def _image_processor(folder: Path) -> Any:
     settings = read_json(found)
     video = settings.get("video_processor", settings if "video" in found.name else None)
     if video is None:
-        return AutoImageProcessor.from_pretrained(folder)
+        return AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
     names = ("size", "resample", "image_mean", "image_std", "rescale_factor")
     names += ("do_resize", "do_rescale", "do_normalize", "do_convert_rgb")
     return BlipImageProcessor(**{name: video[name] for name in names if name in video})
@@ -172,4 +172,4 @@ def _instruction(folder: Path, prompt: str) -> list[int]:
     own = folder / QFORMER_TOKENIZER
     if not own.is_dir():
         raise UserError(own, "is missing", "InstructBLIP's Q-Former reads the prompt: get it whole")
-    return AutoTokenizer.from_pretrained(own)(prompt)["input_ids"]
+    return AutoTokenizer.from_pretrained(own, trust_remote_code=False)(prompt)["input_ids"]
