@@ -1,6 +1,5 @@
 """The pretraining cohort: its subjects, and which arms share a model pretrained on it."""
 
-
 FURTHER_SUBJECTS = ready.further_subjects(SETTINGS)
 
 
