@@ -17,7 +17,7 @@ from llm4brain.config import Config, load
 from llm4brain.errors import UserError, one_line_errors, require_one
 from llm4brain.preprocess import containers
 from llm4brain.ready import (
-    film_seconds,
+    planned_clips,
     require,
     require_apart,
     require_captions,
@@ -70,7 +70,7 @@ def _environment(settings: Config) -> Iterator[tuple[str, str]]:
         require(settings)
         require_runs(settings)
         require_apart(settings)
-        require_captions(settings, film_seconds(settings))
+        require_captions(settings, planned_clips(settings))
         yield "data", ""
     except UserError as error:
         yield "data", str(error)

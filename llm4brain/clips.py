@@ -342,6 +342,22 @@ def first_showings(
     return windows[rows.to_numpy()], trials.loc[rows].reset_index(drop=True)
 
 
+def require_valid(trials: pd.DataFrame, kept: pd.DataFrame, where: object) -> None:
+    """Refuse trials of a split of which `average_repeats` left none.
+
+    Args:
+        trials: before, with their split.
+        kept: the table after it.
+        where: for the error.
+
+    Raises:
+        UserError: the split.
+    """
+    if lost := sorted(set(trials["split"]) - set(kept["split"])):
+        wrong = f"has no {lost[0]} trial of which {LEAST_VALID:.0%} of the volumes are valid"
+        raise UserError(where, wrong, "raise bold.fd_threshold, or leave the subject out")
+
+
 def average_repeats(
     windows: np.ndarray, trials: pd.DataFrame, least_valid: float = LEAST_VALID
 ) -> tuple[np.ndarray, pd.DataFrame]:

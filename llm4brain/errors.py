@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
+
+# What a job's standard error was before it became the job's log (rules/common.smk)
+TERMINAL = "LLM4BRAIN_TERMINAL"
 
 
 class UserError(Exception):
@@ -17,7 +23,36 @@ class UserError(Exception):
 
     def __init__(self, where: object, wrong: str, todo: str) -> None:
         self.where, self.wrong, self.todo = str(where), wrong, todo
-        super().__init__(f"{where}: {wrong}; {todo}".replace("\n", " "))
+        super().__init__(one_line(f"{where}: {wrong}; {todo}"))
+
+
+def one_line(text: str) -> str:
+    """Text of a file or a name as one line that a terminal shows and does not obey.
+
+    >>> one_line("two\\nlines, \\x1b[2Jand no film.mp4")
+    'two lines, \\\\x1b[2Jand no film.mp4'
+    """
+    text = text.replace("\n", " ")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came of, says that the disk (or one's share of it) is full.
+
+    Libraries keep the system's number (OSError), or its words alone (safetensors, shutil, FFmpeg).
+    """
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if os.strerror(errno.ENOSPC) in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def full_disk(where: object) -> UserError:
+    """The error for a file or folder that could not be written for want of space."""
+    return UserError(where, "cannot be written: the disk is full", "free space on it and run again")
 
 
 def some(names: Collection[str], shown: int = 5) -> str:
@@ -45,14 +80,26 @@ def require_one(**given: object) -> None:
 @cache
 def warn(line: str) -> None:
     """Say something that is no error, once: one line on standard error."""
-    print(f"warning: {line}".replace("\n", " "), file=sys.stderr)
+    print(one_line(f"warning: {line}"), file=sys.stderr)
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Print a `UserError` as one line on standard error and exit with status 1."""
+    """Print a `UserError`, or that the disk is full, as one line and exit with status 1."""
     try:
         yield
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        told = error
+    except Exception as error:
+        if not disk_is_full(error):
+            raise
+        told = full_disk(getattr(error, "filename", None) or Path.cwd())
+    else:
+        return
+    line = f"error: {told}"
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:  # the log lies on the same full disk
+        with suppress(KeyError, OSError), open(os.environ[TERMINAL], "a") as terminal:
+            print(line, file=terminal)
+    raise SystemExit(1) from None

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from llm4brain.errors import UserError
-from llm4brain.io import read_json, write_json
+from llm4brain.errors import UserError, disk_is_full
+from llm4brain.io import missing, read_json, write_json
 
 FORM = re.compile(r"^(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?$")
 COMMIT = re.compile(r"^[0-9a-f]{40}$")
 RECORD = "hub.json"  # repository, revision and commit of the model in a folder
 # Weights as safetensors, and text files. Pickled weights and a repository's .py files can execute
-# code, so they are neither downloaded nor copied from a cache.
+# code, so they are neither downloaded nor copied from a cache or a folder.
 TAKEN = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "README.md", "LICENSE*")
 
 
@@ -95,14 +96,38 @@ def fetch(rest: str, whole: Path, before: Path) -> None:
     """
     repository = Repository.parse(rest)
     cached = _snapshot(repository, recorded(repository, before) or repository.revision)
-    for file in sorted(path for path in cached.rglob("*") if path.is_file()):
-        if any(fnmatch(file.name, pattern) for pattern in TAKEN):
-            target = whole / file.relative_to(cached)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, target)
-    whole.mkdir(parents=True, exist_ok=True)
+    copied(cached, whole, TAKEN)
     made_of = {"repository": repository.name, "revision": repository.revision}
     write_json(whole / RECORD, made_of | {"commit": cached.name})
+
+
+def copied(folder: Path, out: Path, names: Sequence[str] = ("*",)) -> None:
+    """Copy a model's files to a new folder, but not their permissions, which may be to read alone.
+
+    Args:
+        folder: may be a snapshot of the hub's cache, whose files are links into it.
+        out: folder to make.
+        names: patterns of the names of files that are taken.
+
+    Raises:
+        UserError: a link that leads nowhere or out of the folder: what it leads to would become
+            part of a model that may be passed on.
+    """
+    home = folder.resolve()
+    home = home.parents[1] if home.parent.name == "snapshots" else home
+    out.mkdir(parents=True, exist_ok=True)
+    for file in sorted(folder.rglob("*")):
+        if not any(fnmatch(file.name, name) for name in names):
+            continue
+        if file.is_symlink() and not file.exists():
+            raise missing(file, "get the model again")
+        if file.is_symlink() and (file.is_dir() or not file.resolve().is_relative_to(home)):
+            wrong = f"is a link that leads out of the model's folder (to {file.readlink()})"
+            raise UserError(file, wrong, "put the file itself there, or leave it out")
+        if file.is_file():
+            target = out / file.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
 
 
 def _snapshot(repository: Repository, revision: str) -> Path:
@@ -118,8 +143,14 @@ def _snapshot(repository: Repository, revision: str) -> Path:
 
     once = "fetch it once with a network, or set HF_HOME to a cache that holds it"
     try:
-        taken = list(TAKEN)
-        return Path(snapshot_download(repository.name, revision=revision, allow_patterns=taken))
+        try:
+            taken = list(TAKEN)
+            return Path(snapshot_download(repository.name, revision=revision, allow_patterns=taken))
+        except Exception as error:  # the client may take a full disk for a missing network
+            if not disk_is_full(error):
+                raise
+            todo = f"free space in {constants.HF_HUB_CACHE}, or set HF_HOME to another disk"
+            raise failed("the disk is full", todo) from None
     except errors.GatedRepoError:
         todo = "accept its terms on its page, then log in (hf auth login) or set HF_TOKEN"
         raise failed("it is gated", todo) from None

@@ -16,7 +16,7 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from llm4brain.errors import UserError
+from llm4brain.errors import UserError, disk_is_full, full_disk
 
 # NumPy's name of a type -> safetensors' name, in the order in which safetensors stores arrays.
 TYPES = {"uint64": "U64", "int64": "I64", "float64": "F64", "float32": "F32", "uint32": "U32"}
@@ -43,6 +43,9 @@ def whole(path: str | Path) -> Iterator[Path]:
 
     The temporary name keeps the suffixes, since NIfTI writers choose the format by them. What a
     killed process left of the same file is removed.
+
+    Raises:
+        UserError: the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,6 +56,10 @@ def whole(path: str | Path) -> Iterator[Path]:
         yield partial
         partial.chmod(0o666 & ~_umask())  # safetensors makes files readable by their owner only
         os.replace(partial, path)
+    except Exception as error:
+        if isinstance(error, UserError) or not disk_is_full(error):
+            raise
+        raise full_disk(path) from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -247,5 +254,5 @@ def read_json(path: str | Path, *, once: bool = False) -> Any:
         return json.loads(Path(path).read_text(), object_pairs_hook=unique if once else None)
     except FileNotFoundError:
         raise missing(path, "make it or correct the path") from None
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(path, f"is not JSON ({error})", "write it anew") from None

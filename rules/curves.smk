@@ -96,7 +96,7 @@ if PHANTOM:
             "Run the whole workflow at an SNR of {wildcards.snr}, in {params.work}"
         shell:
             "python $SCRIPTS/at_snr.py --snr {wildcards.snr} --subject {params.subject} "
-            "--snakefile {params.snakefile} --video-llm {params.video_llm} "
+            "--snakefile {params.snakefile:q} --video-llm {params.video_llm} "
             "--sentence-model {params.sentence} --work {params.work} --out {output} "
             "{params.shared:q} {params.rules} --settings {params.settings:q} --threads $OMP_NUM_THREADS --code {params.code} "
             "> {log} 2>&1"

@@ -266,9 +266,7 @@ def checked_options(wildcards, input):
 
 
 with one_line_errors():
-    ready.require(
-        SETTINGS, raw=not NO_RAW, contents=workflow.is_main_process
-    )
+    ready.require(SETTINGS, raw=not NO_RAW, contents=workflow.is_main_process)
     if NO_RAW:
         SPLITS = resolve(SETTINGS.splits, BIDS / "stimuli", CLIPS)
     else:

@@ -1,18 +1,6 @@
 """The pretraining cohort: its subjects, and which arms share a model pretrained on it."""
 
-
-def further_subjects():
-    """Labels of the subjects in the pretraining cohort; empty if there is none."""
-    chosen = SETTINGS.pretraining
-    if chosen.derivatives is None:
-        return []
-    if chosen.subjects:
-        return sorted(chosen.subjects)
-    found = Path(chosen.derivatives).glob("sub-*")
-    return sorted(path.name.removeprefix("sub-") for path in found if path.is_dir())
-
-
-FURTHER_SUBJECTS = further_subjects()
+FURTHER_SUBJECTS = ready.further_subjects(SETTINGS)
 
 
 def person_derivatives(wildcards):

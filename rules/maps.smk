@@ -37,7 +37,7 @@ rule brain_map:
         "python $SCRIPTS/brain_map.py --subject {wildcards.subject} --features {input.features} "
         "--trials {input.trials} --video {input.video} --adapted {input.adapted} "
         "--out {output.map} --z-out {output.z} --about {output.about} --plot {output.plot} "
-        "--title {params.title:q} {params.flags} --settings {params.settings:q} "
+        "--title {params.title:q} {params.flags:q} --settings {params.settings:q} "
         "--seed {params.seed} --code {params.code} > {log} 2>&1"
 
 
@@ -68,7 +68,7 @@ rule gate_map:
         "Map where responses agree ({wildcards.arm}, {wildcards.cohort})"
     shell:
         "python $SCRIPTS/gate_map.py --adapted {input.adapted} --features {input.features} "
-        "--out {output.map} --plot {output.plot} --title {params.title:q} {params.flags} "
+        "--out {output.map} --plot {output.plot} --title {params.title:q} {params.flags:q} "
         "--code {params.code} > {log} 2>&1"
 
 

@@ -4,12 +4,17 @@ import json
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from bold_data import SETTINGS, SPACE, Set
 from preprocess_data import write_json
 
+from llm4brain.brain.cohort import load
 from llm4brain.errors import UserError
+from llm4brain.evaluate.reference import per_clip
+from llm4brain.io import write_arrays, write_table
 from llm4brain.preprocess.bold import subject_bold
+from llm4brain.release.decoder import run_of
 
 
 @pytest.fixture
@@ -94,6 +99,14 @@ def spoil_space(data, run):
     data.add(affine=data.grid.affine + np.array([[0, 0, 0, 300]] * 3 + [[0] * 4]))
 
 
+def spoil_sidecar_list(data, run):
+    write_json(data.out / run.bold_json(SPACE, "2"), [])
+
+
+def spoil_sidecar_deep(data, run):
+    (data.out / run.bold_json(SPACE, "2")).write_text("[" * 100_000)
+
+
 def spoil_tr(data, run):
     write_json(data.out / run.bold_json(SPACE, "2"), {"TaskName": "film"})
 
@@ -145,6 +158,8 @@ def spoil_events_no_film(data, run):
         (spoil_bold_cut, r"preproc_bold.nii.gz: is not a whole NIfTI"),
         (spoil_bold_missing, r"sub-01: holds no preprocessed BOLD in space MNI152"),
         (spoil_space, r"preproc_bold.nii.gz: covers 0% of the MNI brain"),
+        (spoil_sidecar_list, r"preproc_bold.json: is no sidecar \(no JSON object\)"),
+        (spoil_sidecar_deep, r"preproc_bold.json: is not JSON"),
         (spoil_tr, r"preproc_bold.nii.gz: has no RepetitionTime"),
         (spoil_second_resolution, r"is not the only resolution of sub-01_task-film_run-01"),
         (spoil_events_late, r"events.tsv: row 3 starts at 500 s, but the run ends at 120.75 s"),
@@ -165,6 +180,38 @@ def test_few_degrees_of_freedom_are_warned_of(data, capsys):
     data.add()
     data.read()
     assert "36 volumes, and cleaning takes 29 degrees of freedom: 7 are" in capsys.readouterr().err
+
+
+def test_a_run_without_a_valid_volume_is_warned_of_and_refused_by_the_stages(data, capsys):
+    run = data.add()
+    data.confounds(run, data.table(data.volumes).assign(framewise_displacement=9.0))
+    assert not data.read().arrays["valid-01"].any()
+    assert "_timeseries.tsv: no volume of the run is valid: all moved" in capsys.readouterr().err
+    bold = {"windows": np.ones((2, 3, 4), np.float16), "voxels": np.zeros((4, 3), np.int16)}
+    write_arrays(data.out / "features", bold, {"affine": np.eye(4).tolist()})
+    columns = {"clip_id": ["a", "b"], "stim_file": "a.mp4", "onset": 0, "split": "train"}
+    trials = pd.DataFrame({"trial": [0, 1], **columns, "repeat": 1, "valid": [0.3, 0.0]})
+    write_table(data.out / "trials.tsv", trials)
+    for repeats in ("average", "single"):
+        with pytest.raises(UserError, match=r"trials.tsv: has no train trial of which 50% of the"):
+            load(["01"], [data.out / "features"], [data.out / "trials.tsv"], ("train",), repeats)
+    with pytest.raises(UserError, match="trials: has no train trial of which 50%"):
+        per_clip(bold["windows"], trials, "average")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (spoil_confounds_old_name, r"timeseries.tsv: is missing; there is sub-01_.*_regressors"),
+        (spoil_mask_missing, r"brain_mask.nii.gz: is missing; keep fMRIPrep's files of the run"),
+        (spoil_sidecar_list, r"preproc_bold.json: is no sidecar \(no JSON object\)"),
+    ],
+)
+def test_a_run_to_decode_is_refused_in_the_same_words(data, spoil, said):
+    run = data.add()
+    spoil(data, run)
+    with pytest.raises(UserError, match=said):
+        run_of(data.out / run.bold(SPACE, "2"))
 
 
 def test_no_derivatives_at_all(data):

@@ -1,5 +1,7 @@
 """CIFTI runs: the same contract as volumes, areas by name, patches of neighbours."""
 
+import struct
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -188,6 +190,11 @@ def test_bad_files_are_told_in_a_line(study, tmp_path):
     study.add("sub-01_task-film_run-02", bold=holes)
     with pytest.raises(UserError, match=r"run-02.*holds NaN .* in 1 of 40 volumes"):
         list(study.read().arrays())
+    turned = bytearray(path.read_bytes())
+    turned[176:192] = struct.pack("<dd", -1, 0)  # scl_slope and scl_inter of NIfTI-2
+    path.write_bytes(turned)
+    with pytest.raises(UserError, match=r"run-01.*has a scl_slope of -1 in its header"):
+        study.read()
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(UserError, match=r"run-01.*is not a whole CIFTI file"):
         study.read()

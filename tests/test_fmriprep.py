@@ -155,6 +155,14 @@ def test_echoes_are_one_run(place):
     assert [r.stem for r in runs] == ["sub-01_task-film"]
 
 
+def test_slice_times_in_milliseconds_are_told_before_hours_of_work(place):
+    sidecar = next(place.bids.glob("sub-01/func/*_bold.json"))
+    sidecar.write_text('{"RepetitionTime": 2, "SliceTiming": [0, 1000]}')
+    with pytest.raises(UserError, match="has 1000 in its SliceTiming, not within its TR of 2 s"):
+        place.go()
+    assert not place.runs()
+
+
 # -- Apptainer
 
 

@@ -201,3 +201,41 @@ def test_what_the_bold_rule_would_find_is_found_without_reading_a_run(tmp_path, 
     nib.save(nib.Nifti1Image(np.ones((5, 5, 5)), np.eye(4)), made.out / run.mask(SPACE, "2"))
     with pytest.raises(UserError, match="is not on the grid of its BOLD"):
         require_runs(chosen)
+
+
+def test_broken_links_of_derivatives_are_told(tmp_path):
+    made, chosen = derived(tmp_path)
+    run = Recording.parse(f"{STEM}_bold.nii.gz")
+    for name, said in (
+        (run.mask(SPACE, "2"), "brain_mask.nii.gz: is a link to nowhere, which is not there"),
+        (run.confounds(), "timeseries.tsv: is a link to nowhere, which is not there"),
+    ):
+        kept = (made.out / name).read_bytes()
+        (made.out / name).unlink()
+        (made.out / name).symlink_to("nowhere")
+        with pytest.raises(UserError, match=said):
+            require_runs(chosen)
+        (made.out / name).unlink()
+        (made.out / name).write_bytes(kept)
+    require_runs(chosen)
+
+
+def test_headers_and_sidecars_of_a_pretraining_cohort_are_looked_at(tmp_path):
+    _, chosen = derived(tmp_path)
+    further = Set(tmp_path / "further")
+    run = further.add("sub-100_task-rest")
+    more = {"pretraining": {"derivatives": str(further.out)}}
+    chosen = config.check(chosen.model_dump(mode="json") | more)
+    require_runs(chosen)
+    sidecar = further.out / run.bold_json(SPACE, "2")
+    sidecar.write_text('{"RepetitionTime": 1500}')
+    with pytest.raises(UserError, match="has a RepetitionTime of 1500 in its JSON sidecar"):
+        require_runs(chosen)
+
+
+def test_check_says_what_the_clip_table_would(watched, monkeypatch):
+    monkeypatch.chdir(watched.parent)
+    short = watched / "stimuli" / "val" / "a.mp4"
+    film(short, even(10, 10))
+    found = asked(watched)
+    assert "val/a.mp4: lasts 1 s, less than a clip; lower clips.duration" in found.output

@@ -138,6 +138,13 @@ def test_scoring_is_told_of_the_paraphrases_that_were_kept_for_it(tmp_path):
     assert all("--paraphrases data/captions/paraphrases_human.gz" in line for line in score)
 
 
+def test_a_target_behind_configfile_is_told(tmp_path):
+    (tmp_path / "metrics.json").write_text("{}")
+    done = snakemake(tmp_path, "--dry-run", "--configfile", tmp_path / "metrics.json")
+    assert done.returncode
+    assert "metrics.json: is no YAML file; put targets before --configfile" in done.stderr
+
+
 def test_memory_grows_with_what_a_job_reads(tmp_path):
     names = {"math": math, "os": os, "Path": Path, "SETTINGS": load(ROOT / "config.yaml")}
     exec((ROOT / "rules" / "memory.smk").read_text(), names)  # it holds functions alone

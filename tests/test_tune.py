@@ -93,11 +93,16 @@ def _spoilt(path, change):
     ("name", "spoil", "said"),
     [
         ("config.json", Path.unlink, "adapter_config.json: does not exist"),
+        (
+            "config.json",
+            lambda path: path.write_text("{}"),
+            "adapter_config.json: is not of a LoRA",
+        ),
         ("model.safetensors", _cut, "adapter_model.safetensors: is not a whole safetensors file"),
         (
             "model.safetensors",
             lambda path: _spoilt(path, lambda held, name: held.pop(name)),
-            r"adapter_model.safetensors: lacks base_model.*lora_A.weight \(of 1 that",
+            r"adapter_model.safetensors: lacks the weights base_model.*lora_A.weight; tune",
         ),
         (
             "model.safetensors",
@@ -114,7 +119,7 @@ def _spoilt(path, change):
         (
             "model.safetensors",
             lambda path: _spoilt(path, lambda held, name: held.update(stranger=torch.ones(2))),
-            "adapter_model.safetensors: holds stranger, for which the LLM has no place",
+            "adapter_model.safetensors: holds stranger, for which the model has no place",
         ),
     ],
 )

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from llm4brain.brain.stored import Stored
-from llm4brain.clips import LEAST_VALID, average_repeats, first_showings
+from llm4brain.clips import LEAST_VALID, average_repeats, first_showings, require_valid
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays, read_table
 
@@ -71,7 +71,8 @@ def load(
             Validation trials of such a subject are not used.
 
     Raises:
-        UserError: subjects have different voxels, or a subject has no trial in `splits`.
+        UserError: subjects have different voxels, or a subject has no trial in `splits`, or no
+            valid one.
     """
     windows, tables, first = [], [], None
     for subject, path, table_path in zip(subjects, features, trials, strict=True):
@@ -86,11 +87,13 @@ def load(
             raise UserError(table_path, f"holds no trial of {', '.join(splits)}", "check splits")
         _row_for_row(arrays, table)
         data = arrays["windows"][keep].astype(np.float32)
-        table = table[keep].reset_index(drop=True)
+        every = table = table[keep].reset_index(drop=True)
         if repeats == "single":
             data, table = first_showings(data, table)
         if repeats != "every":
             data, table = average_repeats(data, table)
+            if not labelled:  # of a few known trials the caller says what none is
+                require_valid(every, table, table_path)
         first = grid_of(arrays, first)
         _as_many_volumes(arrays, features[0])
         windows.append(np.asarray(data, dtype=np.float32))

@@ -31,12 +31,14 @@ from llm4brain.brain.sc_mbm import SCMBM
 from llm4brain.errors import UserError, some
 from llm4brain.io import read_json
 from llm4brain.provenance import sha256
+from llm4brain.tensors import require_whole
 
 MARK = "patch_embed.proj.weight"  # every encoder of theirs has it, behind whatever prefix
 PROJECTION = ("proj.weight", "proj.bias")  # of the patch embedding
 NESTED = ("model", "model_state_dict", "state_dict")
 DECODER = ("decoder_embed.", "decoder_blocks.", "decoder_norm.", "decoder_pred.", "mask_token")
 DECODER += ("decoder_pos_embed",)
+AGAIN = "fetch the file again, or correct encoder.weights"
 
 
 class TheirSettings:
@@ -192,22 +194,15 @@ class Published:
         Args:
             wanted: shape of each by its name in the file.
         """
-        todo = "fetch the file again, or correct encoder.weights"
-        if lost := [name for name in wanted if name not in self.state]:
-            raise UserError(self.path, f"lacks the weights {some(lost, 3)}", todo)
-        for name, shape in wanted.items():
-            if (found := self.state[name]).shape != shape:
-                wrong = f"holds {name} of shape {tuple(found.shape)}, not {tuple(shape)}"
-                raise UserError(self.path, wrong, todo)
-            if not found.isfinite().all():
-                raise UserError(self.path, f"holds NaN or infinite values in {name}", todo)
+        held = {name: self.state[name] for name in wanted if name in self.state}
+        require_whole(self.path, held, AGAIN, shapes=wanted)
 
     def _settings(self, whole: bool) -> dict[str, Any]:
         """The settings under which these weights fit."""
         first = "blocks.0.mlp.fc1.bias"
         if self.state[MARK].ndim != 3 or first not in self.state:
             wrong = f"has no {first}, or a {MARK} that is not of three axes"
-            raise UserError(self.path, wrong, "fetch the file again, or correct encoder.weights")
+            raise UserError(self.path, wrong, AGAIN)
         width, _, cells = self.state[MARK].shape
         blocks, hidden = _blocks(self.state, "blocks."), len(self.state[first])
         fits: dict[str, Any] = {"width": width, "blocks": blocks, "mlp_ratio": hidden / width}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 
 from llm4brain.errors import UserError
 from llm4brain.io import read_json
@@ -52,10 +53,11 @@ def token_states(folder: str | Path, layer: int | None = None, batch: int = 64) 
     if depth is None or layer > depth:
         raise UserError(folder, f"has {depth} layers, not {layer}", "lower bertscore_layer")
     logging.disable_progress_bar()
+    how = {"local_files_only": True, "trust_remote_code": False}  # else it may ask on the terminal
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-    except (OSError, ValueError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **how)
+        model = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32, **how)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(folder, f"holds no encoder ({reason})", "name another model") from None
     model.eval()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 
 from llm4brain.errors import UserError
 from llm4brain.io import read_json
@@ -32,13 +33,14 @@ class Clip:
         if kind != "clip":
             raise UserError(folder, f"is a {kind} model, not CLIP", "correct evaluate.clip_model")
         logging.disable_progress_bar()
+        how = {"local_files_only": True, "trust_remote_code": False}
         try:
             self.model = CLIPModel.from_pretrained(
-                folder, local_files_only=True, dtype=torch.float32
+                folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
             ).eval()
-            self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            self.processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError) as error:
+            self.tokenizer = AutoTokenizer.from_pretrained(folder, **how)
+            self.processor = AutoImageProcessor.from_pretrained(folder, **how)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(folder, f"is no whole CLIP ({reason})", "fetch it again") from None
         self.batch = batch

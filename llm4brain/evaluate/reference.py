@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from llm4brain.align.reader import BrainReader
-from llm4brain.clips import average_repeats, first_showings
+from llm4brain.clips import average_repeats, first_showings, require_valid
 from llm4brain.errors import UserError
 from llm4brain.evaluate.baselines import (
     Form,
@@ -53,12 +53,14 @@ def per_clip(
 
     Train clips are always averaged; the setting only applies to test clips.
     """
-    test = (trials["split"] == "test").to_numpy()
+    test, every = (trials["split"] == "test").to_numpy(), trials
     if repeats == "single":
         shown, rows = first_showings(windows[test], trials[test])
         windows = np.concatenate([windows[~test], shown])
         trials = pd.concat([trials[~test], rows], ignore_index=True)
-    return average_repeats(windows, trials)
+    means, table = average_repeats(windows, trials)
+    require_valid(every, table, "trials")
+    return means, table
 
 
 def reference_systems(

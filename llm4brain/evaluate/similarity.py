@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 
 from llm4brain.errors import UserError
 from llm4brain.sources import checked
@@ -28,7 +29,15 @@ def sentence_encoder(folder: str | Path, batch: int = 64) -> Encoder:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    model = SentenceTransformer(str(checked(Path(folder))), device="cpu", local_files_only=True)
+    how = {"device": "cpu", "local_files_only": True, "trust_remote_code": False}
+    how["model_kwargs"] = {"use_safetensors": True}
+    try:
+        model = SentenceTransformer(str(checked(Path(folder))), **how)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            folder, f"is no whole sentence-transformers model ({reason})", "get it again"
+        ) from None
 
     def encode(sentences: Sequence[str]) -> np.ndarray:
         return model.encode(

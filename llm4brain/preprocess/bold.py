@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from bids import BIDSLayout
 
-from llm4brain.errors import UserError
+from llm4brain.errors import UserError, warn
 from llm4brain.preprocess import cifti, clean, find, images
 from llm4brain.preprocess.events import read_events
 from llm4brain.preprocess.grid import Grid, mni_grid
@@ -100,7 +100,10 @@ def subject_bold(
             print(f"{run.recording.stem}: no event with a stim_file, left out", file=sys.stderr)
             continue
         # told before any run is read, which takes long
-        confounds(run, volumes, tr, settings)
+        table, _ = confounds(run, volumes, tr, settings)
+        if not clean.valid_volumes(table, settings.fd_threshold).any():
+            said = "no volume of the run is valid: all moved by more than bold.fd_threshold"
+            warn(f"{run.confounds}: {said}, or precede steady state")
         check_mask(run)
         shown[label] = run
         described[label] = {

@@ -152,6 +152,7 @@ def _open(path: Path) -> tuple[Cifti2Image, tuple[Any, BrainModelAxis]]:
         ) from None
     if not isinstance(image, Cifti2Image) or image.ndim != 2:
         raise UserError(path, "is no CIFTI-2 file of two axes", "fetch or make it again")
+    images.check_slope(path, image)
     axes = tuple(image.header.get_axis(k) for k in range(2))
     if not isinstance(axes[1], BrainModelAxis):
         raise UserError(path, "has no grayordinates", "give a dense file (.dtseries, .dlabel)")

@@ -11,7 +11,7 @@ from typing import Any
 from bids import BIDSLayout, BIDSLayoutIndexer
 
 from llm4brain.errors import UserError
-from llm4brain.io import read_json
+from llm4brain.io import missing, read_json
 from llm4brain.preprocess.names import Recording
 
 
@@ -60,8 +60,8 @@ def layout(folder: Path, subject: str, *, derivative: bool = False) -> BIDSLayou
         )
     for file in (*folder.glob("*.json"), *(folder / f"sub-{subject}").rglob("*.json")):
         # pybids would read them, and end in a traceback at one that it cannot
-        if not file.name.startswith(".") and not isinstance(read_json(file), dict):
-            raise UserError(file, "is no sidecar (no JSON object)", "write it anew")
+        if not file.name.startswith("."):
+            sidecar(file)
     others = re.compile(rf"^/sub-(?!{subject}(/|$))")
     ignore = [others, re.compile(r"^/(stimuli|derivatives|sourcedata|code|logs|work)(/|$)")]
     indexer = BIDSLayoutIndexer(validate=False, ignore=[*ignore, re.compile(r"/\.")])
@@ -72,6 +72,18 @@ def layout(folder: Path, subject: str, *, derivative: bool = False) -> BIDSLayou
         config=["bids", "derivatives"],
         indexer=indexer,
     )
+
+
+def sidecar(path: Path) -> dict[str, Any]:
+    """What a JSON sidecar says.
+
+    Raises:
+        UserError: it is missing, no JSON, or no object.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(path, "is no sidecar (no JSON object)", "write it anew")
+    return found
 
 
 def raw_runs(
@@ -174,13 +186,8 @@ def one_a_run(
         if not run.of(tasks):
             continue
         confounds = Path(derivatives.root) / run.confounds()
-        old = confounds.with_name(confounds.name.replace("_timeseries", "_regressors"))
-        if old.is_file() and not confounds.is_file():
-            wrong = f"is missing; there is {old.name}, fMRIPrep's name for it before 20.2"
-            raise UserError(confounds, wrong, f"make a link of that name (ln -s {old.name})")
         for needed in filter(None, (mask, confounds)):
-            if not needed.is_file():
-                raise UserError(needed, "is missing", "run preprocessing of this subject again")
+            require_file(needed, "run preprocessing of this subject again")
         if run.stem in runs:
             wrong, todo = f"is not the only {extent} of {run.stem}", f"keep one {extent}"
             raise UserError(path, wrong, f"{todo} of bold.space")
@@ -191,6 +198,23 @@ def one_a_run(
             where, f"holds no {what}{of}", f"run {makes}, or correct bold.space or tasks"
         )
     return [runs[stem] for stem in sorted(runs)]
+
+
+def require_file(path: Path, todo: str) -> None:
+    """Refuse a derivative that is not there; of confounds, say where they have their old name.
+
+    Raises:
+        UserError: what is there in its place, and what to do.
+    """
+    if path.is_file():
+        return
+    if path.is_symlink():
+        raise missing(path, todo)
+    old = path.with_name(path.name.replace("confounds_timeseries", "confounds_regressors"))
+    if old.is_file():
+        wrong = f"is missing; there is {old.name}, fMRIPrep's name for it before 20.2"
+        raise UserError(path, wrong, f"make a link of that name (ln -s {old.name})")
+    raise UserError(path, "is missing", todo)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from llm4brain.io import write_json
 from llm4brain.preprocess import containers, find
 from llm4brain.preprocess.containers import Places
 from llm4brain.preprocess.names import Recording, output_spaces
+from llm4brain.preprocess.timing import repetition_time, slice_times
 from llm4brain.sections import PreprocessSettings
 
 CHOSEN = "tasks.json"  # in the work folder: which runs, as fMRIPrep asks pybids for them
@@ -111,13 +112,16 @@ def preprocess_subject(
 
     Raises:
         UserError: no container engine, daemon, image or licence; a work folder within the data
-            set; fMRIPrep failed; or a derivative is missing after it.
+            set; times in a sidecar that are not in seconds; fMRIPrep failed; or a derivative is
+            missing after it.
     """
     if work.resolve().is_relative_to(bids_dir.resolve()):
         raise UserError(work, "lies inside the BIDS data set", "put it elsewhere")
     line = command(bids_dir, out, work, subject, settings, tasks, threads=threads, mem_mb=mem_mb)
     containers.check(settings)
     found = find.raw_runs(find.layout(bids_dir, subject), subject, tasks, echoes=True)
+    for run in found:  # fMRIPrep would take milliseconds for seconds, after hours
+        slice_times(run.path, run.metadata, repetition_time(run.path, run.metadata, None))
     runs = dict.fromkeys(run.recording.without("echo") for run in found)
     for folder in (out, work):  # Apptainer binds only what is there
         folder.mkdir(parents=True, exist_ok=True)

@@ -89,12 +89,21 @@ def _open(path: Path, axes: int) -> nib.Nifti1Image:
             f"has shape {shape}, not {axes} axes" + (" with several volumes" if axes == 4 else ""),
             "convert the run as one 4D file" if axes == 4 else "make the mask again",
         )
+    check_slope(path, image)
+    _geometry(path, image)
+    return image
+
+
+def check_slope(path: Path, image: nib.spatialimages.SpatialImage) -> None:
+    """Refuse an image whose header turns its values upside down.
+
+    Raises:
+        UserError: a negative scl_slope.
+    """
     slope = getattr(image.dataobj, "slope", 1)
     if slope < 0:
         wrong = f"has a scl_slope of {slope:g} in its header, which turns its values upside down"
         raise UserError(path, wrong, "convert it again")
-    _geometry(path, image)
-    return image
 
 
 def _geometry(path: Path, image: nib.Nifti1Image) -> None:

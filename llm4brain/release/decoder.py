@@ -15,7 +15,7 @@ from llm4brain.clips import first_volume, window_volumes
 from llm4brain.errors import UserError, require_one
 from llm4brain.io import Arrays, read_json, read_table
 from llm4brain.preprocess.bold import clean_derivative, timing
-from llm4brain.preprocess.find import Derived
+from llm4brain.preprocess.find import Derived, require_file, sidecar
 from llm4brain.preprocess.grid import mni_grid
 from llm4brain.preprocess.names import Recording
 from llm4brain.release.export import KNOWN, READER, SETTINGS, VIDEO_LLM
@@ -180,11 +180,10 @@ def run_of(path: Path) -> Derived:
     recording, stem = Recording.parse(path), path.name.removesuffix(PREPROC)
     mask = path.with_name(f"{stem}_desc-brain_mask.nii.gz")
     confounds = path.with_name(Path(recording.confounds()).name)
-    sidecar = path.with_name(f"{stem}_desc-preproc_bold.json")
-    for file in (path, mask, confounds, sidecar):
-        if not file.is_file():
-            raise UserError(file, "is missing", "keep fMRIPrep's files of the run together")
-    return Derived(recording, path, mask, confounds, read_json(sidecar))
+    about = path.with_name(f"{stem}_desc-preproc_bold.json")
+    for file in (path, mask, confounds, about):
+        require_file(file, "keep fMRIPrep's files of the run together")
+    return Derived(recording, path, mask, confounds, sidecar(about))
 
 
 def moments(events: Path | None, interval: float | None, duration: float, end: float) -> np.ndarray:

@@ -14,6 +14,7 @@ from llm4brain.arms import cohort as trained_on
 from llm4brain.arms import home
 from llm4brain.config import Config
 from llm4brain.errors import UserError
+from llm4brain.hub import copied
 from llm4brain.io import Arrays, read_json, write_arrays, write_json
 from llm4brain.phantom.dataset import is_simulated
 from llm4brain.sources import whole_folder
@@ -60,7 +61,7 @@ def export(project: Path, settings: Config, arm: str, cohort: str, out: Path) ->
     }
     made_by = read_json(tuned_in / "tune" / "provenance.json")
     with whole_folder(out) as folder:
-        shutil.copytree(project / "models" / "video_llm", folder / VIDEO_LLM)
+        copied(project / "models" / "video_llm", folder / VIDEO_LLM)
         for name in ADAPTER:
             shutil.copy(tuned_in / "tune" / name, folder / name)
         adapter = read_json(folder / ADAPTER[0])

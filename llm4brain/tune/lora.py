@@ -19,6 +19,7 @@ from llm4brain.io import Arrays, read_json
 from llm4brain.recompute import recompute
 from llm4brain.sections import TuneSettings
 from llm4brain.shares import Columns, validation_mean
+from llm4brain.tensors import require_whole
 from llm4brain.training import fit, seed_everything
 from llm4brain.tune.gap import caption_loss, understanding_gap
 from llm4brain.tune.samples import Samples
@@ -61,23 +62,21 @@ def load_lora(llm: VideoLLM, folder: Path) -> None:
     Raises:
         UserError: a file of it is missing or cut, or a tensor is missing, of another shape or NaN.
     """
-    config, path = folder / "adapter_config.json", folder / "adapter_model.safetensors"
-    read_json(config)  # where it is missing peft asks the hub for it
-    held = Arrays(path)
     todo = "tune again, or fetch the model again"
+    config, path = folder / "adapter_config.json", folder / "adapter_model.safetensors"
+    about = read_json(config)  # where it is missing peft asks the hub for it
+    if not isinstance(about, dict) or about.get("peft_type") != "LORA":
+        raise UserError(config, "is not of a LoRA (peft_type)", todo)
+    held = Arrays(path)
     try:
         llm.model.language_model = PeftModel.from_pretrained(llm.model.language_model, folder)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, TypeError) as error:
         wrong = f"does not fit the LLM ({str(error).strip().splitlines()[-1].strip()})"
         raise UserError(path, wrong, todo) from None
     # embeddings are frozen; whether they are part of an adapter peft would ask the hub
-    wanted = get_peft_model_state_dict(llm.model.language_model, save_embedding_layers=False)
-    if lost := sorted(wanted.keys() - set(held.names)):
-        raise UserError(path, f"lacks {lost[0]} (of {len(lost)} that it lacks)", todo)
-    if strangers := sorted(set(held.names) - wanted.keys()):
-        raise UserError(path, f"holds {strangers[0]}, for which the LLM has no place", todo)
-    if broken := sorted(name for name, tensor in wanted.items() if not tensor.isfinite().all()):
-        raise UserError(path, f"holds NaN or infinite values in {broken[0]}", todo)
+    own = get_peft_model_state_dict(llm.model.language_model, save_embedding_layers=False)
+    lost, strangers = own.keys() - set(held.names), set(held.names) - own.keys()
+    require_whole(path, own, todo, lacks=lost, strangers=strangers)
     llm.eval()
 
 

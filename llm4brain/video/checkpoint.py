@@ -7,7 +7,6 @@ ViT, queries, Q-Former, projection, LLM. InstructBLIP's Q-Former also reads the 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from llm4brain.errors import UserError
 from llm4brain.io import read_json
 from llm4brain.sections import DeviceMap, Quantize, VideoLLMSettings
 from llm4brain.sources import SIDECAR, checked
+from llm4brain.tensors import require_whole
 
 # InstructBLIP for pictures has the weights of InstructBLIP-Video, which reads frame by frame.
 CLASSES = {
@@ -99,7 +99,8 @@ def read(
             raise
         wrong = f"holds weights of other shapes than its config.json says ({error})"
         raise UserError(folder, wrong, "get the whole model") from None
-    _require_whole(folder, model, found["missing_keys"])
+    own = dict(model.named_parameters())
+    require_whole(folder, own, "get the whole model", lacks=found["missing_keys"])
     if not model.config.use_decoder_only_language_model:
         raise UserError(folder, "has an encoder-decoder LLM", "name one with a causal LLM")
     sidecar = read_json(folder / SIDECAR) if (folder / SIDECAR).exists() else {}
@@ -112,22 +113,12 @@ def read(
     model.requires_grad_(False)
     return Checkpoint(
         (model if placed else model.to(device)).eval(),
-        transformers.AutoTokenizer.from_pretrained(folder),
+        transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
         _image_processor(folder),
         prompt,
         None if kind == "blip-2" else _instruction(folder, prompt),
         placed,
     )
-
-
-def _require_whole(folder: Path, model: Any, missing: Iterable[str]) -> None:
-    """Refuse a model of which weights are missing (they would be random), or are no numbers."""
-    if lost := sorted(missing):
-        more = f" and {len(lost) - 1} others" if len(lost) > 1 else ""
-        raise UserError(folder, f"lacks the weights {lost[0]}{more}", "get the whole model")
-    for name, weights in model.named_parameters():
-        if weights.is_floating_point() and not weights.isfinite().all():
-            raise UserError(folder, f"holds NaN or infinite values in {name}", "get it again")
 
 
 def _quantization(quantize: Quantize, dtype: torch.dtype) -> Any:
@@ -168,7 +159,7 @@ def _image_processor(folder: Path) -> Any:
     settings = read_json(found)
     video = settings.get("video_processor", settings if "video" in found.name else None)
     if video is None:
-        return AutoImageProcessor.from_pretrained(folder)
+        return AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
     names = ("size", "resample", "image_mean", "image_std", "rescale_factor")
     names += ("do_resize", "do_rescale", "do_normalize", "do_convert_rgb")
     return BlipImageProcessor(**{name: video[name] for name in names if name in video})
@@ -181,4 +172,4 @@ def _instruction(folder: Path, prompt: str) -> list[int]:
     own = folder / QFORMER_TOKENIZER
     if not own.is_dir():
         raise UserError(own, "is missing", "InstructBLIP's Q-Former reads the prompt: get it whole")
-    return AutoTokenizer.from_pretrained(own)(prompt)["input_ids"]
+    return AutoTokenizer.from_pretrained(own, trust_remote_code=False)(prompt)["input_ids"]

@@ -194,6 +194,7 @@ def _around(steps: np.ndarray) -> np.ndarray:
 def _command(path: Path, rate: float | Fraction) -> str:
     """The mend: a constant rate, without holes, from 0 on."""
     new = path.with_name(f"{path.stem}_new.mp4").name
+    new = f"./{new}" if new.startswith("-") else new  # which ffmpeg would take for an option
     fps = f"fps={float(rate):.6g}:start_time=0"
     return f"encode it again: ffmpeg -i {shlex.quote(str(path))} -vf {fps} {shlex.quote(new)}"
 
