@@ -243,7 +243,6 @@ def test_killed_in_the_middle_and_repeated(clone, scratch):
         time.sleep(0.05)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
-    call(clone, "snakemake", "--unlock")
     rest = reproduced(clone)
     assert rest.keys() <= AGAIN.keys()
     assert rest["score"] + rest.get("score_reference", 0) == 3 or sum(rest.values()) == 5

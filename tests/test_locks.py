@@ -1,0 +1,69 @@
+"""After a kill no lock is left in the way; a live run keeps its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT, SNAKEMAKE
+
+from llm4brain import locks
+
+HOLD = "import sys, time; from pathlib import Path; from llm4brain import locks; "
+HOLD += "print(locks.hold(Path(sys.argv[1])), flush=True); time.sleep(60)"
+TARGET = "data/phantom/dataset_description.json"
+
+
+@pytest.fixture
+def left(tmp_path):
+    """A lock file as a killed Snakemake leaves it."""
+    path = tmp_path / "locks" / "0.input.lock"
+    path.parent.mkdir()
+    path.touch()
+    return path
+
+
+def holder(folder):
+    run = subprocess.Popen([sys.executable, "-c", HOLD, folder], stdout=subprocess.PIPE, text=True)
+    return run, run.stdout.readline().strip() == "True"
+
+
+def test_locks_go_when_their_run_is_dead_and_stay_while_it_lives(tmp_path, left):
+    first, alone = holder(tmp_path)
+    assert alone
+    assert not left.exists()
+    left.touch()
+    second, alone = holder(tmp_path)
+    assert not alone
+    assert left.exists()
+    for run in (first, second):
+        run.kill()
+        run.wait()
+        run.stdout.close()
+    assert locks.hold(tmp_path)
+    assert not left.exists()
+
+
+def test_a_killed_run_needs_no_unlock_and_a_live_job_keeps_its_lock(tmp_path):
+    """Snakemake is killed while its job goes on; the job counts as alive."""
+    command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--directory", tmp_path, "--cores", 1]
+    films = "data/phantom/stimuli/film-01.mp4"
+    run = subprocess.Popen(
+        [*map(str, command), films], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "logs").glob("phantom_films*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    run.kill()
+    run.wait()
+    again = subprocess.run([*map(str, command), TARGET, films], capture_output=True, text=True)
+    assert again.returncode == 1
+    assert "cannot be locked" in again.stdout + again.stderr
+    os.killpg(run.pid, signal.SIGKILL)
+    time.sleep(0.5)
+    again = subprocess.run([*map(str, command), TARGET], capture_output=True, text=True)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert (tmp_path / TARGET).is_file()
