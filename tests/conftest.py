@@ -47,7 +47,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip long tests unless asked for, and order the files: pytest-xdist assigns whole files."""
+    first, last = FIRST, LAST
     if not config.getoption("--long"):
+        first, last = FIRST[:1], (*LAST, "test_dvc")
         skip = pytest.mark.skip(reason="takes a minute or more: run with --long")
         for item in items:
             if item.get_closest_marker("long"):
@@ -55,7 +57,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     def place(item: pytest.Item) -> int:
         name = item.path.stem
-        return FIRST.index(name) - len(FIRST) if name in FIRST else int(name in LAST)
+        return first.index(name) - len(first) if name in first else int(name in last)
 
     items.sort(key=place)
 
