@@ -19,6 +19,7 @@ from llm4brain.align.reader import BrainReader, grid_in
 from llm4brain.align.readout import Basis
 from llm4brain.align.samples import Samples
 from llm4brain.align.stranger import Choice, Help, Problem
+from llm4brain.align.whiten import Whitening
 from llm4brain.brain import cohort
 from llm4brain.brain.adaptor import PositionAdaptor
 from llm4brain.brain.cohort import Cohort, rows_of
@@ -174,10 +175,13 @@ class Known:
         rows -= mean
         own = self._features(few, *seen, 0.0) - mean if few else rows[:0]
         rows, own = (self._smoothed(part, choice.smooth_mm) for part in (rows, own))
+        white = Whitening.fit(rows, choice.noise)
+        rows, own = white(rows), white(own)
         space = stranger.common_space(rows, self.train, how, n_components)
         problem = Problem(rows, own, self.train, few, choice.coupling, how, space)
-        weights = choice.scale * problem.weights(choice.penalty)
-        if choice.smooth_mm:  # the reader does not smooth features, so smooth the weights
+        # the reader neither whitens nor smooths features, so the weights are whitened and smoothed
+        weights = white(choice.scale * problem.weights(choice.penalty).T).T
+        if choice.smooth_mm:
             weights = smooth_weights(weights, self.data.train.millimetres, choice.smooth_mm)
         self.reader.weights[name] = torch.from_numpy(weights.astype(np.float32))
         self.reader.ways[name] = (*seen, torch.from_numpy(mean))
@@ -188,7 +192,7 @@ class Known:
         """Choose by leaving out each known person in turn; with one person, keep its settings."""
         reader, names = self.reader, np.unique(self.train.subjects)
         if len(names) < 2:
-            now = (reader.alpha, reader.power, 0.0)
+            now = (reader.alpha, reader.power, 0.0, 0.0)
             return Choice(*now, 1.0, self.penalty, 1.0, float("nan"))
         left_out = names[: stranger.LEFT_OUT]
         print(f"left out in turn: {', '.join(left_out)}", file=sys.stderr)

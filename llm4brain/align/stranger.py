@@ -1,11 +1,11 @@
 """Readouts for new people, of whom few or no data are available.
 
-Settings (alpha, the gate's power, smoothing, coupling, penalty) are chosen by leaving known people
-out, one at a time: each is treated as new, with as many minutes as the new person has, and its
-validation films are predicted from the others. The new person's own validation films are never
-used. Predictions are rescaled to the mean norm of known people's out-of-fold predictions, because a
-ridge with little signal predicts small values, and the LLM takes small values as vague. The
-component weights are also those of known people; weights learned from left-out people's
+Settings (alpha, the gate's power, smoothing, whitening, coupling, penalty) are chosen by leaving
+known people out, one at a time: each is treated as new, with as many minutes as the new person has,
+and its validation films are predicted from the others. The new person's own validation films are
+never used. Predictions are rescaled to the mean norm of known people's out-of-fold predictions,
+because a ridge with little signal predicts small values, and the LLM takes small values as vague.
+The component weights are also those of known people; weights learned from left-out people's
 predictions performed worse.
 
 How the others' data are used (`Help`):
@@ -29,9 +29,11 @@ from llm4brain.align.features import products
 from llm4brain.align.functional import SharedResponse
 from llm4brain.align.readout import Basis, agreement, coupled, ridge_dual, written_size
 from llm4brain.align.samples import Samples
+from llm4brain.align.whiten import Whitening
 
 Help = Literal["coupled", "functional", "unlabelled", "alone"]
 SMOOTHING = (0.0, 3.0, 6.0)
+NOISES = (0.0, 0.3, 1.0, 3.0)  # of whitening; 0: none
 ALPHAS, POWERS = (0.0, 0.5, 0.7, 0.9), (0.0, 0.5, 1.0, 1.5)
 COUPLINGS = (0.1, 0.25, 0.5, 1.0)
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
@@ -46,8 +48,9 @@ class Choice:
     """Settings chosen for a new person.
 
     Attributes:
-        alpha, power, smooth_mm, coupling, penalty: chosen on left-out people. Features are smoothed
-            by a Gaussian of smooth_mm, since functional locations differ between people.
+        alpha, power, smooth_mm, noise, coupling, penalty: chosen on left-out people. Features are
+            smoothed by a Gaussian of smooth_mm, since functional locations differ between people,
+            and whitened (`align.whiten`) with this `noise`.
         scale: factor that brings predictions to the size of known people's.
         agreement: between predictions for left-out people and the truth.
     """
@@ -55,6 +58,7 @@ class Choice:
     alpha: float
     power: float
     smooth_mm: float
+    noise: float
     coupling: float
     penalty: float
     scale: float
@@ -141,6 +145,7 @@ def choose(
     alphas: Sequence[float] = ALPHAS,
     powers: Sequence[float] = POWERS,
     smoothing: Sequence[float] = SMOOTHING,
+    noises: Sequence[float] = NOISES,
 ) -> Choice:
     """Leave out known people one at a time; choose what predicts their validation films best.
 
@@ -154,30 +159,32 @@ def choose(
         n_components: dimension of the common space.
         size: mean norm of known people's weighted out-of-fold predictions.
         basis: components and their weights.
-        alphas, powers, smoothing: candidate values.
+        alphas, powers, smoothing, noises: candidate values.
 
-    Coordinate search from `start`: coupling, smoothing, power and alpha, in this order.
+    Coordinate search from `start`: coupling, whitening, smoothing, power and alpha, in this order.
     """
     left_out = [s for s in gates if (validation.subjects == s).any()][:LEFT_OUT]
 
     @lru_cache(maxsize=len(left_out))  # features are reused for all couplings
-    def prepared(name: str, *seen: float):
-        """Centred features of the others, of the left-out person and of its films; the space."""
+    def prepared(name: str, noise: float, *seen: float):
+        """Whitened features of the others, of the left-out person and of its films; the space."""
         others, mine = known.without(name), few.get(name)
         rows = features(others, *seen, gates[name])
         mean = rows.mean(0)
         rows -= mean
         own = rows[:0] if mine is None else features(mine, *seen, gates[name]) - mean
         shown = features(validation.of_subject(name), *seen, gates[name]) - mean
+        white = Whitening.fit(rows, noise)
+        rows, own, shown = white(rows), white(own), white(shown)
         return rows, own, shown, common_space(rows, others, how, n_components)
 
     def read(
-        coupling: float, penalties: Sequence[float], **seen: float
+        coupling: float, noise: float, penalties: Sequence[float], **seen: float
     ) -> dict[str, list[np.ndarray]]:
         """Predictions for the validation samples of each left-out person, one per penalty."""
         found = {}
         for name in left_out:
-            rows, own, shown, space = prepared(name, *seen.values())
+            rows, own, shown, space = prepared(name, noise, *seen.values())
             given = (rows, own, known.without(name), few.get(name), coupling, how, space)
             problem = Problem(*given)
             found[name] = [shown @ problem.weights(penalty) for penalty in penalties]
@@ -195,9 +202,10 @@ def choose(
         best = int(np.argmax(reached))
         return float(reached[best]), PENALTIES[best]
 
-    now = {"alpha": start[0], "power": start[1], "smooth_mm": 0.0, "coupling": 0.25}
+    now = {"alpha": start[0], "power": start[1], "smooth_mm": 0.0, "noise": 1.0, "coupling": 0.25}
     best = reach(**now)
-    options = {"coupling": COUPLINGS, "smooth_mm": smoothing, "power": powers, "alpha": alphas}
+    options = {"coupling": COUPLINGS, "noise": noises, "smooth_mm": smoothing}
+    options |= {"power": powers, "alpha": alphas}
     if how in ("alone", "unlabelled"):
         options.pop("coupling")
     for name, values in options.items():
