@@ -25,6 +25,7 @@ from llm4brain.video.written import film_captions
 
 HELD_OUT = 8  # every eighth film is held out for validation
 CHUNK = 64  # clips per batch without training
+VALIDATED = 64  # maximum number of held-out clips that the LLM is validated on, spread over all
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ def contrast(video, films, train, held, settings, seed, folder, accelerator, ide
 
 def generate(video, films, train, held, settings, seed, folder, accelerator, identity):
     """Stage 2: projection and LoRA, through the LLM. The Q-Former's outputs are precomputed."""
+    held = held[np.linspace(0, len(held) - 1, min(len(held), VALIDATED)).astype(int)]
     module = Reading(video).to(accelerator.device)
     if accelerator.mixed_precision == "bf16":
         module.lower(torch.bfloat16)

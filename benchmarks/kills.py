@@ -1,0 +1,108 @@
+"""Kill the workflow again and again, and compare what it makes in the end with an undisturbed run.
+
+    python benchmarks/kills.py WORK [--kills 100] [--settings configs/tiny.yaml] [--seed 0]
+
+WORK gets two folders, `whole` (one undisturbed run) and `killed`. In `killed`, the whole process
+group is killed by SIGKILL at a random moment of each job, `kills` times in all and every job at
+least twice, and the same command is given again, without `--unlock`. In the end every file of
+data/, models/ and results/ must have the bytes of `whole`, and nothing else may be left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from llm4brain.provenance import sha256
+
+ROOT = Path(__file__).parent.parent
+STARTED = re.compile(r"\$SCRIPTS/(\w+)\.py(.*)")
+LONGEST = 8.0  # s after the start of a job at which it is killed at the latest
+MADE = ("data", "models", "results")
+
+
+def start(folder: Path, settings: Path) -> subprocess.Popen[str]:
+    """The workflow in `folder`, in a process group of its own, saying each command."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
+    command += ["--directory", folder, "--cores", "8", "--printshellcmds"]
+    command += ["--configfile", settings]
+    return subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        stdin=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+
+
+def files(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file that the workflow made, hidden ones included."""
+    every = [p for part in MADE for p in (folder / part).rglob("*") if p.is_file()]
+    return {str(p.relative_to(folder)): sha256(p) for p in every}
+
+
+def disturbed(folder: Path, settings: Path, least: int, kills: int, rng: random.Random) -> Counter:
+    """Run to the end through kills; returns how often each job was killed.
+
+    A job is left alone once it was killed `least` times and `kills` are used up.
+    """
+    done: Counter[str] = Counter()
+    while True:
+        run, target, said = start(folder, settings), None, []
+        assert run.stdout is not None
+        for line in run.stdout:
+            said.append(line)
+            found = STARTED.search(line)
+            job = f"{found[1]} {_output(found[2])}" if found else ""
+            if found and (done[job] < least or done.total() < kills) and done[job] < 2 * least:
+                target = job
+                break
+        if target is None:
+            if run.wait():
+                raise SystemExit("".join(said))
+            return done
+        time.sleep(rng.uniform(0, LONGEST))
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+        if "Finished jobid" not in run.stdout.read():  # else it may have been too late
+            done[target] += 1
+
+
+def _output(arguments: str) -> str:
+    """What a job makes, from its command: tells jobs of one script apart."""
+    found = re.search(r"--(?:out|out-dir|plot|bids) (\S+)", arguments)
+    return found[1] if found else ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--settings", type=Path, default=ROOT / "configs" / "tiny.yaml")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    whole, killed = given.work / "whole", given.work / "killed"
+    settings = given.settings.resolve()
+    said, _ = (run := start(whole, settings)).communicate()
+    if run.returncode:
+        raise SystemExit(said)
+    began = time.monotonic()
+    done = disturbed(killed, settings, 2, given.kills, random.Random(given.seed))
+    for job, count in sorted(done.items()):
+        print(f"{count}  {job}")
+    print(f"{done.total()} kills of {len(done)} jobs in {time.monotonic() - began:.0f} s")
+    expected, found = files(whole), files(killed)
+    wrong = sorted(name for name in expected if found.get(name) not in (None, expected[name]))
+    lost, left = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    print(f"other bytes: {wrong or 'none'}; lost: {lost or 'none'}; left behind: {left or 'none'}")
+    sys.exit(bool(wrong or lost or left))
+
+
+if __name__ == "__main__":
+    main()
