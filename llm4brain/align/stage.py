@@ -176,11 +176,11 @@ class Known:
         own = self._features(few, *seen, 0.0) - mean if few else rows[:0]
         rows, own = (self._smoothed(part, choice.smooth_mm) for part in (rows, own))
         white = Whitening.fit(rows, choice.noise)
-        rows, own = white(rows), white(own)
+        rows, own = white.apply(rows), white.apply(own)
         space = stranger.common_space(rows, self.train, how, n_components)
         problem = Problem(rows, own, self.train, few, choice.coupling, how, space)
         # the reader neither whitens nor smooths features, so the weights are whitened and smoothed
-        weights = white(choice.scale * problem.weights(choice.penalty).T).T
+        weights = white.apply(choice.scale * problem.weights(choice.penalty).T).T
         if choice.smooth_mm:
             weights = smooth_weights(weights, self.data.train.millimetres, choice.smooth_mm)
         self.reader.weights[name] = torch.from_numpy(weights.astype(np.float32))

@@ -13,7 +13,8 @@ How the others' data are used (`Help`):
     coupled      the readout is fitted on all people; `coupling` sets the similarity between people
     functional   as above, plus a space shared by people's responses, learned from the same minutes
     unlabelled   the shared space only: no caption of the new person is used
-    alone        the new person's minutes only, apart from the encoder, the gate and the settings
+    alone        the new person's minutes only, apart from the encoder, the gate, the whitening and
+                 the settings
 """
 
 from __future__ import annotations
@@ -175,7 +176,7 @@ def choose(
         own = rows[:0] if mine is None else features(mine, *seen, gates[name]) - mean
         shown = features(validation.of_subject(name), *seen, gates[name]) - mean
         white = Whitening.fit(rows, noise)
-        rows, own, shown = white(rows), white(own), white(shown)
+        rows, own, shown = (white.apply(part) for part in (rows, own, shown))
         return rows, own, shown, common_space(rows, others, how, n_components)
 
     def read(

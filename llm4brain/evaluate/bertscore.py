@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 
-from llm4brain.errors import UserError
+from llm4brain.errors import UserError, reason
 from llm4brain.io import read_json
 from llm4brain.sources import checked
 
@@ -58,8 +58,9 @@ def token_states(folder: str | Path, layer: int | None = None, batch: int = 64) 
         tokenizer = AutoTokenizer.from_pretrained(folder, **how)
         model = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32, **how)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(folder, f"holds no encoder ({reason})", "name another model") from None
+        raise UserError(
+            folder, f"holds no encoder ({reason(error)})", "name another model"
+        ) from None
     model.eval()
     frame = [tokenizer.cls_token_id, tokenizer.sep_token_id]
     room = config.get("max_position_embeddings", LONGEST)

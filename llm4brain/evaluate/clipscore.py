@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 
-from llm4brain.errors import UserError
+from llm4brain.errors import UserError, reason
 from llm4brain.io import read_json
 from llm4brain.sources import checked
 
@@ -41,8 +41,9 @@ class Clip:
             self.tokenizer = AutoTokenizer.from_pretrained(folder, **how)
             self.processor = AutoImageProcessor.from_pretrained(folder, **how)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UserError(folder, f"is no whole CLIP ({reason})", "fetch it again") from None
+            raise UserError(
+                folder, f"is no whole CLIP ({reason(error)})", "fetch it again"
+            ) from None
         self.batch = batch
 
     def images(self, frames: Sequence[np.ndarray]) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 
-from llm4brain.errors import UserError
+from llm4brain.errors import UserError, reason
 from llm4brain.sources import checked
 
 Encoder = Callable[[Sequence[str]], np.ndarray]
@@ -34,9 +34,8 @@ def sentence_encoder(folder: str | Path, batch: int = 64) -> Encoder:
     try:
         model = SentenceTransformer(str(checked(Path(folder))), **how)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            folder, f"is no whole sentence-transformers model ({reason})", "get it again"
+            folder, f"is no whole sentence-transformers model ({reason(error)})", "get it again"
         ) from None
 
     def encode(sentences: Sequence[str]) -> np.ndarray:

@@ -130,7 +130,8 @@ def preprocess_subject(
         of_bold = {"datatype": "func", "suffix": "bold", "task": names}
         write_json(work / CHOSEN, {"bold": of_bold})
     # No standard input: a question to a person becomes an error instead of a wait.
-    done = subprocess.run(line, stdin=subprocess.DEVNULL, check=False)
+    # what is inherited says that this job is alive (llm4brain.locks)
+    done = subprocess.run(line, stdin=subprocess.DEVNULL, check=False, close_fds=False)
     if done.returncode != 0:
         raise UserError(
             f"sub-{subject}",

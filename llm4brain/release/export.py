@@ -61,7 +61,8 @@ def export(project: Path, settings: Config, arm: str, cohort: str, out: Path) ->
     }
     made_by = read_json(tuned_in / "tune" / "provenance.json")
     with whole_folder(out) as folder:
-        copied(project / "models" / "video_llm", folder / VIDEO_LLM)
+        # the project is the user's own: DVC may have made its files links
+        copied(project / "models" / "video_llm", folder / VIDEO_LLM, home=Path("/"))
         for name in ADAPTER:
             shutil.copy(tuned_in / "tune" / name, folder / name)
         adapter = read_json(folder / ADAPTER[0])

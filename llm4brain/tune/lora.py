@@ -14,7 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from llm4brain.errors import UserError
+from llm4brain.errors import UserError, reason
 from llm4brain.io import Arrays, read_json
 from llm4brain.recompute import recompute
 from llm4brain.sections import TuneSettings
@@ -71,7 +71,7 @@ def load_lora(llm: VideoLLM, folder: Path) -> None:
     try:
         llm.model.language_model = PeftModel.from_pretrained(llm.model.language_model, folder)
     except (RuntimeError, ValueError, TypeError) as error:
-        wrong = f"does not fit the LLM ({str(error).strip().splitlines()[-1].strip()})"
+        wrong = f"does not fit the LLM ({reason(error, -1)})"
         raise UserError(path, wrong, todo) from None
     # embeddings are frozen; whether they are part of an adapter peft would ask the hub
     own = get_peft_model_state_dict(llm.model.language_model, save_embedding_layers=False)
