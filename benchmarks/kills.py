@@ -1,6 +1,7 @@
 """Kill the workflow again and again, and compare what it makes in the end with an undisturbed run.
 
     python benchmarks/kills.py WORK [--kills 100] [--settings configs/tiny.yaml] [--seed 0]
+        [--targets data/bold/sub-01.safetensors ...]
 
 WORK gets two folders, `whole` (one undisturbed run) and `killed`. In `killed`, the whole process
 group is killed by SIGKILL at random moments of its jobs, at least `kills` times in all and every
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from llm4brain.provenance import sha256
@@ -29,12 +31,12 @@ STARTUP = 2.0  # s; a job is measured from its first command, and takes longer w
 MADE = ("data", "models", "results")
 
 
-def start(folder: Path, settings: Path) -> subprocess.Popen[str]:
+def start(folder: Path, settings: Path, targets: Sequence[str]) -> subprocess.Popen[str]:
     """The workflow in `folder`, in a process group of its own, saying each command."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
     command += ["--directory", folder, "--cores", "8", "--printshellcmds"]
-    command += ["--configfile", settings]
+    command += ["--configfile", settings, "--", *targets]
     return subprocess.Popen(
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         stdin=subprocess.DEVNULL, start_new_session=True,
@@ -48,17 +50,25 @@ def files(folder: Path) -> dict[str, str]:
 
 
 def disturbed(
-    folder: Path, settings: Path, each: int, durations: dict[str, float], rng: random.Random
+    folder: Path,
+    settings: Path,
+    targets: Sequence[str],
+    each: int,
+    durations: Mapping[str, float],
+    rng: random.Random,
 ) -> Counter:
     """Run to the end, killing each job `each` times; returns how often each was killed."""
     done: Counter[str] = Counter()
     tries: Counter[str] = Counter()
+    before = ""  # the job at which the last kill was aimed: it was hit if it starts again
     while True:
-        run, target, said = start(folder, settings), None, []
+        run, target, said = start(folder, settings, targets), None, []
         assert run.stdout is not None
         for line in run.stdout:
             said.append(line)
             job = job_of(line)
+            if job and job == before:
+                done[job], before = done[job] + 1, ""
             if job and done[job] < each and tries[job] < 3 * each:
                 target = job
                 break
@@ -70,8 +80,7 @@ def disturbed(
         time.sleep(rng.uniform(0, durations.get(target, STARTUP)))
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
-        if "Finished jobid" not in run.stdout.read():  # else it may have been too late
-            done[target] += 1
+        before = target
 
 
 def job_of(line: str) -> str:
@@ -80,9 +89,9 @@ def job_of(line: str) -> str:
     return f"{found[1]} {_output(found[2])}" if found else ""
 
 
-def whole_run(folder: Path, settings: Path) -> dict[str, float]:
+def whole_run(folder: Path, settings: Path, targets: Sequence[str]) -> dict[str, float]:
     """Run once; returns the seconds between the first command of each job and the next event."""
-    run, begun, taken, said = start(folder, settings), {}, {}, []
+    run, begun, taken, said = start(folder, settings, targets), {}, {}, []
     assert run.stdout is not None
     for line in run.stdout:
         said.append(line)
@@ -109,15 +118,16 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--settings", type=Path, default=ROOT / "configs" / "tiny.yaml")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--targets", nargs="*", default=[])
     given = parser.parse_args()
     whole, killed = given.work / "whole", given.work / "killed"
     settings = given.settings.resolve()
     if given.work.exists() and any(given.work.iterdir()):
         raise SystemExit(f"{given.work} is not empty")
-    durations = whole_run(whole, settings)
+    durations = whole_run(whole, settings, given.targets)
     each = max(2, -(-given.kills // len(durations)))
     began = time.monotonic()
-    done = disturbed(killed, settings, each, durations, random.Random(given.seed))
+    done = disturbed(killed, settings, given.targets, each, durations, random.Random(given.seed))
     for job in sorted(durations):
         print(f"{done[job]}  {job}  ({durations[job]:.1f} s)")
     print(f"{done.total()} kills of {len(durations)} jobs in {time.monotonic() - began:.0f} s")
