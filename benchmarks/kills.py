@@ -26,8 +26,7 @@ from pathlib import Path
 from llm4brain.provenance import sha256
 
 ROOT = Path(__file__).parent.parent
-STARTED = re.compile(r"\$SCRIPTS/(\w+)\.py(.*)")
-STARTUP = 2.0  # s; a job is measured from its first command, and takes longer when it starts again
+STARTED = re.compile(r"\$SCRIPTS/\w+\.py .*> (\S+) 2>&1")  # its log names a job
 MADE = ("data", "models", "results")
 
 
@@ -77,16 +76,16 @@ def disturbed(
                 raise SystemExit("".join(said))
             return done
         tries[target] += 1
-        time.sleep(rng.uniform(0, durations.get(target, STARTUP)))
+        time.sleep(rng.uniform(0, durations[target]))
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
         before = target
 
 
 def job_of(line: str) -> str:
-    """The script that a line of Snakemake's output starts, and what it makes; else nothing."""
+    """The log of the job that a line of Snakemake's output starts; else nothing."""
     found = STARTED.search(line)
-    return f"{found[1]} {_output(found[2])}" if found else ""
+    return found[1] if found else ""
 
 
 def whole_run(folder: Path, settings: Path, targets: Sequence[str]) -> dict[str, float]:
@@ -104,12 +103,6 @@ def whole_run(folder: Path, settings: Path, targets: Sequence[str]) -> dict[str,
     if run.wait():
         raise SystemExit("".join(said))
     return taken
-
-
-def _output(arguments: str) -> str:
-    """What a job makes, from its command: tells jobs of one script apart."""
-    found = re.search(r"--(?:out|out-dir|plot|bids) (\S+)", arguments)
-    return found[1] if found else ""
 
 
 def main() -> None:

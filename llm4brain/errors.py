@@ -57,18 +57,6 @@ def full_disk(where: object) -> UserError:
     return UserError(where, "cannot be written: the disk is full", "free space on it and run again")
 
 
-def reason(error: Exception, line: int = 0) -> str:
-    """One line of what a library says of a file that it could not load.
-
-    Raises:
-        the error itself, if memory ran out, which is no fault of the file.
-    """
-    text = str(error).strip()
-    if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
-        raise error
-    return (text.splitlines() or [type(error).__name__])[line].strip()
-
-
 def some(names: Collection[str], shown: int = 5) -> str:
     """The first few names, and the number of the others.
 

@@ -41,7 +41,7 @@ def hold(folder: Path, cluster: bool = False) -> bool:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             handle.seek(0)
             left = list((folder / "locks").glob("*"))
-            if left and handle.read() == place != "cluster":
+            if left and not cluster and handle.read() == place:
                 for path in left:
                     path.unlink(missing_ok=True)
                 removed = True

@@ -2,11 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+from safetensors import SafetensorError
 
 from llm4brain.errors import UserError, some
+
+if TYPE_CHECKING:  # torch takes seconds
+    from torch import Tensor
+
+BROKEN = (OSError, ValueError, RuntimeError, SafetensorError)
+
+
+@contextmanager
+def loading(
+    where: object,
+    wrong: str,
+    todo: str,
+    errors: tuple[type[Exception], ...] = BROKEN,
+    line: int = 0,
+) -> Iterator[None]:
+    """Turn what a library raises at files that it cannot load into one line.
+
+    Args:
+        where, wrong, todo: of the error; `wrong` is followed by what the library says.
+        errors: what the library raises.
+        line: of its message.
+
+    Raises:
+        UserError: unless memory ran out, which is no fault of the files.
+    """
+    try:
+        yield
+    except errors as error:
+        text = str(error).strip()
+        if "allocate memory" in text or "out of memory" in text:
+            raise
+        said = (text.splitlines() or [type(error).__name__])[line].strip()
+        raise UserError(where, f"{wrong} ({said})", todo) from None
 
 
 def require_whole(

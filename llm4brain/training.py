@@ -66,6 +66,11 @@ def seed_everything(*parts: object) -> None:
     random.seed(seed)
 
 
+def spread(count: int, most: int) -> np.ndarray:
+    """Indices of at most `most` of `count` samples, spread over all of them."""
+    return np.linspace(0, count - 1, min(count, most)).astype(int)
+
+
 def trainable(model: nn.Module) -> dict[str, Tensor]:
     """The trainable parameters; frozen ones are never saved in a checkpoint."""
     return {n: p for n, p in model.named_parameters() if p.requires_grad}

@@ -88,19 +88,30 @@ def sources(folder: Path) -> Path:
     return folder
 
 
+def project(folder: Path, tiny_settings: Path, block: float) -> Path:
+    """A repository of this working tree whose config.yaml is that of the tiny data set."""
+    sources(folder)
+    settings = yaml.safe_load((ROOT / "config.yaml").read_text())
+    settings |= yaml.safe_load(tiny_settings.read_text())
+    settings["evaluate"]["block"] = block
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    commit(folder, "Sources")
+    return folder
+
+
+def push(folder: Path) -> None:
+    """What DVC has recorded, to a remote on disk; and commit it."""
+    call(folder, "dvc", "remote", "add", "--default", "store", folder.with_name("store"))
+    call(folder, "dvc", "push")
+    commit(folder, "Made and recorded")
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory, tiny_settings):
     """A clone in which everything is made, recorded, committed and pushed."""
-    folder = sources(tmp_path_factory.mktemp("dvc") / "base")
-    settings = yaml.safe_load((ROOT / "config.yaml").read_text())
-    settings |= yaml.safe_load(tiny_settings.read_text())
-    settings["evaluate"]["block"] = 20.0
-    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
-    commit(folder, "Sources")
+    folder = project(tmp_path_factory.mktemp("dvc") / "base", tiny_settings, 20.0)
     assert reproduced(folder)["table"] == 1
-    call(folder, "dvc", "remote", "add", "--default", "store", folder.with_name("store"))
-    call(folder, "dvc", "push")
-    commit(folder, "The base")
+    push(folder)
     return folder
 
 
@@ -123,18 +134,12 @@ def clone(base, tmp_path):
 
 def test_repro_records_what_snakemake_made_and_a_clone_gets_it(tiny_run, tiny_settings, tmp_path):
     """The three ways share one state; the long tests below have each of them make it."""
-    folder = sources(tmp_path / "made")
-    settings = yaml.safe_load((ROOT / "config.yaml").read_text())
-    settings |= yaml.safe_load(tiny_settings.read_text())
-    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    folder = project(tmp_path / "made", tiny_settings, BLOCK)
     for name in ("data", "models", "results", "logs", "benchmarks", ".snakemake/metadata"):
         shutil.copytree(tiny_run / name, folder / name, dirs_exist_ok=True)
-    commit(folder, "Sources")
     assert reproduced(folder) == {}
     assert is_recorded(folder)
-    call(folder, "dvc", "remote", "add", "--default", "store", tmp_path / "store")
-    call(folder, "dvc", "push")
-    commit(folder, "Made by Snakemake, recorded by DVC")
+    push(folder)
     clone = tmp_path / "clone"
     call(folder, "git", "clone", "--quiet", folder, clone)
     call(clone, "dvc", "pull")

@@ -145,8 +145,6 @@ def choose(
     basis: Basis,
     alphas: Sequence[float] = ALPHAS,
     powers: Sequence[float] = POWERS,
-    smoothing: Sequence[float] = SMOOTHING,
-    noises: Sequence[float] = NOISES,
 ) -> Choice:
     """Leave out known people one at a time; choose what predicts their validation films best.
 
@@ -160,7 +158,7 @@ def choose(
         n_components: dimension of the common space.
         size: mean norm of known people's weighted out-of-fold predictions.
         basis: components and their weights.
-        alphas, powers, smoothing, noises: candidate values.
+        alphas, powers: candidate values.
 
     Coordinate search from `start`: coupling, whitening, smoothing, power and alpha, in this order.
     """
@@ -205,7 +203,7 @@ def choose(
 
     now = {"alpha": start[0], "power": start[1], "smooth_mm": 0.0, "noise": 1.0, "coupling": 0.25}
     best = reach(**now)
-    options = {"coupling": COUPLINGS, "noise": noises, "smooth_mm": smoothing}
+    options = {"coupling": COUPLINGS, "noise": NOISES, "smooth_mm": SMOOTHING}
     options |= {"power": powers, "alpha": alphas}
     if how in ("alone", "unlabelled"):
         options.pop("coupling")

@@ -24,7 +24,7 @@ from llm4brain.errors import UserError
 from llm4brain.io import Arrays, whole
 from llm4brain.sections import EncoderSettings
 from llm4brain.shares import Columns
-from llm4brain.training import fit, seed_everything
+from llm4brain.training import fit, seed_everything, spread
 
 CHUNK = 128  # windows per batch, outside training
 WORTH = 1e-3  # smallest gain in R2 for which attention, the slowest part, is kept
@@ -95,8 +95,7 @@ def pretrain(
         """Number of masked cells that the loss averages over."""
         return float(len(places) * inside.sum() - inside[visible].sum())
 
-    spread = np.linspace(0, len(validation) - 1, min(len(validation), TESTED)).astype(int)
-    some = validation.places[spread]
+    some = validation.places[spread(len(validation), TESTED)]
     linear = explained_in_turns(model, validation, some, learned=False)
 
     def validate() -> dict[str, float]:

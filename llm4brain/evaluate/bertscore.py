@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
 
-from llm4brain.errors import UserError, reason
+from llm4brain.errors import UserError
 from llm4brain.io import read_json
 from llm4brain.sources import checked
+from llm4brain.tensors import loading
 
 # Layers that agreed best with human ratings in the original, by model_type and depth, for base
 # models. Models fine-tuned for a task have other layers (roberta-large-mnli: 19).
@@ -54,13 +54,9 @@ def token_states(folder: str | Path, layer: int | None = None, batch: int = 64) 
         raise UserError(folder, f"has {depth} layers, not {layer}", "lower bertscore_layer")
     logging.disable_progress_bar()
     how = {"local_files_only": True, "trust_remote_code": False}  # else it may ask on the terminal
-    try:
+    with loading(folder, "holds no encoder", "name another model"):
         tokenizer = AutoTokenizer.from_pretrained(folder, **how)
         model = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32, **how)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise UserError(
-            folder, f"holds no encoder ({reason(error)})", "name another model"
-        ) from None
     model.eval()
     frame = [tokenizer.cls_token_id, tokenizer.sep_token_id]
     room = config.get("max_position_embeddings", LONGEST)

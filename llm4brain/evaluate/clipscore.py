@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
 
-from llm4brain.errors import UserError, reason
+from llm4brain.errors import UserError
 from llm4brain.io import read_json
 from llm4brain.sources import checked
+from llm4brain.tensors import loading
 
 WEIGHT = 2.5  # w of the paper, which rescales CLIP similarities to about 0 to 1
 PREFIX = "A photo depicts "  # prefix of every caption, as in the paper
@@ -34,16 +34,12 @@ class Clip:
             raise UserError(folder, f"is a {kind} model, not CLIP", "correct evaluate.clip_model")
         logging.disable_progress_bar()
         how = {"local_files_only": True, "trust_remote_code": False}
-        try:
+        with loading(folder, "is no whole CLIP", "fetch it again"):
             self.model = CLIPModel.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
             ).eval()
             self.tokenizer = AutoTokenizer.from_pretrained(folder, **how)
             self.processor = AutoImageProcessor.from_pretrained(folder, **how)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise UserError(
-                folder, f"is no whole CLIP ({reason(error)})", "fetch it again"
-            ) from None
         self.batch = batch
 
     def images(self, frames: Sequence[np.ndarray]) -> np.ndarray:

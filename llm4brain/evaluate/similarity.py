@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
 
-from llm4brain.errors import UserError, reason
+from llm4brain.errors import UserError
 from llm4brain.sources import checked
+from llm4brain.tensors import loading
 
 Encoder = Callable[[Sequence[str]], np.ndarray]
 
@@ -31,12 +31,8 @@ def sentence_encoder(folder: str | Path, batch: int = 64) -> Encoder:
     logging.disable_progress_bar()
     how = {"device": "cpu", "local_files_only": True, "trust_remote_code": False}
     how["model_kwargs"] = {"use_safetensors": True}
-    try:
+    with loading(folder, "is no whole sentence-transformers model", "get it again"):
         model = SentenceTransformer(str(checked(Path(folder))), **how)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise UserError(
-            folder, f"is no whole sentence-transformers model ({reason(error)})", "get it again"
-        ) from None
 
     def encode(sentences: Sequence[str]) -> np.ndarray:
         return model.encode(

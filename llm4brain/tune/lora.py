@@ -14,12 +14,12 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from llm4brain.errors import UserError, reason
+from llm4brain.errors import UserError
 from llm4brain.io import Arrays, read_json
 from llm4brain.recompute import recompute
 from llm4brain.sections import TuneSettings
 from llm4brain.shares import Columns, validation_mean
-from llm4brain.tensors import require_whole
+from llm4brain.tensors import loading, require_whole
 from llm4brain.training import fit, seed_everything
 from llm4brain.tune.gap import caption_loss, understanding_gap
 from llm4brain.tune.samples import Samples
@@ -68,11 +68,9 @@ def load_lora(llm: VideoLLM, folder: Path) -> None:
     if not isinstance(about, dict) or about.get("peft_type") != "LORA":
         raise UserError(config, "is not of a LoRA (peft_type)", todo)
     held = Arrays(path)
-    try:
+    unfit = (RuntimeError, ValueError, TypeError)
+    with loading(path, "does not fit the LLM", todo, unfit, line=-1):
         llm.model.language_model = PeftModel.from_pretrained(llm.model.language_model, folder)
-    except (RuntimeError, ValueError, TypeError) as error:
-        wrong = f"does not fit the LLM ({reason(error, -1)})"
-        raise UserError(path, wrong, todo) from None
     # embeddings are frozen; whether they are part of an adapter peft would ask the hub
     own = get_peft_model_state_dict(llm.model.language_model, save_embedding_layers=False)
     lost, strangers = own.keys() - set(held.names), set(held.names) - own.keys()

@@ -17,7 +17,7 @@ from llm4brain.errors import UserError
 from llm4brain.io import write_json
 from llm4brain.sections import VideoLLMSettings
 from llm4brain.sources import SIDECAR
-from llm4brain.training import fit
+from llm4brain.training import fit, spread
 from llm4brain.video.frames import film_frames
 from llm4brain.video.small import Contrast, Reading, Words, caption_loss, embedded
 from llm4brain.video.videollm import VideoLLM
@@ -134,7 +134,7 @@ def contrast(video, films, train, held, settings, seed, folder, accelerator, ide
 
 def generate(video, films, train, held, settings, seed, folder, accelerator, identity):
     """Stage 2: projection and LoRA, through the LLM. The Q-Former's outputs are precomputed."""
-    held = held[np.linspace(0, len(held) - 1, min(len(held), VALIDATED)).astype(int)]
+    held = held[spread(len(held), VALIDATED)]
     module = Reading(video).to(accelerator.device)
     if accelerator.mixed_precision == "bf16":
         module.lower(torch.bfloat16)
