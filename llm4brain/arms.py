@@ -14,8 +14,8 @@ The last one calibrates a trained decoder to a new person: only the readout is s
 others and on these minutes. Encoder, gate, adaptor and LLM remain as trained without that person.
 The suffix after the minutes says how the others' data are used (`align/stranger.py`): with no
 suffix, people are coupled by anatomy; with `-functional`, also by their responses to the same
-films; with `-unlabelled`, by these responses only, without captions; with `-alone`, the readout
-does not use them.
+films; with `-unlabelled`, by these responses only, without captions; with `-gated`, by encoder,
+gate and whitening, but not by the readout; with `-alone`, by nothing on the fMRI side.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ SECTIONS: dict[Stage, OfArm] = {
     "tune": "tune",
 }
 FULL = "full"  # the reference arm
-CALIBRATED = re.compile(r"(without-([0-9A-Za-z]+))-([0-9.]+)min(?:-(functional|unlabelled|alone))?")
-HELP = ("functional", "unlabelled", "alone")  # `coupled` is the default and has no suffix
+HELP = ("functional", "unlabelled", "gated", "alone")  # `coupled`, the default, has no suffix
+CALIBRATED = re.compile(rf"(without-([0-9A-Za-z]+))-([0-9.]+)min(?:-({'|'.join(HELP)}))?")
 
 
 @dataclass(frozen=True)

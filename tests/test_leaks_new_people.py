@@ -24,13 +24,14 @@ from llm4brain.align.reader import BrainReader
 from llm4brain.align.readout import agreement
 from llm4brain.align.samples import Samples
 from llm4brain.align.stage import Known, StageData
-from llm4brain.align.stranger import PENALTIES, Problem
+from llm4brain.align.stranger import PENALTIES, Choice, Prepared, Problem
+from llm4brain.align.whiten import Whitening
 from llm4brain.brain import cohort
 from llm4brain.checkpoint import Checkpoint
 from llm4brain.io import Arrays
 
 load = cohort.load  # the original, without a leak
-WAYS = ("coupled", "functional", "unlabelled", "alone")
+WAYS = ("coupled", "functional", "unlabelled", "gated", "alone")
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +100,12 @@ def penalty_chosen_on_the_target(patch):
         choice = honest(self, trials, how, n_components)
         asked = of_the_target(self, "validation")
         seen = choice.alpha, choice.power, choice.smooth_mm
-        rows = self._features(self.train, *seen)
+        features = self._features_for("coupled")
+        rows = features(self.train, *seen)
         mean = rows.mean(0)
-        shown = self._features(asked, *seen) - mean
-        problem = Problem(rows - mean, rows[:0], self.train, None, 1.0, "coupled", None)
+        shown = features(asked, *seen) - mean
+        ready = Prepared(rows - mean, rows[:0], mean, Whitening.fit(rows, 0), None)
+        problem = Problem(ready, self.train, None, 1.0, "coupled")
         reached = {p: agreement(shown @ problem.weights(p), asked.targets) for p in PENALTIES}
         return replace(
             choice, penalty=max(reached, key=reached.get), agreement=max(reached.values())
@@ -118,7 +121,8 @@ def alpha_chosen_on_the_target(patch):
     def leaky(self, trials, how, n_components):
         choice, asked = honest(self, trials, how, n_components), of_the_target(self, "validation")
         seen = choice.power, choice.smooth_mm
-        spread = {a: self._features(asked, a, *seen).std() for a in (0.25, 0.5, 0.75)}
+        features = self._features_for("coupled")
+        spread = {a: features(asked, a, *seen).std() for a in (0.25, 0.5, 0.75)}
         return replace(choice, alpha=max(spread, key=spread.get), scale=float(max(spread.values())))
 
     patch.setattr(Known, "_choose", leaky)
@@ -126,14 +130,14 @@ def alpha_chosen_on_the_target(patch):
 
 def centred_on_the_target(patch):
     """Features are centred by the mean of the new person's validation films."""
-    honest = Known._features
+    honest = Known._features_for
 
-    def leaky(self, samples, alpha, power, *more):
-        found = honest(self, samples, alpha, power, *more)
+    def leaky(self, how):
+        features = honest(self, how)
         asked = of_the_target(self, "validation")
-        return found - honest(self, asked, alpha, power, *more).mean(0)
+        return lambda samples, *seen: features(samples, *seen) - features(asked, *seen).mean(0)
 
-    patch.setattr(Known, "_features", leaky)
+    patch.setattr(Known, "_features_for", leaky)
 
 
 STRANGERS = [
@@ -179,6 +183,37 @@ def test_unlabelled_minutes_are_read_without_what_was_shown_in_them(
     made, tmp_path, monkeypatch, how
 ):
     assert blind_to_labels(made, tmp_path, monkeypatch, how) == (how == "unlabelled")
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_alone_uses_nothing_of_the_others_but_the_settings(made, tmp_path, monkeypatch, how):
+    study, _, models = made
+    honest, found = StageData.samples, []
+    fixed = Choice(0.5, 1.0, 3.0, 1.0, 0.5, 1.0, 2.0, 0.5)
+    if how == "alone":
+        fixed = replace(fixed, alpha=0.0, power=0.0)
+    monkeypatch.setattr(Known, "_choose", lambda *_: fixed)
+
+    def noise(self, reader):
+        rng = np.random.default_rng(4)
+
+        def of(part):
+            arrays = {
+                name: rng.normal(size=getattr(part, name).shape).astype(np.float32)
+                for name in ("mean", "predictable", "targets")
+            }
+            return replace(part, **arrays)
+
+        return tuple(map(of, honest(self, reader)))
+
+    for name, samples in (("as they are", honest), ("noise", noise)):
+        monkeypatch.setattr(StageData, "samples", samples)
+        run("calibrate", study, models, tmp_path / name, how)
+        arrays = Arrays(tmp_path / name / "adapt.safetensors")
+        found.append((arrays[f"weights.{NEW}"], arrays[f"means.{NEW}"], arrays.meta["ways"]))
+    same = all(np.array_equal(*pair) for pair in zip(found[0][:2], found[1][:2], strict=True))
+    assert same == (how == "alone")
+    assert found[0][2][NEW][2] == (how != "alone")  # the others' adaptor
 
 
 def test_without_a_gate_a_stranger_is_read_without_one_too(made, tmp_path, monkeypatch):

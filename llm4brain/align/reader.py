@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,21 @@ from llm4brain.io import Arrays, whole
 BATCH = 64  # windows per forward pass of the encoder
 
 
+class Way(NamedTuple):
+    """How one subject's features are computed, where it differs from the reader's own way.
+
+    Attributes:
+        alpha, power: as in the reader.
+        adapted: whether the adaptor is applied.
+        mean: (positions,) mean features of the samples that the weights were fitted to.
+    """
+
+    alpha: float
+    power: float
+    adapted: bool
+    mean: Tensor
+
+
 class BrainReader(nn.Module):
     """Maps windows of BOLD to query tokens.
 
@@ -43,7 +58,7 @@ class BrainReader(nn.Module):
         power: exponent of the gate.
         mean: (positions,) mean features of the train samples.
         weights: subject -> (positions, rank); `shared` is used for unknown subjects.
-        ways: subject -> alpha, power and mean, for subjects whose values differ from the above.
+        ways: subject -> way, for subjects whose features are computed differently.
     """
 
     def __init__(
@@ -57,7 +72,7 @@ class BrainReader(nn.Module):
         self.alpha, self.power = 0.0, 0.0
         self.mean = torch.zeros(positions)
         self.weights: dict[str, Tensor] = {}
-        self.ways: dict[str, tuple[float, float, Tensor]] = {}
+        self.ways: dict[str, Way] = {}
 
     @property
     def volumes(self) -> int:
@@ -95,18 +110,21 @@ class BrainReader(nn.Module):
         alpha: float | None = None,
         power: float | None = None,
         agreement: np.ndarray | None = None,
+        adapted: bool = True,
     ) -> Tensor:
         """Input to the readout, before centring: two arrays (n, positions) -> (n, positions).
 
         Args:
             mean, predictable: from `frozen`.
             alpha, power, agreement: override the reader's own values.
+            adapted: apply the adaptor.
         """
         alpha = self.alpha if alpha is None else alpha
         power = self.power if power is None else power
         gate = gate_weights(self.agreement if agreement is None else agreement, power)
         surprise = mean if alpha == 0 else mean - alpha * predictable
-        return self.adaptor(surprise * torch.from_numpy(gate).to(mean.device))
+        gated = surprise * torch.from_numpy(gate).to(mean.device)
+        return self.adaptor(gated) if adapted else gated
 
     @torch.no_grad()
     def all_features(
@@ -131,9 +149,10 @@ class BrainReader(nn.Module):
             (n, positions) and (positions, rank), float32.
         """
         name = subject if subject in self.weights else "shared"
-        alpha, power, mean = self.ways.get(name, (self.alpha, self.power, self.mean))
-        found = self.all_features(*self.frozen(windows, predict=alpha != 0), alpha, power)
-        found -= mean.cpu().numpy()
+        way = self.ways.get(name, Way(self.alpha, self.power, True, self.mean))
+        given = (way.alpha, way.power, None, way.adapted)
+        found = self.all_features(*self.frozen(windows, predict=way.alpha != 0), *given)
+        found -= way.mean.cpu().numpy()
         return found, self.weights[name].cpu().numpy()
 
     def components(self, windows: np.ndarray, subjects: np.ndarray) -> np.ndarray:
@@ -156,7 +175,7 @@ class BrainReader(nn.Module):
         tensors = {f"scmbm.{k}": v for k, v in self.encoder.state_dict().items()}
         tensors |= {f"adaptor.{k}": v for k, v in self.adaptor.state_dict().items()}
         tensors |= {f"weights.{k}": v for k, v in self.weights.items()} | {"mean": self.mean}
-        tensors |= {f"means.{k}": way[2] for k, way in self.ways.items()}
+        tensors |= {f"means.{k}": way.mean for k, way in self.ways.items()}
         arrays = (
             {name: grid[name] for name in grid.names if name.startswith("grid.")}
             | {f"basis.{name}": value for name, value in vars(self.basis).items()}
@@ -171,7 +190,7 @@ class BrainReader(nn.Module):
             "shape": list(self.shape),
             "alpha": self.alpha,
             "power": self.power,
-            "ways": {name: way[:2] for name, way in self.ways.items()},
+            "ways": {name: way[:3] for name, way in self.ways.items()},
         }
         with whole(path) as partial:
             flat = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
@@ -188,7 +207,7 @@ class BrainReader(nn.Module):
         reader.agreement, reader.mean = arrays["gate"], torch.from_numpy(arrays["mean"])
         reader.alpha, reader.power = meta["alpha"], meta["power"]
         reader.weights, means = _part(arrays, "weights."), _part(arrays, "means.")
-        reader.ways = {name: (*way, means[name]) for name, way in meta["ways"].items()}
+        reader.ways = {name: Way(*way, means[name]) for name, way in meta["ways"].items()}
         return reader.eval()
 
 

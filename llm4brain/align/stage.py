@@ -15,11 +15,10 @@ from llm4brain.align import stranger
 from llm4brain.align.aligner import Aligner, Stage
 from llm4brain.align.features import blocks
 from llm4brain.align.gate import AgreementGate, smooth, smooth_weights
-from llm4brain.align.reader import BrainReader, grid_in
+from llm4brain.align.reader import BrainReader, Way, grid_in
 from llm4brain.align.readout import Basis
 from llm4brain.align.samples import Samples
-from llm4brain.align.stranger import Choice, Help, Problem
-from llm4brain.align.whiten import Whitening
+from llm4brain.align.stranger import Choice, Features, Help, Problem
 from llm4brain.brain import cohort
 from llm4brain.brain.adaptor import PositionAdaptor
 from llm4brain.brain.cohort import Cohort, rows_of
@@ -170,29 +169,30 @@ class Known:
             wrong = f"has no valid one among its first {trials} train trials"
             raise UserError(f"sub-{name}", wrong, "give more minutes")
         seen = choice.alpha, choice.power
-        rows = self._features(self.train, *seen, 0.0)
-        mean = rows.mean(0)
-        rows -= mean
-        own = self._features(few, *seen, 0.0) - mean if few else rows[:0]
+        features = self._features_for(how)
+        rows = features(self.train, *seen, 0.0)
+        own = features(few, *seen, 0.0) if few else rows[:0]
+        mean = (own if how == "alone" else rows).mean(0)  # of features as the reader computes them
         rows, own = (self._smoothed(part, choice.smooth_mm) for part in (rows, own))
-        white = Whitening.fit(rows, choice.noise)
-        rows, own = white.apply(rows), white.apply(own)
-        space = stranger.common_space(rows, self.train, how, n_components)
-        problem = Problem(rows, own, self.train, few, choice.coupling, how, space)
+        ready = stranger.prepare(rows, own, self.train, how, choice.noise, n_components)
+        problem = Problem(ready, self.train, few, choice.coupling, how)
         # the reader neither whitens nor smooths features, so the weights are whitened and smoothed
-        weights = white.apply(choice.scale * problem.weights(choice.penalty).T).T
+        weights = ready.white.apply(choice.scale * problem.weights(choice.penalty).T).T
         if choice.smooth_mm:
             weights = smooth_weights(weights, self.data.train.millimetres, choice.smooth_mm)
         self.reader.weights[name] = torch.from_numpy(weights.astype(np.float32))
-        self.reader.ways[name] = (*seen, torch.from_numpy(mean))
+        self.reader.ways[name] = Way(*seen, how != "alone", torch.from_numpy(mean))
         print(f"{name}, {how}: {choice}", file=sys.stderr)
         return choice
 
     def _choose(self, trials: int, how: Help, n_components: int) -> Choice:
         """Choose by leaving out each known person in turn; with one person, keep its settings."""
         reader, names = self.reader, np.unique(self.train.subjects)
+        start = (reader.alpha, reader.power)
+        if how == "alone":  # neither surprise nor gate: both are learned from the others
+            start = (0.0, 0.0)
         if len(names) < 2:
-            now = (reader.alpha, reader.power, 0.0, 0.0)
+            now = (*start, 0.0, 0.0)
             return Choice(*now, 1.0, self.penalty, 1.0, float("nan"))
         left_out = names[: stranger.LEFT_OUT]
         print(f"left out in turn: {', '.join(left_out)}", file=sys.stderr)
@@ -207,22 +207,27 @@ class Known:
             for name, values in self.options.items()
             if name in ("alphas", "powers")
         }
-        start = (reader.alpha, reader.power)
-        known = (self.train, self.validation, few, gates, self._features)
+        if how == "alone":
+            free = {"alphas": (0.0,), "powers": (0.0,)}
+        known = (self.train, self.validation, few, gates, self._features_for(how))
         given = (how, start, n_components, self.size, reader.basis)
         return stranger.choose(*known, *given, **free)
 
-    def _features(
-        self,
-        samples: Samples,
-        alpha: float,
-        power: float,
-        smooth_mm: float,
-        agreement: np.ndarray | None = None,
-    ) -> np.ndarray:
-        given = (alpha, power, agreement)
-        found = self.reader.all_features(samples.mean, samples.predictable, *given)
-        return self._smoothed(found, smooth_mm)
+    def _features_for(self, how: Help) -> Features:
+        """Features of samples; without the others' adaptor if `alone`."""
+
+        def features(
+            samples: Samples,
+            alpha: float,
+            power: float,
+            smooth_mm: float,
+            agreement: np.ndarray | None = None,
+        ) -> np.ndarray:
+            given = (alpha, power, agreement, how != "alone")
+            found = self.reader.all_features(samples.mean, samples.predictable, *given)
+            return self._smoothed(found, smooth_mm)
+
+        return features
 
     def _smoothed(self, rows: np.ndarray, smooth_mm: float) -> np.ndarray:
         """Smooth features (n, positions) in place; 0 mm changes nothing."""

@@ -13,8 +13,10 @@ How the others' data are used (`Help`):
     coupled      the readout is fitted on all people; `coupling` sets the similarity between people
     functional   as above, plus a space shared by people's responses, learned from the same minutes
     unlabelled   the shared space only: no caption of the new person is used
-    alone        the new person's minutes only, apart from the encoder, the gate, the whitening and
-                 the settings
+    gated        the readout is fitted on the new person's minutes only; encoder, gate, adaptor and
+                 whitening are the others'
+    alone        the new person's minutes only, a baseline without others' data: the BOLD as it is,
+                 whitened by its own directions; only the settings are chosen on the others
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ from llm4brain.align.readout import Basis, agreement, coupled, ridge_dual, writt
 from llm4brain.align.samples import Samples
 from llm4brain.align.whiten import Whitening
 
-Help = Literal["coupled", "functional", "unlabelled", "alone"]
+Help = Literal["coupled", "functional", "unlabelled", "gated", "alone"]
+OWN_READOUT = ("gated", "alone")  # fitted without the others' samples
 SMOOTHING = (0.0, 3.0, 6.0)
 NOISES = (0.0, 0.3, 1.0, 3.0)  # of whitening; 0: none
 ALPHAS, POWERS = (0.0, 0.5, 0.7, 0.9), (0.0, 0.5, 1.0, 1.5)
@@ -76,31 +79,65 @@ def common_space(
     return space.fit(rows, subjects=samples.subjects, moments=samples.clips)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """Centred and whitened features.
+
+    Attributes:
+        known, own: of the others and of the new person, (n, positions) and (m, positions).
+        mean: (positions,) that was subtracted.
+        white: the whitening.
+        space: from `common_space`.
+    """
+
+    known: np.ndarray
+    own: np.ndarray
+    mean: np.ndarray
+    white: Whitening
+    space: SharedResponse | None
+
+
+def prepare(
+    known: np.ndarray, own: np.ndarray, samples: Samples, how: Help, noise: float, n_components: int
+) -> Prepared:
+    """Centre and whiten features in place, by the others' samples or, if `alone`, by the own ones.
+
+    Args:
+        known, own: of the others and of the new person.
+        samples: that `known` belongs to.
+        how, noise, n_components: see `Help`, `Whitening` and `common_space`.
+    """
+    reference = own if how == "alone" else known
+    mean = reference.mean(0)
+    known -= mean
+    own -= mean
+    white = Whitening.fit(reference, noise)
+    known, own = white.apply(known), white.apply(own)
+    return Prepared(known, own, mean, white, common_space(known, samples, how, n_components))
+
+
 class Problem:
     """Kernel ridge over the others' samples and a new person's, set up once for all penalties.
 
     Args:
-        known: (n, positions) centred features of the others.
-        own: (m, positions) centred features of the new person; m may be 0.
-        samples, few: the samples that `known` and `own` belong to.
+        ready: features of the others and of the new person, who may have none.
+        samples, few: the samples that these belong to.
         coupling: between people.
         how: how the others' data are used.
-        space: from `common_space`.
     """
 
     def __init__(
         self,
-        known: np.ndarray,
-        own: np.ndarray,
+        ready: Prepared,
         samples: Samples,
         few: Samples | None,
         coupling: float,
         how: Help,
-        space: SharedResponse | None,
     ) -> None:
-        # samples with targets: `alone` omits the others', `unlabelled` the new person's
+        known, own, space = ready.known, ready.own, ready.space
+        # samples with targets: `unlabelled` omits the new person's
         parts = []
-        if how != "alone":
+        if how not in OWN_READOUT:
             parts.append((known, samples.subjects, samples.targets))
         if how != "unlabelled" and few is not None:
             parts.append((own, np.full(len(own), ""), few.targets))
@@ -165,17 +202,14 @@ def choose(
     left_out = [s for s in gates if (validation.subjects == s).any()][:LEFT_OUT]
 
     @lru_cache(maxsize=len(left_out))  # features are reused for all couplings
-    def prepared(name: str, noise: float, *seen: float):
-        """Whitened features of the others, of the left-out person and of its films; the space."""
+    def prepared(name: str, noise: float, *seen: float) -> tuple[Prepared, np.ndarray]:
+        """Features of the others and of the left-out person; and of its validation films."""
         others, mine = known.without(name), few.get(name)
         rows = features(others, *seen, gates[name])
-        mean = rows.mean(0)
-        rows -= mean
-        own = rows[:0] if mine is None else features(mine, *seen, gates[name]) - mean
-        shown = features(validation.of_subject(name), *seen, gates[name]) - mean
-        white = Whitening.fit(rows, noise)
-        rows, own, shown = (white.apply(part) for part in (rows, own, shown))
-        return rows, own, shown, common_space(rows, others, how, n_components)
+        own = rows[:0] if mine is None else features(mine, *seen, gates[name])
+        ready = prepare(rows, own, others, how, noise, n_components)
+        shown = features(validation.of_subject(name), *seen, gates[name]) - ready.mean
+        return ready, ready.white.apply(shown)
 
     def read(
         coupling: float, noise: float, penalties: Sequence[float], **seen: float
@@ -183,9 +217,8 @@ def choose(
         """Predictions for the validation samples of each left-out person, one per penalty."""
         found = {}
         for name in left_out:
-            rows, own, shown, space = prepared(name, noise, *seen.values())
-            given = (rows, own, known.without(name), few.get(name), coupling, how, space)
-            problem = Problem(*given)
+            ready, shown = prepared(name, noise, *seen.values())
+            problem = Problem(ready, known.without(name), few.get(name), coupling, how)
             found[name] = [shown @ problem.weights(penalty) for penalty in penalties]
         return found
 
@@ -205,7 +238,7 @@ def choose(
     best = reach(**now)
     options = {"coupling": COUPLINGS, "noise": NOISES, "smooth_mm": SMOOTHING}
     options |= {"power": powers, "alpha": alphas}
-    if how in ("alone", "unlabelled"):
+    if how in ("unlabelled", *OWN_READOUT):
         options.pop("coupling")
     for name, values in options.items():
         for value in values:

@@ -17,7 +17,8 @@ WAYS = {
     "functional": ("minutes with captions, others by anatomy and by responses", "#7d3c98"),
     "coupled": ("minutes with captions, others by anatomy", COLOURS["model"]),
     "unlabelled": ("minutes without captions, others by responses", COLOURS["control"]),
-    "alone": ("minutes with captions, alone", COLOURS["baseline"]),
+    "gated": ("minutes with captions, others' gate", "#ca6f1e"),
+    "alone": ("minutes with captions, nothing of others", COLOURS["baseline"]),
 }
 WIDE = 0.8  # width in octaves of the intervals at one number of minutes
 

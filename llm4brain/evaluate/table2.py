@@ -189,7 +189,7 @@ def table2(
             "over": None if cell.over == cell.key else cell.over[0], **cell.chosen,
             "references": cell.metrics["references"], "data": cell.metrics["data"],
         }  # fmt: skip
-        if cell.how in ("unlabelled", "alone"):
+        if cell.how in ("unlabelled", "gated", "alone"):
             row["coupling"] = None  # between people, which is not used there
         for name, key in zip(LEADS, (cell.over, cell.alone), strict=True):
             row |= _lead(cell, found.get(key, cell), name, settings, seed)

@@ -26,6 +26,7 @@ WAYS = {  # calibration method -> its description; empty for alignment by anatom
     "functional": ", by responses too",
     "unlabelled": " without captions",
 }
+ALONE = {"alone": "", "gated": " with the others' gate"}
 PARTS = {
     "full": "The full arm, trained on every subject",
     "ablation": "Arms: one part changed or left out, trained on every subject",
@@ -105,8 +106,8 @@ def training_words(training: str) -> str:
         return "the subject alone"
     _, minutes, how = (*training.split("-"), "", "")[:3]
     minutes = f"{minutes.removesuffix('min')} min"
-    if how == "alone":
-        return f"{minutes} alone"
+    if how in ALONE:
+        return f"{minutes} alone{ALONE[how]}"
     return f"the others and {minutes}{WAYS[how]}" if minutes != " min" else "the others"
 
 
