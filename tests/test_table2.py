@@ -158,7 +158,7 @@ def test_what_an_arm_changes_is_told_in_words():
     )
 
 
-def test_the_calibration_curve_has_four_lines_between_floor_and_ceiling(cells, tmp_path):
+def test_the_calibration_curve_has_five_lines_between_floor_and_ceiling(cells, tmp_path):
     write_table(tmp_path / "table.csv", table2(cells, REFERENCE, ARMS, SETTINGS, 0))
     table = read_table(tmp_path / "table.csv", COLUMNS)
     figure = draw_calibration(table[table["part"].isin(["full", "cohort"])])
@@ -170,7 +170,7 @@ def test_the_calibration_curve_has_four_lines_between_floor_and_ceiling(cells, t
         ways = [line for name, line in lines.items() if name.startswith("minutes")]
         # at no minutes at all there is the part that others share, and nothing else
         points = [line.get_ydata().tolist() for line in ways]
-        assert points == [[28], [10, 25], [22], [15]]
+        assert points == [[28], [10, 25], [22], [], [15]]
         assert lines["ceiling: the video through the LLM"].get_ydata()[0] == 90
         assert lines["highest floor"].get_ydata()[0] == 7
         # an interval for each subject and point
@@ -220,7 +220,7 @@ def test_table_2_of_the_default_settings_has_every_arm_and_every_amount_of_data(
     planned = jobs(tmp_path, "results/table2.csv")
     settings = load(ROOT / "config.yaml")
     ablations, subjects = len(settings.arms) - 1, len(settings.subjects)
-    ways = 4 * len(settings.table2.minutes)  # of which minutes of the target serve
+    ways = 5 * len(settings.table2.minutes)  # of which minutes of the target serve
     assert planned["calibrate"] == subjects * ways
     assert planned["decode"] == subjects * (ablations + 3 + ways)  # alone, all, nothing
     # with minutes of the target nothing but the readout is solved anew
