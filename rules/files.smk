@@ -117,9 +117,25 @@ def inherited(subject, names):
     )
 
 
-def of_any_subject(files):
-    """The files of the first subject as a pattern with the wildcard `subject`."""
-    return [f.replace(f"sub-{SETTINGS.subjects[0]}", "sub-{subject}") for f in files]
+def of_any_subject(files, subject=SETTINGS.subjects[0]):
+    """The files of a subject as a pattern with the wildcard `subject`."""
+    return [f.replace(f"sub-{subject}", "sub-{subject}") for f in files]
+
+
+def alike(files):
+    """Subjects whose files differ only in the label, as (suffix of a rule's name, pattern, labels).
+
+    In real data the runs differ between subjects. One rule for each such group, and not for each
+    subject, keeps the planning of a thousand subjects short.
+    """
+    groups = {}
+    for subject in SETTINGS.subjects:
+        pattern = tuple(of_any_subject(files(subject), subject))
+        groups.setdefault(pattern, []).append(subject)
+    return [
+        (f"_{number}" if number else "", list(pattern), "|".join(labels))
+        for number, (pattern, labels) in enumerate(groups.items())
+    ]
 
 
 def derivatives(subject):
@@ -244,6 +260,24 @@ def subject_derivatives(wildcards):
 
 def subject_events(wildcards):
     return events(wildcards.subject)
+
+
+def subject_raw(wildcards):
+    return raw(wildcards.subject)
+
+
+def subject_scans(wildcards):
+    return wen2018_sources(wildcards.subject)
+
+
+def wen2018_made(subject):
+    """What is made of a subject's files in Wen 2018's own layout."""
+    return [*events(subject), *derivatives(subject)]
+
+
+def fmriprep_work(wildcards, input):
+    """Where fMRIPrep works; a function of the input, so that a change of it reruns nothing."""
+    return f"data/fmriprep_work/sub-{wildcards.subject}"
 
 
 def predictions(wildcards, output):

@@ -53,20 +53,21 @@ if WEN2018 and not NO_RAW:
             "python $SCRIPTS/wen2018_films.py {params.films:q} --out-dir {params.folder} "
             "> {log} 2>&1"
 
-    for SUBJECT in SETTINGS.subjects:
+    for GROUP, OUTPUT, LABELS in alike(wen2018_made):
 
         rule:
             name:
-                f"wen2018_subject_{SUBJECT}"
+                f"wen2018_subject{GROUP}"
             input:
-                wen2018_sources(SUBJECT),
+                subject_scans,
             output:
-                events(SUBJECT),
-                derivatives(SUBJECT),
+                OUTPUT,
             log:
-                f"logs/wen2018_subject/sub-{SUBJECT}.log",
+                "logs/wen2018_subject/sub-{subject}.log",
             benchmark:
-                f"benchmarks/jobs/wen2018_subject/sub-{SUBJECT}.tsv"
+                "benchmarks/jobs/wen2018_subject/sub-{subject}.tsv"
+            wildcard_constraints:
+                subject=LABELS,
             priority: 1
             conda:
                 "../envs/llm4brain.yaml"
@@ -76,35 +77,35 @@ if WEN2018 and not NO_RAW:
                 runtime=60,
                 gpu=0,
             params:
-                subject=SUBJECT,
                 scans=scan_options,
                 bids=where(BIDS),
                 out=where(DERIVATIVES),
                 code=code("wen2018_subject"),
             message:
-                "Link the BOLD of sub-{params.subject} as derivatives and write its events"
+                "Link the BOLD of sub-{wildcards.subject} as derivatives and write its events"
             shell:
-                "python $SCRIPTS/wen2018_subject.py --subject {params.subject} {params.scans:q} "
+                "python $SCRIPTS/wen2018_subject.py --subject {wildcards.subject} {params.scans:q} "
                 "--bids {params.bids} --out {params.out} --code {params.code} > {log} 2>&1"
 
 
-# One rule per subject, because in real data the runs differ between subjects.
 if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
-    for SUBJECT in SETTINGS.subjects:
+    for GROUP, OUTPUT, LABELS in alike(derivatives):
         if SETTINGS.preprocess.backend == "minimal":
 
             rule:
                 name:
-                    f"preprocess_minimal_{SUBJECT}"
+                    f"preprocess_minimal{GROUP}"
                 input:
                     f"{BIDS}/dataset_description.json",
-                    raw=raw(SUBJECT),
+                    raw=subject_raw,
                 output:
-                    derivatives(SUBJECT),
+                    OUTPUT,
                 log:
-                    f"logs/preprocess_minimal/sub-{SUBJECT}.log",
+                    "logs/preprocess_minimal/sub-{subject}.log",
                 benchmark:
-                    f"benchmarks/jobs/preprocess_minimal/sub-{SUBJECT}.tsv"
+                    "benchmarks/jobs/preprocess_minimal/sub-{subject}.tsv"
+                wildcard_constraints:
+                    subject=LABELS,
                 priority: 1
                 conda:
                     "../envs/llm4brain.yaml"
@@ -114,17 +115,16 @@ if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
                     runtime=60,
                     gpu=0,
                 params:
-                    subject=SUBJECT,
                     bids=where(BIDS),
                     out=where(DERIVATIVES),
                     tasks=SETTINGS.tasks,
                     task_options=task_options,
                     code=code("preprocess_minimal"),
                 message:
-                    "Preprocess sub-{params.subject} (minimal; does not replace fMRIPrep)"
+                    "Preprocess sub-{wildcards.subject} (minimal; does not replace fMRIPrep)"
                 shell:
                     "python $SCRIPTS/preprocess_minimal.py --bids {params.bids:q} "
-                    "--subject {params.subject} --out {params.out:q} "
+                    "--subject {wildcards.subject} --out {params.out:q} "
                     "{params.task_options:q} --threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1 "
                     "&& (grep -m 5 '^warning: ' {log} >&2 || true)"
 
@@ -132,16 +132,18 @@ if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
 
             rule:
                 name:
-                    f"preprocess_fmriprep_{SUBJECT}"
+                    f"preprocess_fmriprep{GROUP}"
                 input:
                     f"{BIDS}/dataset_description.json",
-                    raw(SUBJECT),
+                    subject_raw,
                 output:
-                    derivatives(SUBJECT),
+                    OUTPUT,
                 log:
-                    f"logs/preprocess_fmriprep/sub-{SUBJECT}.log",
+                    "logs/preprocess_fmriprep/sub-{subject}.log",
                 benchmark:
-                    f"benchmarks/jobs/preprocess_fmriprep/sub-{SUBJECT}.tsv"
+                    "benchmarks/jobs/preprocess_fmriprep/sub-{subject}.tsv"
+                wildcard_constraints:
+                    subject=LABELS,
                 conda:
                     "../envs/llm4brain.yaml"
                 threads: HEAVY
@@ -150,10 +152,9 @@ if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
                     runtime=1440,
                     gpu=0,
                 params:
-                    subject=SUBJECT,
                     bids=where(BIDS),
                     out=where(DERIVATIVES),
-                    work=where(f"data/fmriprep_work/sub-{SUBJECT}"),
+                    work=fmriprep_work,
                     settings=settings(
                         "preprocess", "output_spaces", "cifti", "image", "extra"
                     ),
@@ -164,10 +165,10 @@ if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
                     task_options=task_options,
                     code=code("preprocess_fmriprep"),
                 message:
-                    "Preprocess sub-{params.subject} with fMRIPrep (takes hours)"
+                    "Preprocess sub-{wildcards.subject} with fMRIPrep (takes hours)"
                 shell:
                     "python $SCRIPTS/preprocess_fmriprep.py --bids {params.bids:q} "
-                    "--subject {params.subject} --out {params.out:q} --work {params.work} "
+                    "--subject {wildcards.subject} --out {params.out:q} --work {params.work} "
                     "--mem-mb {resources.mem_mb} --settings {params.settings:q} "
                     "--machine {params.machine:q} {params.task_options:q} "
                     "--threads $OMP_NUM_THREADS --code {params.code} > {log} 2>&1"

@@ -74,8 +74,8 @@ def after(words, option):
 
 def test_a_job_asks_for_its_own_cores_memory_and_time_whatever_the_login_node_has(asked):
     found = asked()
-    assert set(found) == {"rule_clips", "rule_preprocess_fmriprep_01"}
-    light, heavy = found["rule_clips"], found["rule_preprocess_fmriprep_01"]
+    assert set(found) == {"rule_clips", "rule_preprocess_fmriprep"}
+    light, heavy = found["rule_clips"], found["rule_preprocess_fmriprep"]
     assert "--cpus-per-task=1" in light
     assert "--cpus-per-task=8" in heavy
     assert (after(light, "--mem"), after(heavy, "--mem")) == ("500", "32000")
@@ -90,7 +90,7 @@ def test_a_job_asks_for_its_own_cores_memory_and_time_whatever_the_login_node_ha
 def test_nodes_of_fewer_cores_are_asked_for_no_more(asked):
     found = asked("--max-threads", 4)
     assert "--cpus-per-task=1" in found["rule_clips"]
-    assert "--cpus-per-task=4" in found["rule_preprocess_fmriprep_01"]
+    assert "--cpus-per-task=4" in found["rule_preprocess_fmriprep"]
 
 
 def test_profiles_change_nothing_that_decides_what_is_made_again():

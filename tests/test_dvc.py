@@ -298,7 +298,7 @@ def test_one_subjects_bold_reruns_that_subject_and_what_is_trained_on_it(clone, 
     said = call(clone, "snakemake", "-n", TABLE, code=1)
     assert "hides it from Snakemake" in said
     scan.touch()
-    own = dict.fromkeys(("preprocess_minimal_02", "bold", "bold_features"), 1)
+    own = dict.fromkeys(("preprocess_minimal", "bold", "bold_features"), 1)
     trained = dict.fromkeys(("pretrain", "align", "adapt", "tune"), 1)
     said = dict.fromkeys(("reference", "score_reference", "decode", "score"), 2)
     rerun = own | trained | said | {"table": 1, "figure": 1}

@@ -25,15 +25,14 @@ SHARED = {  # what every result stands on, whoever the subject is
     "captions_generated": 1,
     "video_features": 1,
 }
-OF_A_SUBJECT = ("phantom_subject", "bold", "bold_features")
+OF_A_SUBJECT = ("phantom_subject", "preprocess_minimal", "bold", "bold_features")
 TRAINED = {"pretrain": 1, "align": 1, "adapt": 1, "tune": 1}
 SAID = {"decode": 1, "score": 1}
 
 
 def subjects(*labels):
     """The jobs that make the features of these subjects."""
-    each = dict.fromkeys(OF_A_SUBJECT, len(labels))
-    return each | {f"preprocess_minimal_{label}": 1 for label in labels}
+    return dict.fromkeys(OF_A_SUBJECT, len(labels))
 
 
 LAG_NEEDS_NO = (
@@ -73,7 +72,7 @@ TARGETS = {
     "data/bold/sub-03.safetensors": (
         {
             "phantom_description": 1, "phantom_films": 1, "phantom_subject": 1,
-            "preprocess_minimal_03": 1, "bold": 1,
+            "preprocess_minimal": 1, "bold": 1,
         }
     ),
     "results/table1.csv": (
@@ -198,13 +197,14 @@ def test_every_shipped_configuration_can_be_planned(tmp_path, path):
     assert counted["table"] == counted["figure"] == 1
     if settings.get("dataset") == "bids":
         assert not [name for name in counted if name.startswith("phantom_")]
-        assert counted["preprocess_fmriprep_01"] == counted["fetch_video_llm"] == 1
+        assert counted["preprocess_fmriprep"] == counted["fetch_video_llm"] == 1
         assert "video_llm" not in counted
         assert "captions_human" not in counted
     if settings.get("dataset") == "wen2018":
         assert not [n for n in counted if n.startswith(("phantom_", "preprocess_"))]
-        made = ("wen2018_films", "wen2018_participants", "wen2018_subject_03", "fetch_video_llm")
+        made = ("wen2018_films", "wen2018_participants", "fetch_video_llm")
         assert all(counted[name] == 1 for name in made)
+        assert sum(n for name, n in counted.items() if name.startswith("wen2018_subject")) == 3
         assert counted["bold"] == 3
 
 
@@ -315,7 +315,7 @@ END = {"table": 1, "figure": 1, "all": 1}
 SPOKEN = {"decode": 2, "score": 2}
 COMPARED = {"reference": 2, "score_reference": 2}
 FROM_WINDOWS = {"bold_features": 2} | TRAINED | SPOKEN | COMPARED | END
-FROM_RAW = {"preprocess_minimal_01": 1, "preprocess_minimal_02": 1, "bold": 2} | FROM_WINDOWS
+FROM_RAW = {"preprocess_minimal": 2, "bold": 2} | FROM_WINDOWS
 
 
 @pytest.mark.parametrize(
@@ -357,12 +357,12 @@ def test_one_subjects_bold_reruns_that_subject_and_what_is_trained_on_it(tiny_ru
     models, results = tiny_run / "models" / "full", tiny_run / "results" / "full"
     kept = scan.read_bytes()
     scan.write_bytes(kept + b"more")  # Snakemake looks at the bytes, not into the scan
-    own = dict.fromkeys(("preprocess_minimal_02", "bold", "bold_features"), 1)
+    own = dict.fromkeys(("preprocess_minimal", "bold", "bold_features"), 1)
     rerun = own | TRAINED | SPOKEN | COMPARED
     try:
         assert jobs(tiny_run, "--configfile", tiny_settings) == rerun | END
         one = "results/full/all/sub-01/metrics.json"
-        alone = {"preprocess_minimal_02", "bold", "bold_features"}
+        alone = {"preprocess_minimal", "bold", "bold_features"}
         found = jobs(tiny_run, one, "--configfile", tiny_settings)
         assert found == dict.fromkeys(alone, 1) | TRAINED | SAID
         # what `dvc repro` asks for holds every result that was made, also those of no table
