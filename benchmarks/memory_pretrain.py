@@ -57,7 +57,7 @@ def write_data(root: Path, runs: int, volumes: int, edge: int) -> None:
 
 def main(few: int = 4, many: int = 40, volumes: int = 250, edge: int = 20) -> None:
     fit = FitSettings(epochs=1, batch_size=64, lr=1e-3)
-    sizes = {"width": 128, "blocks": 1, "heads": 2, "decoder_width": 32, "patch": 5}
+    sizes = {"embed_dim": 128, "depth": 1, "num_heads": 2, "decoder_embed_dim": 32, "patch_size": 5}
     settings = EncoderSettings(**sizes, fit=fit).model_dump_json()
     found: dict[str, list[tuple[float, float]]] = {"pretrain": [], "pretraining": []}
     for runs in (few, many):

@@ -35,8 +35,14 @@ from llm4brain.tune.lora import add_lora, tune
 from llm4brain.tune.samples import Samples
 from llm4brain.video.videollm import VideoLLM
 
-FULL = {"width": 1024, "blocks": 24, "heads": 16, "decoder_width": 512, "decoder_blocks": 8}
-TINY = {"width": 32, "blocks": 2, "heads": 2, "decoder_width": 32, "decoder_blocks": 1}
+FULL = {
+    "embed_dim": 1024,
+    "depth": 24,
+    "num_heads": 16,
+    "decoder_embed_dim": 512,
+    "decoder_depth": 8,
+}
+TINY = {"embed_dim": 32, "depth": 2, "num_heads": 2, "decoder_embed_dim": 32, "decoder_depth": 1}
 OPT = {"hidden_size": 2560, "word_embed_proj_dim": 2560, "ffn_dim": 10240, "vocab_size": 50304}
 OPT |= {"num_hidden_layers": 32, "num_attention_heads": 32}
 TINY_OPT = {"hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 64, "vocab_size": 64}

@@ -116,7 +116,7 @@ class Run:
             raise UserError(
                 f"run {self.label}",
                 f"of {len(self.bold)} volumes cannot be turned by {seconds:g} s",
-                "lower evaluate.roll or leave the run out",
+                "lower evaluate.shift_seconds or leave the run out",
             )
         return Run(
             self.label,

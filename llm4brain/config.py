@@ -37,6 +37,7 @@ from llm4brain.sections import (
     VideoLLMSettings,
     Wen2018Settings,
 )
+from llm4brain.sections.renamed import new_name
 
 
 class Config(Settings):
@@ -120,13 +121,15 @@ class Config(Settings):
             )
         for arm in self.arms:
             encoder = self.arm(arm).encoder
-            if encoder.width % encoder.heads:
-                raise ValueError(f"arms.{arm}: encoder.width is no multiple of encoder.heads")
+            if encoder.embed_dim % encoder.num_heads:
+                raise ValueError(
+                    f"arms.{arm}: encoder.embed_dim is no multiple of encoder.num_heads"
+                )
             one_dimensional = encoder.tokenizer == "patch1d" or self.bold.space == "fsLR"
-            if not one_dimensional and encoder.width < encoder.patch**3:
-                raise ValueError(f"arms.{arm}: encoder.width is below encoder.patch cubed")
-            if one_dimensional and encoder.width < encoder.patch_values:
-                raise ValueError(f"arms.{arm}: encoder.width is below encoder.patch_values")
+            if not one_dimensional and encoder.embed_dim < encoder.patch_size**3:
+                raise ValueError(f"arms.{arm}: encoder.embed_dim is below encoder.patch_size cubed")
+            if one_dimensional and encoder.embed_dim < encoder.patch_values:
+                raise ValueError(f"arms.{arm}: encoder.embed_dim is below encoder.patch_values")
             if encoder.temporal and encoder.tokenizer != "patch1d":
                 raise ValueError(f"arms.{arm}: encoder.temporal: is for encoder.tokenizer: patch1d")
         return self
@@ -206,9 +209,11 @@ def _wrong(error: ValidationError, section: str = "") -> str:
     """What a validation error says, key by key, on one line."""
     said: dict[str, str] = {}
     for e in error.errors():
-        parts = (str(p) for p in e["loc"] if p != "[key]" and not ALTERNATIVE.match(str(p)))
+        parts = [str(p) for p in e["loc"] if p != "[key]" and not ALTERNATIVE.match(str(p))]
         key = ".".join(filter(None, (section, *parts)))
         message = PLAIN.get(e["type"], e["msg"]).replace("Value error, ", "")
+        if e["type"] == "extra_forbidden" and (now := new_name(*["", *key.split(".")][-2:])):
+            message = f"is now called {now}"
         if e["type"] == "string_pattern_mismatch" and e["ctx"]["pattern"] == LABEL:
             message = f"'{e['input']}' may hold letters and digits alone (01, not sub-01)"
         if e["type"] == "string_pattern_mismatch" and e["ctx"]["pattern"] == ARM:

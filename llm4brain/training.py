@@ -96,8 +96,9 @@ def fit(
     Epoch 0 is the model before training and is a candidate for the best epoch like all others, so
     trained weights are kept only if they improve validation.
 
-    A step uses `batch_size * accumulate` samples, `batch_size` of them at a time. Several processes
-    share each batch, so their number changes results only by rounding; one process writes files.
+    A step uses `batch_size * gradient_accumulation_steps` samples, `batch_size` of them at a time.
+    Several processes share each batch, so their number changes results only by rounding; one
+    process writes files.
     With several processes, `loss` must not draw random numbers. `draw` does this instead, for the
     whole step and identically in every process.
 
@@ -127,7 +128,7 @@ def fit(
         params.values(), lr=settings.lr, weight_decay=settings.weight_decay
     )
     optimizer = accelerator.prepare(optimizer)
-    together = settings.batch_size * settings.accumulate
+    together = settings.batch_size * settings.gradient_accumulation_steps
     steps = math.ceil(samples / together)
     total = steps * settings.epochs
     first = accelerator.is_main_process
@@ -135,7 +136,7 @@ def fit(
 
     def rate(step: int) -> float:
         """Linear warm-up, then cosine to zero."""
-        warm = max(1, int(settings.warmup * total))
+        warm = max(1, int(settings.warmup_ratio * total))
         if step < warm:
             return (step + 1) / warm
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
@@ -178,7 +179,7 @@ def fit(
                             value = float(value.detach()) * weight * len(step)
                             sums[key] = sums.get(key, 0.0) + value
                 sum_gradients(params.values(), accelerator)
-                accelerator.clip_grad_norm_(params.values(), settings.clip)
+                accelerator.clip_grad_norm_(params.values(), settings.max_grad_norm)
                 optimizer.step()
                 optimizer.zero_grad()
                 bar.update()

@@ -91,7 +91,7 @@ if SETTINGS.evaluate.repeats == "average":  # single trials then have separate r
 SCENES = ("films", "test_films", "clips_per_film", "clip_seconds")
 FILMED = ("fps", "frame_size", "captions_per_clip")
 SCANNED = ("repeats", "test_repeats", "lead_in", "lead_out", "tr", "voxel_mm", "snr")
-SCORED = ("block", "samples", "permutations", "meteor")
+SCORED = ("block_seconds", "n_bootstrap", "n_permutations", "meteor")
 SCORED += ("bertscore", "bertscore_layer", "clip_model", "corenlp")
 PARAPHRASES = f"data/captions/paraphrases_{SETTINGS.captions.score}.gz"
 # METEOR's Java needs half of 3000; SPICE's parser and the models of other metrics need more.
@@ -101,7 +101,8 @@ if SETTINGS.evaluate.bertscore or SETTINGS.evaluate.clip_model:
 # How jobs load the video-LLM.
 LOADED = ("quantize", "device_map")
 # Settings that the small video-LLM is built and trained with.
-SMALL = ("image_size", "patch", "width", "vit_layers", "qformer_layers", "queries")
+SMALL = ("image_size", "patch_size", "embed_dim", "vit_layers", "qformer_layers")
+SMALL += ("num_query_tokens",)
 SMALL += ("prompt", "contrast", "generate")
 
 

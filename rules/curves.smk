@@ -29,7 +29,7 @@ rule lag_sweep:
         gpu=0,
     params:
         title=plot_title,
-        settings=settings("evaluate", "repeats", "block", "samples"),
+        settings=settings("evaluate", "repeats", "block_seconds", "n_bootstrap"),
         clips=settings("clips", "lag", "window"),
         seed=SETTINGS.seed,
         code=code("lag_sweep"),

@@ -31,7 +31,7 @@ rule decode:
         gpu=1,
     params:
         video_llm=where("models/video_llm"),
-        settings=settings("evaluate", "repeats", "roll"),
+        settings=settings("evaluate", "repeats", "shift_seconds"),
         clips=settings("clips", "lag", "window"),
         video=settings("video_llm", "max_new_tokens", *LOADED),
         other=other_options,
@@ -343,7 +343,7 @@ rule table:
         gpu=0,
     params:
         metrics=each_metrics,
-        settings=settings("evaluate", "block", "samples"),
+        settings=settings("evaluate", "block_seconds", "n_bootstrap"),
         seed=SETTINGS.seed,
         code=code("table"),
     message:

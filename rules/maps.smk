@@ -28,7 +28,7 @@ rule brain_map:
     params:
         title=plot_title,
         flags=map_flags,
-        settings=settings("evaluate", "repeats", "block"),
+        settings=settings("evaluate", "repeats", "block_seconds"),
         seed=SETTINGS.seed,
         code=code("brain_map"),
     message:

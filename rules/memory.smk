@@ -57,9 +57,9 @@ def memory_of_encoder(base):
 
     def of(wildcards, input):
         chosen = SETTINGS.arm(wildcards.arm).encoder
-        sizes = (chosen.blocks, chosen.width), (
-            chosen.decoder_blocks,
-            chosen.decoder_width,
+        sizes = (chosen.depth, chosen.embed_dim), (
+            chosen.decoder_depth,
+            chosen.decoder_embed_dim,
         )
         weights = sum(12 * blocks * width**2 for blocks, width in sizes)
         return math.ceil(SETTINGS.gpus * (base + 4 * 4 * weights / 2**20))

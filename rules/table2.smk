@@ -24,7 +24,7 @@ rule table2:
     params:
         options=table2_options,
         arms=json.dumps(SETTINGS.arms),
-        settings=settings("evaluate", "block", "samples", "permutations"),
+        settings=settings("evaluate", "block_seconds", "n_bootstrap", "n_permutations"),
         clips=settings("clips", "duration"),
         seed=SETTINGS.seed,
         code=code("table2"),

@@ -31,7 +31,7 @@ def main(
     accelerator = machine(threads, precision)
     seed_everything(seed, "align")  # random initialisation of the adaptor's nonlinear part
     data = StageData.load(subject, features, trials, video)
-    reader = new_reader(data, pretrained, chosen.adaptor_width, chosen.rank)
+    reader = new_reader(data, pretrained, chosen.adaptor_width, chosen.n_components)
     reader.to(accelerator.device)
     options = {
         "alphas": ALPHAS if chosen.alpha is None else (chosen.alpha,),

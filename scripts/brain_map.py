@@ -44,7 +44,7 @@ def main(
     rows = cohort.rows_of(tokens.meta["clip_id"], names)
     truth = tokens["video_tokens"][rows].reshape(len(names), -1)
     reader = BrainReader.load(model)
-    found = brain_map(reader, test.windows, names, truth, subject, chosen.block, seed)
+    found = brain_map(reader, test.windows, names, truth, subject, chosen.block_seconds, seed)
 
     meta, more = Arrays(features).meta, {}
     data = "simulated" if simulated else "measured"

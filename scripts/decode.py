@@ -53,7 +53,7 @@ def main(
     inputs = {
         ("model", "model"): test.windows,
         ("rolled", "floor"): rolled(
-            Arrays(bold), table, window, chosen.roll, names, chosen.repeats
+            Arrays(bold), table, window, chosen.shift_seconds, names, chosen.repeats
         ),
         # scaled to the test windows, which average more showings than the training windows
         ("noise", "floor"): noise_like(test.windows, len(names), own_seed),

@@ -43,8 +43,8 @@ def main(
         dict(zip(tokens.meta["clip_id"], flat, strict=True)),
         reader.basis.mean,
         chosen.repeats,
-        chosen.block,
-        chosen.samples,
+        chosen.block_seconds,
+        chosen.n_bootstrap,
         seed,
     )
     write_table(out, table)

@@ -44,11 +44,15 @@ def main(
         for system, ending in (("model", ""), ("model_single", "_single")):  # matched repeats
             alike = {k: v for k, v in own.items() if k.endswith("_single") == bool(ending)}
             if system in alike and len(alike) > 1:
-                leads.append(lead(alike, subject, chosen.block, chosen.samples, seed, system))
+                leads.append(
+                    lead(alike, subject, chosen.block_seconds, chosen.n_bootstrap, seed, system)
+                )
         for pair in PARTS:
             if set(pair) <= own.keys():
                 both = {name: own[name] for name in pair}
-                leads.append(lead(both, subject, chosen.block, chosen.samples, seed, pair[0]))
+                leads.append(
+                    lead(both, subject, chosen.block_seconds, chosen.n_bootstrap, seed, pair[0])
+                )
     write_table(out, table)
     write_json(leading_out, leading(table))
     write_table(lead_out, pd.concat(leads).assign(data=table["data"].iloc[0]).round(4))

@@ -179,7 +179,7 @@ def tiny_settings(tmp_path_factory) -> Path:
     def make(folder: Path) -> None:
         settings = yaml.safe_load(TINY.read_text())
         settings["video_llm"]["llm"] = f"path:{tiny_llm(folder / 'llm')}"
-        settings["evaluate"]["block"] = BLOCK
+        settings["evaluate"]["block_seconds"] = BLOCK
         (folder / "tiny.yaml").write_text(yaml.safe_dump(settings))
 
     return shared(tmp_path_factory, "settings", make) / "tiny.yaml"

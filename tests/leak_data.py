@@ -33,12 +33,12 @@ FIT = {"epochs": 2, "batch_size": 16, "lr": 1e-2}
 SETTINGS: dict[str, dict[str, Any]] = {
     "pretrain": {
         "tokenizer": "auto", "patch_values": 8, "temporal": False, "weights": None,
-        "patch": 2, "width": 16, "blocks": 1, "heads": 2, "mlp_ratio": 1, "decoder_width": 16,
-        "decoder_blocks": 1, "n_components": 8, "noise": 1.0, "mask_ratio": 0.5,
-        "gradient_checkpointing": False, "fit": FIT,
+        "patch_size": 2, "embed_dim": 16, "depth": 1, "num_heads": 2, "mlp_ratio": 1,
+        "decoder_embed_dim": 16, "decoder_depth": 1, "n_components": 8, "noise": 1.0,
+        "mask_ratio": 0.5, "gradient_checkpointing": False, "fit": FIT,
     },
     "align": {
-        "rank": 6, "folds": 3, "adaptor_width": 4, "alpha": None, "weigh_components": True,
+        "n_components": 6, "folds": 3, "adaptor_width": 4, "alpha": None, "weigh_components": True,
         "fit": FIT,
     },
     "adapt": {
@@ -50,7 +50,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "lora_rank": 2, "lora_alpha": 4, "gradient_checkpointing": False, "gap_weight": 0.5,
         "fit": FIT,
     },
-    "decode": {"repeats": "average", "roll": 20.0},
+    "decode": {"repeats": "average", "shift_seconds": 20.0},
     "reference": {"repeats": "average"},
 }  # fmt: skip
 LOADED = {"quantize": None, "device_map": None}

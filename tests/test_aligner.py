@@ -22,7 +22,7 @@ from llm4brain.io import Arrays, write_arrays, write_table
 from llm4brain.sections import EncoderSettings, FitSettings
 from llm4brain.training import machine
 
-SETTINGS = EncoderSettings(patch=2, width=24, blocks=1, heads=2, decoder_width=32)
+SETTINGS = EncoderSettings(patch_size=2, embed_dim=24, depth=1, num_heads=2, decoder_embed_dim=32)
 VOXELS = np.argwhere(np.ones((4, 4, 4)))
 CLIPS, K, D = 40, 2, 6
 

@@ -62,7 +62,7 @@ def cohort():
 
 VOXELS = np.argwhere(np.ones((5, 3, 2)))
 GRID = cut(VOXELS, np.diag([8.0, 8, 8, 1]), 2)
-TINY = EncoderSettings(patch=2, width=24, blocks=1, heads=2, decoder_width=32)
+TINY = EncoderSettings(patch_size=2, embed_dim=24, depth=1, num_heads=2, decoder_embed_dim=32)
 
 
 def tiny_reader(trained_on_labels=0.0):

@@ -20,8 +20,8 @@ from llm4brain.io import write_arrays, write_table
 from llm4brain.sections import EncoderSettings, FitSettings
 from llm4brain.training import machine
 
-SIZES = {"width": 48, "blocks": 2, "heads": 4, "decoder_width": 32, "decoder_blocks": 1}
-SETTINGS = EncoderSettings(patch=2, **SIZES)
+SIZES = {"embed_dim": 48, "depth": 2, "num_heads": 4, "decoder_embed_dim": 32, "decoder_depth": 1}
+SETTINGS = EncoderSettings(patch_size=2, **SIZES)
 AFFINE = np.diag([8.0, 8.0, 8.0, 1.0])
 VOXELS = np.argwhere(np.ones((6, 5, 4)))[7:]  # a few voxels lie outside the brain
 HELD = len(VOXELS)
@@ -261,7 +261,8 @@ def people(tmp_path_factory):
 
 
 SMALL = EncoderSettings(
-    patch=2, width=16, blocks=1, heads=2, decoder_width=16, decoder_blocks=1, n_components=20,
+    patch_size=2, embed_dim=16, depth=1, num_heads=2, decoder_embed_dim=16, decoder_depth=1,
+    n_components=20,
     fit=FitSettings(epochs=4, batch_size=32, lr=3e-3),
 )  # fmt: skip
 

@@ -25,8 +25,8 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 TINY = VideoLLMSettings.model_validate(
     {
         "image_size": 16,
-        "patch": 8,
-        "width": 32,
+        "patch_size": 8,
+        "embed_dim": 32,
         "vit_layers": 1,
         "qformer_layers": 2,
         "max_new_tokens": 6,

@@ -22,7 +22,7 @@ from llm4brain.sections import AlignSettings, BoldSettings, EncoderSettings, Fit
 K, D = 4, 32  # of the tiny video-LLM at two frames
 FIT = {"epochs": 1, "batch_size": 16, "lr": 1e-3}
 ENCODER = EncoderSettings(**SIZES, mask_ratio=0.5, fit=FIT)
-ALIGN = AlignSettings(rank=4, folds=3, adaptor_width=4, fit=FIT | {"epochs": 0})
+ALIGN = AlignSettings(n_components=4, folds=3, adaptor_width=4, fit=FIT | {"epochs": 0})
 BOLD = {"space": "fsLR", "confounds": "none", "rois": ["V1", "MT", "thalamus"]}
 MACHINE = {"seed": 0, "threads": 1, "precision": "fp32", "code": ""}
 HERE = np.flatnonzero((area_of(axis()) > 0) | ~axis().surface_mask)
@@ -110,7 +110,7 @@ def mapped(study, folder, aligned, **more):
         about=folder / "map.json",
         plot=folder / "map.png",
         title="sub-01: simulated",
-        settings=json.dumps({"repeats": "average", "block": 8.0}),
+        settings=json.dumps({"repeats": "average", "block_seconds": 8.0}),
         seed=0,
         simulated=True,
         **more,

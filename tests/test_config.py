@@ -44,6 +44,9 @@ def test_every_shipped_file_holds_over_the_default(path):
     ("change", "message"),
     [
         ({"sede": 3}, "sede: there is no such key"),
+        ({"encoder": {"width": 48}}, "encoder.width: is now called embed_dim"),
+        ({"tune": {"fit": {"clip": 1}}}, "tune.fit.clip: is now called max_grad_norm"),
+        ({"arms": {"x": {"align": {"rank": 4}}}}, "x.align.rank: is now called n_components"),
         ({"encoder": {"widht": 3}}, "encoder.widht"),
         ({"encoder": None}, "encoder"),
         ({"seed": "banana"}, "seed"),
@@ -69,7 +72,10 @@ def test_every_shipped_file_holds_over_the_default(path):
         ({"arms": {"x": None}}, "arms.x"),
         ({"arms": {"x": {"encoder": None}}}, "arms.x.encoder"),
         ({"arms": {"reference": {}}}, "arms.reference"),
-        ({"arms": {"x": {"encoder": {"width": 50, "heads": 4}}}}, "multiple of encoder.heads"),
+        (
+            {"arms": {"x": {"encoder": {"embed_dim": 50, "num_heads": 4}}}},
+            "multiple of encoder.num_heads",
+        ),
         ({"dataset": "bids"}, "bids_dir: is needed"),
         ({"dataset": "wen2018"}, "wen2018.roots: is needed"),
         (wen2018(), "bold.space: is MNI152NLin6Asym for wen2018.kind: mni"),
@@ -105,12 +111,12 @@ def test_a_missing_file_is_one_line(tmp_path):
 
 def test_an_arm_lays_its_own_settings_over_the_shared():
     raw = default() | {
-        "arms": {"full": {}, "small": {"encoder": {"width": 48, "fit": {"lr": 0.5}}}}
+        "arms": {"full": {}, "small": {"encoder": {"embed_dim": 48, "fit": {"lr": 0.5}}}}
     }
     settings = config.check(raw)
     small = settings.arm("small")
-    assert (small.encoder.width, small.encoder.fit.lr) == (48, 0.5)
-    assert small.encoder.blocks == settings.encoder.blocks
+    assert (small.encoder.embed_dim, small.encoder.fit.lr) == (48, 0.5)
+    assert small.encoder.depth == settings.encoder.depth
     assert small.encoder.fit.epochs == settings.encoder.fit.epochs
     assert small.tune == settings.tune
     assert settings.arm("full").encoder == settings.encoder
@@ -118,10 +124,10 @@ def test_an_arm_lays_its_own_settings_over_the_shared():
 
 def test_later_files_lie_over_earlier_ones(tmp_path):
     path = tmp_path / "over.yaml"
-    path.write_text("encoder: {width: 48}\n")
+    path.write_text("encoder: {embed_dim: 48}\n")
     settings = config.load(ROOT / "config.yaml", path)
-    assert settings.encoder.width == 48
-    assert settings.encoder.heads == config.load(ROOT / "config.yaml").encoder.heads
+    assert settings.encoder.embed_dim == 48
+    assert settings.encoder.num_heads == config.load(ROOT / "config.yaml").encoder.num_heads
 
 
 def test_every_section_is_frozen_and_knows_its_keys():

@@ -25,7 +25,7 @@ from llm4brain.provenance import sha256
 BIN = Path(sys.executable).parent
 TABLE = Path("results/table1.csv")
 CELL = "results/full/all/sub-02/metrics.json"
-# What an edit of `evaluate.block` reruns in a cohort of two.
+# What an edit of `evaluate.block_seconds` reruns in a cohort of two.
 AGAIN = {"score": 2, "score_reference": 2, "table": 1, "figure": 1}
 WHO = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_CONFIG_NOSYSTEM": "1"}
 WHO |= {"GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
@@ -73,8 +73,10 @@ def commit(where: Path, message: str) -> None:
 def set_block(where: Path) -> None:
     """The change of most scenarios: other blocks of the bootstrap, those of `tiny_run`."""
     text = (where / "config.yaml").read_text()
-    assert text.count("block: 20.0\n") == 1
-    (where / "config.yaml").write_text(text.replace("block: 20.0\n", f"block: {BLOCK}\n"))
+    assert text.count("block_seconds: 20.0\n") == 1
+    (where / "config.yaml").write_text(
+        text.replace("block_seconds: 20.0\n", f"block_seconds: {BLOCK}\n")
+    )
 
 
 def sources(folder: Path) -> Path:
@@ -93,7 +95,7 @@ def project(folder: Path, tiny_settings: Path, block: float) -> Path:
     sources(folder)
     settings = yaml.safe_load((ROOT / "config.yaml").read_text())
     settings |= yaml.safe_load(tiny_settings.read_text())
-    settings["evaluate"]["block"] = block
+    settings["evaluate"]["block_seconds"] = block
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     commit(folder, "Sources")
     return folder
@@ -146,8 +148,10 @@ def test_repro_records_what_snakemake_made_and_a_clone_gets_it(tiny_run, tiny_se
     assert sha256(clone / TABLE) == sha256(tiny_run / TABLE)
     assert planned(clone) == {}
     text = (clone / "config.yaml").read_text()
-    assert text.count(f"block: {BLOCK}\n") == 1
-    (clone / "config.yaml").write_text(text.replace(f"block: {BLOCK}\n", "block: 20.0\n"))
+    assert text.count(f"block_seconds: {BLOCK}\n") == 1
+    (clone / "config.yaml").write_text(
+        text.replace(f"block_seconds: {BLOCK}\n", "block_seconds: 20.0\n")
+    )
     assert planned(clone) == AGAIN
 
 
@@ -192,7 +196,7 @@ def test_a_changed_setting_after_a_pull_and_the_way_back(clone, base, scratch):
     # what changed, said by DVC
     changed = json.loads(call(clone, "dvc", "params", "diff", "--json"))
     assert changed == {
-        "config.yaml": {"evaluate.block": {"old": 20.0, "new": BLOCK, "diff": -12.0}}
+        "config.yaml": {"evaluate.block_seconds": {"old": 20.0, "new": BLOCK, "diff": -12.0}}
     }
     shown = json.loads(call(clone, "dvc", "metrics", "show", "--json"))
     assert "model" in str(shown)
@@ -225,7 +229,9 @@ def test_a_commit_that_was_never_reproduced_by_snakemake_then_repro(clone, scrat
 
 @pytest.mark.long
 def test_an_experiment_in_a_temporary_directory(clone, base, scratch):
-    said = call(clone, "dvc", "exp", "run", "--temp", "-S", f"config.yaml:evaluate.block={BLOCK}")
+    said = call(
+        clone, "dvc", "exp", "run", "--temp", "-S", f"config.yaml:evaluate.block_seconds={BLOCK}"
+    )
     assert told(said) == AGAIN
     assert sha256(clone / TABLE) == sha256(base / TABLE)  # the workspace is as it was
     assert planned(clone) == {}

@@ -109,7 +109,7 @@ def test_what_fmriprep_wrote_goes_on_to_table_1(study):
     settings["video_llm"] = {"max_new_tokens": 6}
     settings["video_llm"]["source"] = f"path:{tiny_models.blip2(study / 'video_llm', 'llama')}"
     sentence = tiny_models.sentence(study / "sentence")
-    settings["evaluate"] = {"samples": 20, "permutations": 19, "meteor": False}
+    settings["evaluate"] = {"n_bootstrap": 20, "n_permutations": 19, "meteor": False}
     settings["evaluate"]["sentence_model"] = f"path:{sentence}"
     (study / "study.yaml").write_text(yaml.safe_dump(settings))
     for k in (1, 2, 3, 4):

@@ -66,15 +66,15 @@ def test_what_was_hashed_is_not_hashed_again(place, monkeypatch):
 
 
 def test_params_of_a_record(place):
-    assert ledger.made_with("out", '{"block":20.0}')
-    assert not ledger.made_with("out", '{"block":21.0}')
-    assert ledger.made_with("unknown", '{"block":21.0}')
+    assert ledger.made_with("out", '{"block_seconds":20.0}')
+    assert not ledger.made_with("out", '{"block_seconds":21.0}')
+    assert ledger.made_with("unknown", '{"block_seconds":21.0}')
 
 
 def test_a_setting_that_was_not_given_cannot_be_read():
-    part = EvaluateSettings.given('{"block": 8}', '{"samples": 3}')
+    part = EvaluateSettings.given('{"block_seconds": 8}', '{"n_bootstrap": 3}')
     assert (part.block, part.samples) == (8.0, 3)
-    assert part.model_dump() == {"block": 8.0, "samples": 3}
-    with pytest.raises(AttributeError, match="roll"):
+    assert part.model_dump() == {"block_seconds": 8.0, "n_bootstrap": 3}
+    with pytest.raises(AttributeError, match="shift_seconds"):
         part.roll  # noqa: B018
     assert EvaluateSettings().roll == 20.0

@@ -20,7 +20,9 @@ from llm4brain.evaluate.retrieval import correlations
 from llm4brain.evaluate.volumes import draw_gate, draw_map, image, save_image
 from llm4brain.sections import EncoderSettings
 
-ENCODER = EncoderSettings(patch=2, width=48, blocks=2, heads=4, decoder_width=32, decoder_blocks=1)
+ENCODER = EncoderSettings(
+    patch_size=2, embed_dim=48, depth=2, num_heads=4, decoder_embed_dim=32, decoder_depth=1
+)
 SHAPE, CLIPS, VOLUMES, RANK, D = (6, 5, 4), 60, 2, 4, 30
 AFFINE = np.array([[8.0, 0, 0, -20], [0, 8, 0, -90], [0, 0, 8, -12], [0, 0, 0, 1]])
 VOXELS = np.argwhere(np.ones(SHAPE, bool))[7:].astype(np.int16)

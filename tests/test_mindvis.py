@@ -19,8 +19,8 @@ from llm4brain.errors import UserError
 from llm4brain.sections import EncoderSettings
 
 WIDTH, DEPTH, HEADS, CELLS, DECODER, VOXELS = 32, 3, 4, 8, 64, 60
-SIZES = {"width": WIDTH, "blocks": DEPTH, "heads": HEADS, "patch_values": CELLS}
-SIZES |= {"decoder_width": DECODER, "decoder_blocks": 2}
+SIZES = {"embed_dim": WIDTH, "depth": DEPTH, "num_heads": HEADS, "patch_values": CELLS}
+SIZES |= {"decoder_embed_dim": DECODER, "decoder_depth": 2}
 SETTINGS = EncoderSettings(tokenizer="patch1d", **SIZES)
 PATCHES = 8  # 60 voxels and 4 that repeat the first
 AFFINE = np.eye(4)
@@ -294,7 +294,7 @@ def test_mind_video_s_attention_between_volumes(tmp_path, windows):
 
 def test_blocks_alone_behind_the_3d_cnn(tmp_path, state, windows):
     save_file(tensors(state), tmp_path / "mind-vis.safetensors")
-    settings = EncoderSettings(patch=2, **SIZES)
+    settings = EncoderSettings(patch_size=2, **SIZES)
     voxels = np.argwhere(np.ones((5, 4, 3)))
     torch.manual_seed(0)
     model = new_encoder(settings, voxels, np.diag([8.0, 8, 8, 1]), None, 2).eval()
@@ -336,7 +336,12 @@ def test_patches_repeat_the_first_voxels_as_theirs_do():
 def test_a_checkpoint_of_the_published_size_fits():
     """Shapes of one block of each side; they published 24 and 8, and 16 heads."""
     settings = EncoderSettings(
-        tokenizer="patch1d", width=1024, blocks=1, heads=16, decoder_width=512, decoder_blocks=1
+        tokenizer="patch1d",
+        embed_dim=1024,
+        depth=1,
+        num_heads=16,
+        decoder_embed_dim=512,
+        decoder_depth=1,
     )
     model = new_encoder(settings, np.zeros((4643, 3), int), AFFINE, None, 1)
     shapes = {k: tuple(v.shape) for k, v in model.state_dict().items()}
@@ -351,15 +356,15 @@ def test_a_checkpoint_of_the_published_size_fits():
 
 def test_another_size_is_told_with_the_settings_that_fit(tmp_path, state, their_settings):
     path = their_settings(tmp_path / "checkpoint.pth", state)
-    small = EncoderSettings(tokenizer="patch1d", width=48, blocks=2, heads=2)
-    with pytest.raises(UserError, match=r"encoder\.width: 32, encoder\.blocks: 3, .*heads: 4"):
+    small = EncoderSettings(tokenizer="patch1d", embed_dim=48, depth=2, num_heads=2)
+    with pytest.raises(UserError, match=r"encoder\.embed_dim: 32, encoder\.depth: 3, .*heads: 4"):
         ours(path, small)
     temporal = their_state(np.random.default_rng(2), temporal=True, decoder=False)
     save_file(tensors(temporal), tmp_path / "video.safetensors")
     with pytest.raises(UserError, match=r"set encoder\.temporal: true"):
         ours(tmp_path / "video.safetensors")
     with pytest.raises(UserError, match=r"encoder\.tokenizer: patch1d"):
-        ours(tmp_path / "video.safetensors", EncoderSettings(patch=2, **SIZES))
+        ours(tmp_path / "video.safetensors", EncoderSettings(patch_size=2, **SIZES))
 
 
 class Trap:

@@ -17,7 +17,7 @@ from llm4brain.evaluate.scoring import score
 from llm4brain.sections import EvaluateSettings
 
 NAMES = [f"film-{f:02d}_{4 * i:06.1f}" for f in (1, 2) for i in range(40)]
-SETTINGS = EvaluateSettings(samples=2, permutations=199, meteor=False)
+SETTINGS = EvaluateSettings(n_bootstrap=2, n_permutations=199, meteor=False)
 WHO, DOES = ("man", "dog", "cat", "robot"), ("runs", "sings", "sleeps", "eats")
 WORDS = (WHO, DOES, ("park", "snow", "sea", "bus"))
 SEEDS = 240

@@ -235,7 +235,7 @@ def test_the_page_is_made_once_and_small(finished, tiny_settings):
 
 
 def test_another_setting_makes_the_page_anew_with_what_it_touches(finished, tiny_settings):
-    more = ["--config", "evaluate={block: 12.0}"]
+    more = ["--config", "evaluate={block_seconds: 12.0}"]
     found = jobs(finished, PAGE, "--configfile", tiny_settings, *more)
     assert found == {
         "score": 2, "score_reference": 2, "table": 1, "lag_sweep": 2, "brain_map": 2, "checks": 1,

@@ -127,7 +127,7 @@ def test_from_derivatives_without_events_to_where_the_cohorts_own_pretraining_be
     assert not np.array_equal(one["scmbm.loading"], other["scmbm.loading"])
     first = [(tmp_path / f"{name}.csv").read_text().splitlines()[1] for name in ("is", "begins")]
     assert first[0].split(",")[0] == first[1].split(",")[0] == "0"
-    smaller = sizes | {"width": 8}
+    smaller = sizes | {"embed_dim": 8}
     with pytest.raises(UserError, match="of another size"):
         step("pretrain")(
             subject=["01"], features=[features], trials=[trials], settings=json.dumps(smaller),

@@ -170,6 +170,6 @@ def test_memory_grows_with_what_a_job_reads(tmp_path):
 
 def over(folder, width):
     path = folder / "over.yaml"
-    blocks = {"width": width, "blocks": 24 if width > 1000 else 1}
+    blocks = {"embed_dim": width, "depth": 24 if width > 1000 else 1}
     path.write_text(yaml.safe_dump({"encoder": blocks}))
     return path

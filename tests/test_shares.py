@@ -68,7 +68,7 @@ def test_what_is_drawn_alike_does_not_depend_on_dropout():
 @pytest.mark.parametrize("stage", ["pretrain", "tune"])
 def test_batches_that_accumulate_are_one_large_batch(study, models, tmp_path, monkeypatch, stage):
     run(stage, study, models, tmp_path / "large")
-    small = SETTINGS[stage]["fit"] | {"batch_size": 4, "accumulate": 4}
+    small = SETTINGS[stage]["fit"] | {"batch_size": 4, "gradient_accumulation_steps": 4}
     monkeypatch.setitem(SETTINGS, stage, SETTINGS[stage] | {"fit": small})
     run(stage, study, models, tmp_path / "small")
     found, expected = losses(tmp_path / "small", stage), losses(tmp_path / "large", stage)
@@ -91,7 +91,13 @@ def test_recomputing_keeps_fewer_activations():
         from llm4brain.brain.positions import cut
         from llm4brain.brain.sc_mbm import SCMBM
 
-        sizes = {"width": 48, "blocks": 4, "heads": 4, "decoder_width": 32, "patch": 2}
+        sizes = {
+            "embed_dim": 48,
+            "depth": 4,
+            "num_heads": 4,
+            "decoder_embed_dim": 32,
+            "patch_size": 2,
+        }
         settings = EncoderSettings(**sizes, gradient_checkpointing=recomputed)
         voxels = np.argwhere(np.ones((6, 6, 6)))
         model = SCMBM(settings, cut(voxels, np.eye(4), 2), 2)

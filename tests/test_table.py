@@ -23,7 +23,7 @@ from llm4brain.sections import EvaluateSettings
 
 KINDS = {"model": "model", "ridge": "baseline", "constant": "floor", "video": "ceiling"}
 NAMES = [f"film-{f:02d}_{4 * i:06.1f}" for f in (11, 12) for i in range(30)]
-SETTINGS = EvaluateSettings(samples=200)
+SETTINGS = EvaluateSettings(n_bootstrap=200)
 
 
 @pytest.fixture(autouse=True)
@@ -295,7 +295,7 @@ def test_the_script_ends_in_one_line_and_leaves_nothing_half_written(parts, tmp_
         "--lead-out",
         tmp_path / "table1_lead.csv",
         "--settings",
-        '{"block":20,"samples":99}',
+        '{"block_seconds":20,"n_bootstrap":99}',
     ]
     done = subprocess.run([*command, "--metrics", broken], capture_output=True, text=True)
     assert done.returncode == 1
@@ -332,7 +332,9 @@ def test_the_model_leads_each_ridge_and_each_option_is_held_against_plain_ridge(
     for system, table in found.predictions.items():
         write_table(tmp_path / "predictions" / f"{system}.tsv", table)
     out = {name: tmp_path / f"{name}.csv" for name in ("out", "leading_out", "lead_out")}
-    step("table")([tmp_path / "01.json"], **out, settings='{"block":20,"samples":99}', seed=0)
+    step("table")(
+        [tmp_path / "01.json"], **out, settings='{"block_seconds":20,"n_bootstrap":99}', seed=0
+    )
     lead = read_table(out["lead_out"]).set_index(["system", "other", "metric"])
     for name in ("ridge", *RIDGES):
         assert lead.loc[("model", name, "cider"), "low"] > 0

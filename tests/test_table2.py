@@ -20,7 +20,7 @@ from llm4brain.sections import EvaluateSettings
 SUBJECTS = ["01", "02"]
 CLIPS = [f"{film}_{4.0 * k:06.1f}" for film in ("a", "b") for k in range(20)]
 ARMS = {"full": {}, "no-gap": {"tune": {"gap_weight": 0}}}
-SETTINGS = EvaluateSettings(samples=200, permutations=999)
+SETTINGS = EvaluateSettings(n_bootstrap=200, n_permutations=999)
 CHOSEN = {"alpha": 0.7, "power": 1.0, "coupling": 0.5}
 
 

@@ -67,8 +67,8 @@ def walking(home):
             "captions": {"train": "generated", "score": "human"},
             "video_llm": {"source": f"path:{video_llm}", "max_new_tokens": 6},
             "evaluate": {
-                "samples": 50,
-                "permutations": 99,
+                "n_bootstrap": 50,
+                "n_permutations": 99,
                 "meteor": False,
                 "sentence_model": f"path:{tiny_models.sentence(home / 'sentence')}",
             },

@@ -321,8 +321,8 @@ FROM_RAW = {"preprocess_minimal": 2, "bold": 2} | FROM_WINDOWS
 @pytest.mark.parametrize(
     ("change", "rerun"),
     [
-        ("evaluate={samples: 50}", {"score": 2, "score_reference": 2} | END),
-        ("evaluate={roll: 30}", SPOKEN | END),
+        ("evaluate={n_bootstrap: 50}", {"score": 2, "score_reference": 2} | END),
+        ("evaluate={shift_seconds: 30}", SPOKEN | END),
         ("tune={fit: {lr: 0.1}}", {"tune": 1} | SPOKEN | END),
         ("adapt={methods: []}", {"adapt": 1, "tune": 1} | SPOKEN | COMPARED | END),
         ("clips={lag: 4}", FROM_WINDOWS),

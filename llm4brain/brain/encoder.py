@@ -28,7 +28,7 @@ def patch_grid(
     if settings.tokenizer == "patch1d":
         return runs(len(voxels), settings.patch_values)
     if coordinates is None:
-        return cut(voxels, affine, settings.patch)
+        return cut(voxels, affine, settings.patch_size)
     return gather(voxels[:, 0], coordinates, settings.patch_values)
 
 

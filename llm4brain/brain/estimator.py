@@ -178,11 +178,11 @@ class MaskedBrainModel(TransformerMixin, BaseEstimator):
         if where.shape != (positions, 3):
             raise ValueError(f"coordinates are {where.shape}, and not {(positions, 3)}")
         settings = EncoderSettings(
-            width=self.embed_dim,
-            blocks=self.depth,
-            heads=self.num_heads,
-            decoder_width=self.decoder_embed_dim,
-            decoder_blocks=self.decoder_depth,
+            embed_dim=self.embed_dim,
+            depth=self.depth,
+            num_heads=self.num_heads,
+            decoder_embed_dim=self.decoder_embed_dim,
+            decoder_depth=self.decoder_depth,
             mask_ratio=self.mask_ratio,
         )
         with torch.random.fork_rng():

@@ -100,7 +100,7 @@ class PublishedSCMBM(SCMBM):
         self.frames = volumes  # 1, unless settings.temporal
         super().__init__(settings, grid, volumes)
         if not settings.temporal:  # MinD-Video has one and never reads it
-            self.cls_token = nn.Parameter(torch.zeros(1, 1, settings.width))
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, settings.embed_dim))
             nn.init.trunc_normal_(self.cls_token, std=0.02)
         for name in ("pos", "decoder_pos"):
             code = getattr(self, name).repeat(self.frames, 1)
@@ -112,7 +112,7 @@ class PublishedSCMBM(SCMBM):
             nn.init.xavier_uniform_(block.mlp.fc2.weight)
 
     def new_tokenizer(self, grid: PatchGrid, volumes: int) -> Tokenizer:
-        return Tokenizer1D(grid, volumes, self.settings.width)
+        return Tokenizer1D(grid, volumes, self.settings.embed_dim)
 
     def block(self, width: int, heads: int, mlp_ratio: float) -> nn.Module:
         if self.settings.temporal:

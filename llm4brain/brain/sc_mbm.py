@@ -104,20 +104,20 @@ class SCMBM(nn.Module):
         self.settings = s
         self.tokenizer = self.new_tokenizer(grid, volumes)
         self.blocks = nn.ModuleList(
-            self.block(s.width, s.heads, s.mlp_ratio) for _ in range(s.blocks)
+            self.block(s.embed_dim, s.num_heads, s.mlp_ratio) for _ in range(s.depth)
         )
-        self.norm = nn.LayerNorm(s.width)
-        self.register_buffer("pos", torch.as_tensor(grid.codes(s.width)), False)
+        self.norm = nn.LayerNorm(s.embed_dim)
+        self.register_buffer("pos", torch.as_tensor(grid.codes(s.embed_dim)), False)
 
-        self.decoder_embed = nn.Linear(s.width, s.decoder_width)
-        self.mask_token = nn.Parameter(torch.zeros(s.decoder_width))
+        self.decoder_embed = nn.Linear(s.embed_dim, s.decoder_embed_dim)
+        self.mask_token = nn.Parameter(torch.zeros(s.decoder_embed_dim))
         self.decoder_blocks = nn.ModuleList(
-            self.block(s.decoder_width, max(1, s.decoder_width // 32), s.mlp_ratio)
-            for _ in range(s.decoder_blocks)
+            self.block(s.decoder_embed_dim, max(1, s.decoder_embed_dim // 32), s.mlp_ratio)
+            for _ in range(s.decoder_depth)
         )
-        self.decoder_norm = nn.LayerNorm(s.decoder_width)
-        self.decoder_pred = nn.Linear(s.decoder_width, self.tokenizer.values)
-        self.register_buffer("decoder_pos", torch.as_tensor(grid.codes(s.decoder_width)), False)
+        self.decoder_norm = nn.LayerNorm(s.decoder_embed_dim)
+        self.decoder_pred = nn.Linear(s.decoder_embed_dim, self.tokenizer.values)
+        self.register_buffer("decoder_pos", torch.as_tensor(grid.codes(s.decoder_embed_dim)), False)
         # (patches, values): cells outside the brain are excluded from the loss
         self.register_buffer("cells", self.tokenizer.counted, False)
         for module in self.modules():
@@ -128,7 +128,7 @@ class SCMBM(nn.Module):
             self.decoder_pred.weight
         )  # f = 0 and c = 0: training starts at the linear path
         # m = 0: weight of the linear path at other noise levels, for each patch
-        self.mix = nn.Linear(s.decoder_width, len(NOISES) - 1)
+        self.mix = nn.Linear(s.decoder_embed_dim, len(NOISES) - 1)
         nn.init.zeros_(self.mix.weight)
         nn.init.zeros_(self.mix.bias)
         self.surround = None
@@ -153,7 +153,7 @@ class SCMBM(nn.Module):
     def new_tokenizer(self, grid: PatchGrid, volumes: int) -> Tokenizer:
         """The 3D CNN for cubes, or the tokenizer for patches of grayordinates."""
         kind = TokenizerSurface if grid.edge is None else Tokenizer3D
-        return kind(grid, volumes, self.settings.width)
+        return kind(grid, volumes, self.settings.embed_dim)
 
     def block(self, width: int, heads: int, mlp_ratio: float) -> nn.Module:
         """One block of the encoder or the decoder."""

@@ -100,17 +100,18 @@ class Published:
         if strangers := sorted(taken.keys() - own.keys()):
             wrong = f"holds {some(strangers, 3)}, which no encoder of theirs has"
             raise UserError(self.path, wrong, "correct encoder.weights")
-        said = f"{model.settings.blocks} blocks"
+        said = f"{model.settings.depth} blocks"
         if self.heads[0] is None:  # shapes do not tell: they are the same for any number
-            heads = model.settings.heads
+            heads = model.settings.num_heads
             self.about["heads"] = f"not told by the file, {heads} by the settings"
             print(
-                f"{self.path}: does not say how many heads it has; encoder.heads: {heads} is taken "
-                "(MinD-Vis was published with 16; a config.json beside it with num_heads tells)",
+                f"{self.path}: does not say how many heads it has; encoder.num_heads: {heads} is "
+                "taken (MinD-Vis was published with 16; a config.json beside it with num_heads "
+                "tells)",
                 file=sys.stderr,
             )
         if whole:
-            width = model.settings.width
+            width = model.settings.embed_dim
             parts = {k: own[k].shape for k in ("norm.weight", "norm.bias")}
             parts |= {f"patch_embed.{k}": own[f"tokenizer.{k}"].shape for k in PROJECTION}
             parts["pos_embed"] = torch.Size([1, self._length("pos_embed"), width])
@@ -155,7 +156,7 @@ class Published:
         taken = {k: v for k, v in self.state.items() if k.startswith(DECODER)}
         own = model.state_dict()
         names = {k for k in own if k.startswith(DECODER)}
-        heads = self.heads[1] in (None, max(1, model.settings.decoder_width // 32))
+        heads = self.heads[1] in (None, max(1, model.settings.decoder_embed_dim // 32))
         position = taken.pop("decoder_pos_embed", None)
         if position is None or position[:, :1].any() or model.settings.temporal or not heads:
             return {}
@@ -205,9 +206,9 @@ class Published:
             raise UserError(self.path, wrong, AGAIN)
         width, _, cells = self.state[MARK].shape
         blocks, hidden = _blocks(self.state, "blocks."), len(self.state[first])
-        fits: dict[str, Any] = {"width": width, "blocks": blocks, "mlp_ratio": hidden / width}
+        fits: dict[str, Any] = {"embed_dim": width, "depth": blocks, "mlp_ratio": hidden / width}
         if self.heads[0] is not None:
-            fits["heads"] = self.heads[0]
+            fits["num_heads"] = self.heads[0]
         if whole:
             fits["patch_values"] = cells
             fits["temporal"] = "blocks.0.attn_temp.qkv.weight" in self.state

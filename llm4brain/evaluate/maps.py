@@ -101,7 +101,7 @@ def brain_map(
     block = blocks(clip_ids, seconds)
     if block.max() < 1:
         wrong = f"make no two blocks of {seconds:g} s, so there is no null"
-        raise UserError("test clips", wrong, "lower evaluate.block, or test on more film")
+        raise UserError("test clips", wrong, "lower evaluate.block_seconds, or test on more film")
     orders = shuffles(block, SHUFFLES, seed)
 
     centred = truth.astype(np.float64) - reader.basis.mean

@@ -137,13 +137,13 @@ def score(
             own[AGREEMENT] = parted[1]
         else:
             nobodys.add(AGREEMENT)
-    block = bootstrap.blocks(clip_ids, settings.block)
+    block = bootstrap.blocks(clip_ids, settings.block_seconds)
     n_blocks = int(block.max()) + 1
-    weights = bootstrap.resample(block, settings.samples, seed)
+    weights = bootstrap.resample(block, settings.n_bootstrap, seed)
     # row 0: the test set itself, with each clip once
     weights = np.concatenate([np.ones((1, len(clip_ids))), weights])
     n = weights.sum(axis=1)
-    orders = shuffles(block, settings.permutations, seed)
+    orders = shuffles(block, settings.n_permutations, seed)
 
     statistics = caption_statistics(
         texts,

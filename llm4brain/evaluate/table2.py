@@ -224,7 +224,7 @@ def _lead(
     if cell is other:
         return {}
     pair = {"cell": cell.predictions, "other": other.predictions}
-    given = (settings.block, settings.samples, seed, "cell", settings.permutations)
+    given = (settings.block_seconds, settings.n_bootstrap, seed, "cell", settings.n_permutations)
     ends = {"difference": "", "low": "_low", "high": "_high", "p": "_p"}
     return {
         f"{row['metric']}_{name}{end}": row[column]

@@ -44,10 +44,10 @@ class FitSettings(Settings):
     batch_size: Annotated[
         int, Field(ge=1, description="samples held at once, by all GPUs together")
     ]
-    accumulate: Count = Field(1, description="batches per optimiser step (gradient accumulation)")
+    gradient_accumulation_steps: Count = Field(1, description="batches per optimiser step")
     lr: Annotated[float, Field(gt=0, description="peak learning rate of AdamW")]
     weight_decay: float = Field(0.05, description="weight decay of AdamW")
-    warmup: Annotated[float, Field(ge=0, le=1)] = Field(
+    warmup_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
         0.1, description="fraction of steps with linear warmup; then cosine decay"
     )
-    clip: Positive = Field(0.8, description="maximum gradient norm")
+    max_grad_norm: Positive = Field(0.8, description="maximum gradient norm")

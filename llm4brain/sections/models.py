@@ -22,11 +22,11 @@ class VideoLLMSettings(Settings):
     image_size: Count = Field(
         64, description="pixels; this and the following sizes are of the small default"
     )
-    patch: Count = Field(16, description="pixels; edge of a ViT patch")
-    width: Count = Field(192, description="embedding dimension of ViT and Q-Former")
+    patch_size: Count = Field(16, description="pixels; edge of a ViT patch")
+    embed_dim: Count = Field(192, description="embedding dimension of ViT and Q-Former")
     vit_layers: Count = Field(3, description="transformer blocks of the ViT")
     qformer_layers: Count = Field(2, description="transformer blocks of the Q-Former")
-    queries: Count = Field(4, description="query tokens per frame")
+    num_query_tokens: Count = Field(4, description="query tokens per frame")
     prompt: str = Field(
         "Describe the video.", description="instruction given with every clip and fMRI reading"
     )
@@ -83,7 +83,7 @@ class EncoderSettings(Settings):
         description="`auto`: 3D CNN on cubes of voxels, or its counterpart on patches of "
         "neighbouring grayordinates; `patch1d`: that of MinD-Vis, for its checkpoints",
     )
-    patch: Count = Field(3, description="voxels; edge of a cube")
+    patch_size: Count = Field(3, description="voxels; edge of a cube")
     patch_values: Count = Field(16, description="`patch1d` and grayordinates: values per patch")
     temporal: bool = Field(
         False, description="`patch1d`: separate volumes, with attention between them (MinD-Video)"
@@ -92,14 +92,16 @@ class EncoderSettings(Settings):
         None,
         description="`path:` of a MinD-Vis or MinD-Video checkpoint from which pretraining starts",
     )
-    width: Count = Field(48, description="embedding dimension of a token; a multiple of `heads`")
-    blocks: Count = Field(2, description="transformer blocks of the encoder")
-    heads: Count = Field(4, description="attention heads")
-    mlp_ratio: Positive = Field(1.0, description="width of the MLP relative to `width`")
-    decoder_width: Count = Field(
+    embed_dim: Count = Field(
+        48, description="embedding dimension of a token; a multiple of `num_heads`"
+    )
+    depth: Count = Field(2, description="transformer blocks of the encoder")
+    num_heads: Count = Field(4, description="attention heads")
+    mlp_ratio: Positive = Field(1.0, description="width of the MLP relative to `embed_dim`")
+    decoder_embed_dim: Count = Field(
         32, description="embedding dimension of the masked-modelling decoder"
     )
-    decoder_blocks: Count = Field(1, description="transformer blocks of that decoder")
+    decoder_depth: Count = Field(1, description="transformer blocks of that decoder")
     gradient_checkpointing: bool = Field(
         False, description="recompute activations within blocks: less memory, a third more time"
     )
@@ -138,7 +140,7 @@ class PretrainingSettings(Settings):
 class AlignSettings(Settings):
     """The closed-form readout, its inputs and targets, and the adaptor."""
 
-    rank: Count = Field(
+    n_components: Count = Field(
         64, description="number of components of the video tokens that are predicted"
     )
     folds: Annotated[int, Field(ge=2)] = Field(

@@ -16,12 +16,14 @@ class EvaluateSettings(Settings):
         "average",
         description="a test clip is read from the mean over its showings, or from one showing",
     )
-    roll: Annotated[float, Field(ge=20)] = Field(
+    shift_seconds: Annotated[float, Field(ge=20)] = Field(
         20.0, description="seconds; minimum shift of the rolled-BOLD floor"
     )
-    block: float = Field(20.0, description="seconds; length of bootstrap blocks within a film")
-    samples: Count = Field(1000, description="number of bootstrap resamples")
-    permutations: Count = Field(
+    block_seconds: float = Field(
+        20.0, description="seconds; length of bootstrap blocks within a film"
+    )
+    n_bootstrap: Count = Field(1000, description="number of bootstrap resamples")
+    n_permutations: Count = Field(
         9999,
         description="number of permutations of the predictions; the smallest p is 1 / (1 + this)",
     )

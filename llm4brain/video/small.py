@@ -43,23 +43,24 @@ def build(llm: Path, settings: VideoLLMSettings, seed: int) -> VideoLLM:
     size = {"height": settings.image_size, "width": settings.image_size}
     # The processor adds the `<image>` token that BLIP-2's forward method needs.
     processor = Blip2Processor(
-        BlipImageProcessor(size=size), AutoTokenizer.from_pretrained(llm), settings.queries
+        BlipImageProcessor(size=size), AutoTokenizer.from_pretrained(llm), settings.num_query_tokens
     )
     # The default is the saved dtype, bf16, which many CPUs only emulate, twenty times slower.
     # For training in bf16, `Reading.lower` converts the weights.
     language_model = AutoModelForCausalLM.from_pretrained(checked(llm), dtype=torch.float32)
     _make_room(language_model, len(processor.tokenizer))
     shape = {
-        "hidden_size": settings.width,
-        "intermediate_size": 4 * settings.width,
-        "num_attention_heads": max(1, settings.width // 32),
-        "initializer_range": settings.width**-0.5,  # BERT's 0.02 is for width 768: too small here
+        "hidden_size": settings.embed_dim,
+        "intermediate_size": 4 * settings.embed_dim,
+        "num_attention_heads": max(1, settings.embed_dim // 32),
+        "initializer_range": settings.embed_dim
+        ** -0.5,  # BERT's 0.02 is for width 768: too small here
     }
     config = Blip2Config(
         vision_config=Blip2VisionConfig(
             num_hidden_layers=settings.vit_layers,
             image_size=settings.image_size,
-            patch_size=settings.patch,
+            patch_size=settings.patch_size,
             **shape,
         ),
         qformer_config=Blip2QFormerConfig(
@@ -69,7 +70,7 @@ def build(llm: Path, settings: VideoLLMSettings, seed: int) -> VideoLLM:
             **shape,
         ),
         text_config=language_model.config,
-        num_query_tokens=settings.queries,
+        num_query_tokens=settings.num_query_tokens,
         image_token_index=processor.tokenizer.convert_tokens_to_ids("<image>"),
     )
     model = Blip2ForConditionalGeneration(config)
