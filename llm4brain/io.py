@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from llm4brain.errors import UserError, disk_is_full, full_disk
+from llm4brain.errors import UserError, needs_space
 
 # NumPy's name of a type -> safetensors' name, in the order in which safetensors stores arrays.
 TYPES = {"uint64": "U64", "int64": "I64", "float64": "F64", "float32": "F32", "uint32": "U32"}
@@ -48,20 +49,31 @@ def whole(path: str | Path) -> Iterator[Path]:
         UserError: the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for old in left_by_a_kill(path.parent, rf"\d+-{re.escape(path.name)}"):
-        old.unlink(missing_ok=True)
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
-        yield partial
-        partial.chmod(0o666 & ~_umask())  # safetensors makes files readable by their owner only
-        os.replace(partial, path)
-    except Exception as error:
-        if isinstance(error, UserError) or not disk_is_full(error):
-            raise
-        raise full_disk(path) from None
-    finally:
-        partial.unlink(missing_ok=True)
+    with needs_space(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for old in left_by_a_kill(path.parent, rf"\d+-{re.escape(path.name)}"):
+            old.unlink(missing_ok=True)
+        try:
+            yield partial
+            partial.chmod(0o666 & ~_umask())  # safetensors makes files readable by their owner only
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch(prefix: str) -> Iterator[Path]:
+    """Yield a temporary folder (under TMPDIR), which is removed in the end.
+
+    Raises:
+        UserError: its disk is full.
+    """
+    with (
+        needs_space(f"TMPDIR ({tempfile.gettempdir()})"),
+        tempfile.TemporaryDirectory(prefix=f"{prefix}-") as folder,
+    ):
+        yield Path(folder)
 
 
 def missing(path: str | Path, todo: str) -> UserError:

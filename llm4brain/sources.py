@@ -18,13 +18,13 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from pathlib import Path
 from unittest.mock import patch
 
 from llm4brain import hub
-from llm4brain.errors import UserError
+from llm4brain.errors import UserError, needs_space
 from llm4brain.io import left_by_a_kill, read_json, write_json
 from llm4brain.provenance import sha256
 
@@ -90,12 +90,16 @@ def whole_folder(out: Path) -> Iterator[Path]:
     A manifest with checksums of all files is added. The files differ between models, so a workflow
     can track this one file to detect any change. What a killed process left of the same folder is
     removed.
+
+    Raises:
+        UserError: the disk is full.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for old in left_by_a_kill(out.parent, rf"{re.escape(out.name)}-\w{{8}}"):
-        shutil.rmtree(old, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f".partial-{out.name}-", dir=out.parent) as scratch:
-        made = Path(scratch) / "model"
+    with needs_space(out), ExitStack() as stack:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for old in left_by_a_kill(out.parent, rf"{re.escape(out.name)}-\w{{8}}"):
+            shutil.rmtree(old, ignore_errors=True)
+        beside = tempfile.TemporaryDirectory(prefix=f".partial-{out.name}-", dir=out.parent)
+        made = Path(stack.enter_context(beside)) / "model"
         yield made
         files = sorted(path for path in made.rglob("*") if path.is_file())
         hashes = {path.relative_to(made).as_posix(): sha256(path) for path in files}
