@@ -8,6 +8,7 @@ says it (rules/common.smk).
 from __future__ import annotations
 
 import errno
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -97,4 +98,4 @@ def killed(status: int, command: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.stderr.write(killed(int(sys.argv[1]), sys.argv[2]))
+    sys.stderr.write(killed(int(sys.argv[1]), os.environ["JOB"]))

@@ -16,8 +16,8 @@ from llm4brain.errors import UserError, one_line_errors
 from llm4brain.memory import KILLED, TODO, in_memory, killed
 
 COMMON = (ROOT / "rules" / "common.smk").read_text()
-PREFIX = "".join(re.findall(r'^    "((?:exec 3>&2|trap|\\").*)"$', COMMON, re.MULTILINE))
-PREFIX = PREFIX.replace("{{", "{").replace("}}", "}").replace('\\"', '"')
+PREFIX = "".join(re.findall(r'^    "((?:exec 3>&2|trap|python -m).*)"$', COMMON, re.MULTILINE))
+PREFIX = PREFIX.replace("{{", "{").replace("}}", "}")
 
 
 @pytest.mark.parametrize(
