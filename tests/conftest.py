@@ -20,6 +20,7 @@ from llm4brain.phantom.grammar import captions, every_scene
 ROOT = Path(__file__).parent.parent
 SNAKEMAKE = str(Path(sys.executable).with_name("snakemake"))
 TINY = ROOT / "configs" / "tiny.yaml"
+GONE = 2**22 + 1  # no process has this number
 BLOCK = 8.0  # s, of the block bootstrap: short, so that ten clips give several blocks
 # Files of the longest tests start first, so that none runs alone at the end. Those that use the
 # shared run come last: by then `test_workflow` has made it, and no worker waits for it.

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from conftest import GONE
 
 from llm4brain import sources
 from llm4brain.errors import UserError
@@ -166,7 +167,7 @@ def test_a_folder_whose_files_are_not_those_of_its_manifest_is_refused(tmp_path,
 
 
 def test_what_a_kill_left_of_a_folder_is_removed_and_of_that_folder_alone(tmp_path):
-    left, other = tmp_path / ".partial-model-abcd_123", tmp_path / ".partial-model-two-abcd_123"
+    left, other = (tmp_path / f".partial-{GONE}-{name}" for name in ("model", "a-model"))
     left.mkdir()
     other.mkdir()
     with sources.whole_folder(tmp_path / "model") as folder:

@@ -15,7 +15,7 @@ from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPP
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from llm4brain.errors import UserError, needs_space
-from llm4brain.io import Arrays, read_json
+from llm4brain.io import Arrays, partial_of, read_json
 from llm4brain.recompute import recompute
 from llm4brain.sections import TuneSettings
 from llm4brain.shares import Columns, validation_mean
@@ -91,8 +91,7 @@ def save_lora(peft: PeftModel, folder: Path, base: str) -> None:
     for config in peft.peft_config.values():
         config.base_model_name_or_path = base
         config.inference_mode = True
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = partial_of(folder)
     try:
         with needs_space(folder):
             peft.save_pretrained(partial, save_embedding_layers=False)  # embeddings are frozen
