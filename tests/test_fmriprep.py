@@ -129,6 +129,7 @@ def test_what_goes_wrong_is_one_line(place, mode, said):
         assert not place.out.exists()
 
 
+@pytest.mark.bad_input("fMRIPrep", "no Docker")
 def test_no_docker_on_the_path(place, monkeypatch):
     monkeypatch.setenv("PATH", str(place.root))
     with pytest.raises(UserError, match="docker: is not on the PATH"):

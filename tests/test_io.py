@@ -169,6 +169,7 @@ def test_tables_come_back(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00garbage\xc3", b'a\tb\n"1\t2\n3'])
+@pytest.mark.bad_input("tables", "`{content!r}`")
 def test_what_is_no_table_is_one_line(tmp_path, content):
     path = tmp_path / "t.tsv"
     path.write_bytes(content)
@@ -188,6 +189,7 @@ def test_a_missing_table_column_or_folder_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff"])
+@pytest.mark.bad_input("JSON", "`{content!r}`", "not there")
 def test_what_is_no_json_is_one_line(tmp_path, content):
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(UserError, match=r"x\.json: is not JSON"):

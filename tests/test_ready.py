@@ -69,6 +69,7 @@ def test_a_data_set_that_is_whole_is_ready(data):
         ({"splits": {"table": "nowhere.tsv"}}, r"nowhere.tsv: does not exist"),
     ],
 )
+@pytest.mark.bad_input("settings", "`{more}`")
 def test_what_is_missing_is_one_line(data, more, said):
     with pytest.raises(UserError, match=said) as error:
         require(settings(data, **more))
@@ -153,6 +154,7 @@ def test_the_same_scan_in_two_runs_is_refused(data):
     require(settings(data))
 
 
+@pytest.mark.bad_input("films", "one film in two splits, under two names")
 def test_the_same_film_on_both_sides_of_a_split_is_refused(data):
     filled(data, b"film" * 9999, "stimuli/train/a.mp4", "stimuli/train/b.mp4")
     require(settings(data))
@@ -161,6 +163,7 @@ def test_the_same_film_on_both_sides_of_a_split_is_refused(data):
         require(settings(data))
 
 
+@pytest.mark.bad_input("events", "a link to a file that is not there")
 def test_a_link_that_leads_nowhere_is_told(data):
     link = data / f"sub-01/{STEMS[0]}_events.tsv"
     link.symlink_to("nowhere.tsv")
