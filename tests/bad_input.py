@@ -72,7 +72,7 @@ def row(item: pytest.Item, kind: str, fault: str, error: UserError) -> str:
         return re.sub("[0-9a-f]{40,}|0x[0-9a-f]+", "HASH", folder.sub("", one_line(text)))
 
     where = here(error.where)
-    where = Path(where).name if where != error.where else where
+    where = Path(where).name if error.where.startswith("/") else where
     said = f"`` {where or 'folder'}: {here(error.wrong)} ``"
     cells = (kind, _escaped(fault), said.replace("|", "\\|"), _escaped(here(error.todo)))
     return f"| {' | '.join(cells)} |"

@@ -133,7 +133,8 @@ def preprocess_subject(
         write_json(work / CHOSEN, {"bold": of_bold})
     # No standard input: a question to a person becomes an error instead of a wait.
     # what is inherited says that this job is alive (llm4brain.locks)
-    done = subprocess.run(line, stdin=subprocess.DEVNULL, check=False, close_fds=False)
+    with containers.running(str(work.resolve()), settings):
+        done = subprocess.run(line, stdin=subprocess.DEVNULL, check=False, close_fds=False)
     if done.returncode != 0:
         wrong = f"fMRIPrep ended with status {done.returncode}"
         todo = f"read the log above and {out / f'sub-{subject}' / 'log'}"
