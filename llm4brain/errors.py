@@ -57,6 +57,21 @@ def full_disk(where: object) -> UserError:
     return UserError(where, "cannot be written: the disk is full", "free space on it and run again")
 
 
+@contextmanager
+def needs_space(where: object) -> Iterator[None]:
+    """Tell a full disk as that of `where`, a file or folder that the block writes.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError) or not disk_is_full(error):
+            raise
+        raise full_disk(where) from None
+
+
 def some(names: Collection[str], shown: int = 5) -> str:
     """The first few names, and the number of the others.
 
@@ -90,14 +105,10 @@ def one_line_errors() -> Iterator[None]:
     """Print a `UserError`, or that the disk is full, as one line and exit with status 1."""
     try:
         yield
-    except UserError as error:
-        told = error
     except Exception as error:
-        if not disk_is_full(error):
+        told = error if isinstance(error, UserError) else _of_the_disk(error)
+        if told is None:
             raise
-        # of a copy, the second one is what was written
-        files = (getattr(error, name, None) for name in ("filename2", "filename"))
-        told = full_disk(next(filter(None, files), None) or f"{Path.cwd()} or the temporary folder")
     else:
         return
     line = f"error: {told}"
@@ -107,3 +118,15 @@ def one_line_errors() -> Iterator[None]:
         with suppress(KeyError, OSError), open(os.environ[TERMINAL], "a") as terminal:
             print(line, file=terminal)
     raise SystemExit(1) from None
+
+
+def _of_the_disk(error: Exception) -> UserError | None:
+    """The line for an error of a full disk that nothing has told of a file; None for others."""
+    if "No usable temporary directory found" in str(error):  # tempfile has tried all, in vain
+        todo = "free space on their disks, or point TMPDIR elsewhere"
+        return UserError("folders of temporary files", f"cannot be written ({error})", todo)
+    if not disk_is_full(error):
+        return None
+    # of a copy, the second one is what was written
+    files = (getattr(error, name, None) for name in ("filename2", "filename"))
+    return full_disk(next(filter(None, files), None) or f"{Path.cwd()} or the temporary folder")

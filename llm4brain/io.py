@@ -6,6 +6,8 @@ import json
 import math
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from llm4brain.errors import UserError, disk_is_full, full_disk
+from llm4brain.errors import UserError, needs_space
 
 # NumPy's name of a type -> safetensors' name, in the order in which safetensors stores arrays.
 TYPES = {"uint64": "U64", "int64": "I64", "float64": "F64", "float32": "F32", "uint32": "U32"}
@@ -31,37 +33,63 @@ def _umask() -> int:
     return now
 
 
-def left_by_a_kill(folder: Path, pattern: str) -> list[Path]:
-    """Partial files or folders in `folder` whose name after `.partial-` matches the pattern."""
-    named = re.compile(rf"\.partial-{pattern}")
-    return [path for path in folder.iterdir() if named.fullmatch(path.name)]
+def partial_of(path: Path) -> Path:
+    """Where this process writes a file or folder before it is renamed to `path`.
+
+    What killed processes left of the same one is removed; what others are writing stays.
+    """
+    for old in path.parent.iterdir():
+        left = re.fullmatch(rf"\.partial-(\d+)-{re.escape(path.name)}", old.name)
+        if left and not _alive(int(left[1])):
+            shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink(missing_ok=True)
+    return path.with_name(f".partial-{os.getpid()}-{path.name}")
+
+
+def _alive(process: int) -> bool:
+    """Whether another process of this number is there; this one has left nothing."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return process != os.getpid()
 
 
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path next to `path`, renamed to it only if the block succeeds.
 
-    The temporary name keeps the suffixes, since NIfTI writers choose the format by them. What a
-    killed process left of the same file is removed.
+    The temporary name keeps the suffixes, since NIfTI writers choose the format by them. Several
+    processes may write the same file at once; the last one's stays.
 
     Raises:
         UserError: the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for old in left_by_a_kill(path.parent, rf"\d+-{re.escape(path.name)}"):
-        old.unlink(missing_ok=True)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
-        yield partial
-        partial.chmod(0o666 & ~_umask())  # safetensors makes files readable by their owner only
-        os.replace(partial, path)
-    except Exception as error:
-        if isinstance(error, UserError) or not disk_is_full(error):
-            raise
-        raise full_disk(path) from None
-    finally:
-        partial.unlink(missing_ok=True)
+    with needs_space(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = partial_of(path)
+        try:
+            yield partial
+            partial.chmod(0o666 & ~_umask())  # safetensors makes files readable by their owner only
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch(prefix: str) -> Iterator[Path]:
+    """Yield a temporary folder (under TMPDIR), which is removed in the end.
+
+    Raises:
+        UserError: its disk is full.
+    """
+    with (
+        needs_space(f"TMPDIR ({tempfile.gettempdir()})"),
+        tempfile.TemporaryDirectory(prefix=f"{prefix}-") as folder,
+    ):
+        yield Path(folder)
 
 
 def missing(path: str | Path, todo: str) -> UserError:

@@ -17,12 +17,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from llm4brain.errors import warn
+
 NAME = "alive.lock"
+BUSY = "{}: another run, or a job of one, is at work in this folder; if both make the same files, "
+BUSY += "this run stops ('cannot be locked'): wait until the other has ended, without --unlock"
 _held: list[TextIO] = []  # open until the process ends
 
 
 def hold(folder: Path, cluster: bool = False) -> bool:
-    """Hold the lock in `folder` (`.snakemake`) until this process ends.
+    """Hold the lock in `folder` (`.snakemake`) until this process ends; warn of another run there.
 
     Args:
         folder: of Snakemake's own files.
@@ -37,8 +41,11 @@ def hold(folder: Path, cluster: bool = False) -> bool:
         folder.mkdir(exist_ok=True)
         handle = (folder / NAME).open("a+")
         _held.append(handle)
-        with suppress(BlockingIOError):
+        try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            warn(BUSY.format(folder.resolve().parent))
+        else:
             handle.seek(0)
             left = list((folder / "locks").glob("*"))
             if left and not cluster and handle.read() == place:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -37,6 +37,9 @@ def require(settings: Config, *, raw: bool = True, contents: bool = True) -> Non
     Raises:
         UserError: one line that names everything of a kind that is missing.
     """
+    named = [settings.bids_dir, settings.derivatives, settings.pretraining.derivatives]
+    named += [settings.splits.table, settings.captions.file, *settings.wen2018.roots]
+    _literal(path for path in named if path)
     _grayordinates(settings)
     for arm in settings.arms:
         weights = (settings.arm(arm).encoder.weights or "").removeprefix("path:")
@@ -77,6 +80,7 @@ def require(settings: Config, *, raw: bool = True, contents: bool = True) -> Non
         recordings(root, subject, settings.tasks)
     splits = resolve(settings.splits, stimuli(settings))
     films = [*splits.train, *splits.validation, *splits.test]
+    _literal(films)
     lost = [film for film in films if not (root / "stimuli" / film).is_file()]
     if lost:
         todo = "correct splits (one that your file leaves out stays as in config.yaml)"
@@ -91,6 +95,18 @@ def require(settings: Config, *, raw: bool = True, contents: bool = True) -> Non
     if contents:
         _links(settings, root)
         _copies(settings, root)
+
+
+def _literal(paths: Iterable[str]) -> None:
+    """No name holds a word in braces, which the workflow takes for a wildcard.
+
+    Raises:
+        UserError: one does.
+    """
+    for path in paths:
+        if found := re.search(r"\{\s*\w+\s*(,[^{}]*)?\}", path):
+            wrong = f"has {found[0]} in its name, which the workflow takes for a wildcard"
+            raise UserError(path, wrong, "rename it without the braces")
 
 
 def _copies(settings: Config, root: Path) -> None:

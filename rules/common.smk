@@ -43,6 +43,9 @@ shell.prefix(
     "set -euo pipefail; IFS=$'\\n\\t'; "
     # a log on a full disk holds nothing: the line that says so needs another way out
     "exec 3>&2; export LLM4BRAIN_TERMINAL=/proc/$$/fd/3; "
+    # bash outlives a process that the system killed for memory, and says so
+    "trap 's=$?; case $s in 1|137) JOB=${{BASH_EXECUTION_STRING:-}} "
+    "python -m llm4brain.memory $s 2>&3 || true;; esac' EXIT; "
     # while any job is alive, no later run takes its locks for those of a killed run
     "{{ exec 9< .snakemake/alive.lock && flock -s -w 5 9; }} 2> /dev/null || true; "
     f"export OMP_NUM_THREADS=$(( (OMP_NUM_THREADS + {LIGHT - 1}) / {LIGHT} )); "

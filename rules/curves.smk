@@ -78,7 +78,7 @@ if PHANTOM:
             "../envs/llm4brain.yaml"
         threads: HEAVY
         resources:
-            mem_mb=6000,
+            mem_mb=memory(6000),
             runtime=240,
             gpu=1,
         params:
@@ -115,7 +115,7 @@ if PHANTOM:
             "../envs/llm4brain.yaml"
         threads: LIGHT
         resources:
-            mem_mb=500,
+            mem_mb=memory(500),
             runtime=10,
             gpu=0,
         params:

@@ -108,7 +108,7 @@ rule fetch_sentence_model:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=60,
         gpu=0,
     params:
@@ -138,7 +138,7 @@ if SETTINGS.evaluate.bertscore:
             "../envs/llm4brain.yaml"
         threads: LIGHT
         resources:
-            mem_mb=3000,
+            mem_mb=memory(3000),
             runtime=60,
             gpu=0,
         params:
@@ -168,7 +168,7 @@ if SETTINGS.evaluate.clip_model:
             "../envs/llm4brain.yaml"
         threads: LIGHT
         resources:
-            mem_mb=3000,
+            mem_mb=memory(3000),
             runtime=60,
             gpu=0,
         params:
@@ -195,7 +195,7 @@ rule paraphrases:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=10,
         gpu=0,
     params:
@@ -338,7 +338,7 @@ rule table:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
         runtime=10,
         gpu=0,
     params:
@@ -372,7 +372,7 @@ rule figure:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
         runtime=10,
         gpu=0,
     params:

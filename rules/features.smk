@@ -16,7 +16,7 @@ rule bold_features:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=1500,
+        mem_mb=memory(1500),
         runtime=30,
         gpu=0,
     params:

@@ -93,7 +93,7 @@ if PHANTOM:
             "../envs/llm4brain.yaml"
         threads: LIGHT
         resources:
-            mem_mb=1000,
+            mem_mb=memory(1000),
             runtime=10,
             gpu=0,
         params:

@@ -1,6 +1,7 @@
 """Memory requests of jobs: what they need on the phantom, plus a part that grows with their inputs.
 
-On a single machine these are not enforced; a cluster kills jobs that exceed them. The factors are
+On a single machine these are not enforced; a cluster kills jobs that exceed them. Its profile runs
+a failed job once more (`retries`), and the second attempt requests twice as much. The factors are
 chosen so that the estimates for Wen 2018 with BLIP-2 fit (docs/real-run.md). `set-resources` in a
 profile overrides them (docs/cluster.md). Snakemake shows <TBD> until the inputs exist.
 """
@@ -28,13 +29,13 @@ def memory(base, processes=1, **times):
     weights), times the number of processes.
     """
 
-    def of(wildcards, input):
+    def of(wildcards, input, attempt):
         sizes = {
             name: (weights_megabytes if name == "model" else megabytes)(input[name])
             for name in times
         }
         grown = sum(k * sizes[name] for name, k in times.items())
-        return math.ceil(processes * (base + grown))
+        return math.ceil(attempt * processes * (base + grown))
 
     return of
 
@@ -45,9 +46,9 @@ def memory_of_a_run(base, name):
     Compressed integers become three float32 arrays, each about five times as large.
     """
 
-    def of(wildcards, input):
+    def of(wildcards, input, attempt):
         sizes = [megabytes(file) for file in listed(input[name])]
-        return math.ceil(base + 15 * max(sizes, default=0))
+        return math.ceil(attempt * (base + 15 * max(sizes, default=0)))
 
     return of
 
@@ -55,13 +56,13 @@ def memory_of_a_run(base, name):
 def memory_of_encoder(base):
     """`mem_mb` per process: a base plus weights, gradients and two moments of SC-MBM (float32)."""
 
-    def of(wildcards, input):
+    def of(wildcards, input, attempt):
         chosen = SETTINGS.arm(wildcards.arm).encoder
         sizes = (chosen.depth, chosen.embed_dim), (
             chosen.decoder_depth,
             chosen.decoder_embed_dim,
         )
         weights = sum(12 * blocks * width**2 for blocks, width in sizes)
-        return math.ceil(SETTINGS.gpus * (base + 4 * 4 * weights / 2**20))
+        return math.ceil(attempt * SETTINGS.gpus * (base + 4 * 4 * weights / 2**20))
 
     return of

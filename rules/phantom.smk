@@ -15,7 +15,7 @@ if PHANTOM:
             "../envs/llm4brain.yaml"
         threads: LIGHT
         resources:
-            mem_mb=500,
+            mem_mb=memory(500),
             runtime=10,
             gpu=0,
         params:
@@ -41,7 +41,7 @@ if PHANTOM:
             "../envs/llm4brain.yaml"
         threads: LIGHT
         resources:
-            mem_mb=500,
+            mem_mb=memory(500),
             runtime=10,
             gpu=0,
         params:
@@ -72,7 +72,7 @@ if PHANTOM:
             "../envs/llm4brain.yaml"
         threads: LIGHT
         resources:
-            mem_mb=1000,
+            mem_mb=memory(1000),
             runtime=10,
             gpu=0,
         params:
@@ -106,7 +106,7 @@ if PHANTOM:
             "../envs/llm4brain.yaml"
         threads: LIGHT
         resources:
-            mem_mb=1500,
+            mem_mb=memory(1500),
             runtime=10,
             gpu=0,
         params:
@@ -140,7 +140,7 @@ if SETTINGS.video_llm.source == "train":
             "../envs/llm4brain.yaml"
         threads: LIGHT
         resources:
-            mem_mb=1000,
+            mem_mb=memory(1000),
             runtime=10,
             gpu=0,
         params:

@@ -14,7 +14,7 @@ if WEN2018 and not NO_RAW:
             "../envs/llm4brain.yaml"
         threads: LIGHT
         resources:
-            mem_mb=500,
+            mem_mb=memory(500),
             runtime=10,
             gpu=0,
         params:
@@ -40,7 +40,7 @@ if WEN2018 and not NO_RAW:
             "../envs/llm4brain.yaml"
         threads: LIGHT
         resources:
-            mem_mb=500,
+            mem_mb=memory(500),
             runtime=10,
             gpu=0,
         params:
@@ -73,7 +73,7 @@ if WEN2018 and not NO_RAW:
                 "../envs/llm4brain.yaml"
             threads: LIGHT
             resources:
-                mem_mb=1500,
+                mem_mb=memory(1500),
                 runtime=60,
                 gpu=0,
             params:
@@ -148,7 +148,7 @@ if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
                     "../envs/llm4brain.yaml"
                 threads: HEAVY
                 resources:
-                    mem_mb=SETTINGS.preprocess.mem_mb,
+                    mem_mb=memory(SETTINGS.preprocess.mem_mb),
                     runtime=1440,
                     gpu=0,
                 params:
@@ -188,7 +188,7 @@ rule clips:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
         runtime=10,
         gpu=0,
     params:

@@ -18,7 +18,7 @@ rule pretraining_tr:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
         runtime=10,
         gpu=0,
     params:

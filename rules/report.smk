@@ -23,7 +23,7 @@ rule report:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=1500,
+        mem_mb=memory(1500),
         runtime=20,
         gpu=0,
     params:

@@ -18,7 +18,7 @@ rule table2:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=10,
         gpu=0,
     params:
@@ -65,7 +65,7 @@ rule calibration_figure:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
         runtime=10,
         gpu=0,
     params:

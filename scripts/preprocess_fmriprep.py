@@ -1,5 +1,7 @@
 """Raw BIDS of one subject -> derivatives, with fMRIPrep in a container."""
 
+import signal
+import sys
 from pathlib import Path
 
 from llm4brain import steps
@@ -21,6 +23,8 @@ def main(
     precision: str = "auto",
     code: str = "",
 ) -> None:
+    # a job that is told to end ends its container too
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     chosen = PreprocessSettings.given(settings, machine)
     preprocess_subject(bids, out, work, subject, chosen, task, threads=threads, mem_mb=mem_mb)
 

@@ -13,13 +13,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from bad_input import pytest_runtest_call, pytest_sessionfinish
 from filelock import FileLock
 
 from llm4brain.phantom.grammar import captions, every_scene
 
+__all__ = ["pytest_runtest_call", "pytest_sessionfinish"]  # hooks
 ROOT = Path(__file__).parent.parent
 SNAKEMAKE = str(Path(sys.executable).with_name("snakemake"))
 TINY = ROOT / "configs" / "tiny.yaml"
+GONE = 2**22 + 1  # no process has this number
 BLOCK = 8.0  # s, of the block bootstrap: short, so that ten clips give several blocks
 # Files of the longest tests start first, so that none runs alone at the end. Those that use the
 # shared run come last: by then `test_workflow` has made it, and no worker waits for it.
@@ -43,6 +46,7 @@ if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="also run the tests marked long")
+    parser.addoption("--write-bad-input", action="store_true", help="docs/bad-input.md anew")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

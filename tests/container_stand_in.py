@@ -3,13 +3,16 @@
 It is copied onto the PATH under either name. The file `mode` beside it says how it goes:
 `well`, `no daemon`, `no image`, `fails`, `incomplete`: with empty files of fMRIPrep's names;
 `real`: with derivatives that can be read, made by the minimal backend;
-`breaks 02`: so too, but subject 02 breaks off after its first run.
+`breaks 02`: so too, but subject 02 breaks off after its first run;
+`hangs`: the container runs until it is killed, also when its client has ended;
+`killed`: the container is killed for memory.
 """
 
 import json
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 SPACE = "_space-MNI152NLin2009cAsym"
@@ -69,13 +72,24 @@ def main(args: list[str], here: Path) -> None:
         print("27.0.0")
     elif args[0] == "images":
         print("" if mode == "no image" else "0123456789ab")
+    elif args[0] == "ps":
+        wanted = args[-1].removeprefix("volume=")
+        print(*[p.name for p in here.glob("container-*") if wanted in p.read_text().split("\n")])
+    elif args[0] == "kill":
+        (here / args[1]).unlink()
     elif "--entrypoint=free" in args:
         print("              total  used  free")
         print("Mem:           4000  1000  3000")  # below the 8 GB at which the wrapper asks
     elif args[0] == "run":
-        if mode == "fails":
-            sys.exit(3)
+        if mode in ("fails", "killed"):
+            sys.exit(3 if mode == "fails" else 137)
         at, subject = mounts(args), args[args.index("--participant-label") + 1]
+        if mode == "hangs":
+            container = here / f"container-{os.getpid()}"
+            container.write_text("\n".join(map(str, at.values())))
+            while container.exists():
+                time.sleep(0.05)
+            sys.exit(137)
         if mode == "real" or mode.startswith("breaks"):
             work = at[args[args.index("-w") + 1]]
             real(at["/data"], at["/out"], work, subject, mode)

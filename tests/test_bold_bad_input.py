@@ -23,62 +23,74 @@ def data(tmp_path):
 
 
 def spoil_confounds_rows(data, run):
+    """confounds: rows are missing at the end"""
     data.confounds(run, data.table(data.volumes - 3))
 
 
 def spoil_confounds_columns(data, run):
+    """confounds: a column of `bold.confounds` is missing"""
     data.confounds(run, data.table(data.volumes).drop(columns=["rot_y"]))
 
 
 def spoil_confounds_middle(data, run):
+    """confounds: `n/a` below the first row"""
     table = data.table(data.volumes)
     table.loc[40, "trans_x"] = np.nan
     data.confounds(run, table)
 
 
 def spoil_confounds_comma(data, run):
+    """confounds: a decimal comma"""
     table = data.table(data.volumes).astype({"rot_x": object})
     table.loc[7, "rot_x"] = "0,02"
     data.confounds(run, table)
 
 
 def spoil_confounds_word(data, run):
+    """confounds: a word for a number"""
     table = data.table(data.volumes).astype({"framewise_displacement": object})
     table.loc[7, "framewise_displacement"] = "high"
     data.confounds(run, table)
 
 
 def spoil_confounds_infinite(data, run):
+    """confounds: an infinite value"""
     table = data.table(data.volumes)
     table.loc[7, "csf"] = np.inf
     data.confounds(run, table)
 
 
 def spoil_confounds_old_name(data, run):
+    """confounds: under their name in fMRIPrep before 20.2"""
     path = data.out / run.confounds()
     path.rename(path.with_name(path.name.replace("timeseries", "regressors")))
 
 
 def spoil_freedom(data, run):
+    """few volumes for many confounds"""
     data.volumes = 31
     data.add()
 
 
 def spoil_confounds_missing(data, run):
+    """no confounds"""
     (data.out / run.confounds()).unlink()
 
 
 def spoil_mask_missing(data, run):
+    """the mask is missing"""
     (data.out / run.mask(SPACE, "2")).unlink()
 
 
 def spoil_mask_shape(data, run):
+    """a mask on another grid"""
     nib.save(
         nib.Nifti1Image(np.ones((5, 5, 5), np.uint8), np.eye(4)), data.out / run.mask(SPACE, "2")
     )
 
 
 def spoil_bold_nan(data, run):
+    """NaN in a volume"""
     path = data.out / run.bold(SPACE, "2")
     image = nib.load(path)
     bold = image.get_fdata()
@@ -87,49 +99,60 @@ def spoil_bold_nan(data, run):
 
 
 def spoil_bold_cut(data, run):
+    """a truncated file"""
     path = data.out / run.bold(SPACE, "2")
     path.write_bytes(path.read_bytes()[:3000])
 
 
 def spoil_bold_missing(data, run):
+    """no BOLD in `bold.space`"""
     (data.out / run.bold(SPACE, "2")).unlink()
 
 
 def spoil_space(data, run):
+    """not in MNI space"""
     data.add(affine=data.grid.affine + np.array([[0, 0, 0, 300]] * 3 + [[0] * 4]))
 
 
 def spoil_sidecar_list(data, run):
+    """sidecar: a JSON list"""
     write_json(data.out / run.bold_json(SPACE, "2"), [])
 
 
 def spoil_sidecar_deep(data, run):
+    """sidecar: endless nesting"""
     (data.out / run.bold_json(SPACE, "2")).write_text("[" * 100_000)
 
 
 def spoil_tr(data, run):
+    """no `RepetitionTime`, no TR in the header"""
     write_json(data.out / run.bold_json(SPACE, "2"), {"TaskName": "film"})
 
 
 def spoil_second_resolution(data, run):
+    """two resolutions of one run"""
     data.add(resolution="1")
 
 
 def spoil_events_late(data, run):
+    """events: an onset after the end of the run"""
     rows = "onset\tduration\tstim_file\n0\t9\ta.mp4\n500\t9\tb.mp4\n"
     (data.raw / run.folder / f"{run.stem}_events.tsv").write_text(rows)
 
 
 def spoil_events_onset(data, run):
+    """events: a word for an onset"""
     rows = "onset\tduration\tstim_file\nsoon\t9\ta.mp4\n"
     (data.raw / run.folder / f"{run.stem}_events.tsv").write_text(rows)
 
 
 def spoil_events_columns(data, run):
+    """events: a column is missing"""
     (data.raw / run.folder / f"{run.stem}_events.tsv").write_text("onset\tstim_file\n0\ta.mp4\n")
 
 
 def spoil_events_no_film(data, run):
+    """events: `n/a` for every film"""
     rows = "onset\tduration\tstim_file\n0\t9\tn/a\n"
     (data.raw / run.folder / f"{run.stem}_events.tsv").write_text(rows)
 
@@ -168,6 +191,7 @@ def spoil_events_no_film(data, run):
         (spoil_events_no_film, r"sub-01: has no event with a stim_file in any run"),
     ],
 )
+@pytest.mark.bad_input("derivatives", "{spoil.__doc__}")
 def test_bad_input_is_one_line_that_names_the_file(data, spoil, said):
     spoil(data, data.add())
     with pytest.raises(UserError, match=said) as error:
@@ -214,6 +238,9 @@ def test_a_run_to_decode_is_refused_in_the_same_words(data, spoil, said):
         run_of(data.out / run.bold(SPACE, "2"))
 
 
+@pytest.mark.bad_input(
+    "derivatives", "a folder without `dataset_description.json`", "no folder of the subject"
+)
 def test_no_derivatives_at_all(data):
     data.add()
     with pytest.raises(UserError, match="no BIDS data set"):

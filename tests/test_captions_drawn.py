@@ -108,6 +108,15 @@ def test_a_table_joins_by_clip_or_by_film_and_onset(tmp_path):
     assert others == ["film-9.mp4"]
 
 
+@pytest.mark.bad_input(
+    "captions of a file",
+    "clips without a caption",
+    "a caption of no clip, by `clip_id`",
+    "a caption of no clip, by `stim_file` and `onset`",
+    "an empty caption",
+    "no column that names the clip",
+    "not there",
+)
 def test_what_is_wrong_with_a_table_is_one_line(tmp_path):
     clips = some_clips()
     names = clips["clip_id"].tolist()

@@ -110,6 +110,12 @@ def test_structures_of_the_file_have_names_too(study):
     assert cifti.axis_of(made.voxels, made.meta) == axis()[made.columns]
 
 
+@pytest.mark.bad_input(
+    "grayordinates",
+    "areas that the atlas lacks",
+    "an area without `bold.atlas`",
+    "an area that the data leave out",
+)
 def test_unknown_areas_are_one_error_with_near_matches(study, tmp_path):
     study.add()
     atlas = write_atlas(tmp_path / "a.dlabel.nii")
@@ -123,6 +129,7 @@ def test_unknown_areas_are_one_error_with_near_matches(study, tmp_path):
         cifti.choose(["hippocampus_right"], known, {}, "a.dlabel.nii")
 
 
+@pytest.mark.bad_input("grayordinates", "an atlas of another density")
 def test_an_atlas_of_another_density_is_told(study, tmp_path):
     fine = BrainModelAxis.from_surface(np.arange(300), 400, name="CortexLeft")
     study.add(bold=np.ones((9, 300)), brain=fine)
@@ -176,6 +183,16 @@ def test_without_meshes_patches_are_runs_of_the_file(study):
     assert len(np.unique(codes, axis=0)) == len(codes)
 
 
+@pytest.mark.bad_input(
+    "grayordinates",
+    "no confounds",
+    "runs of different grayordinates",
+    "NaN in a volume",
+    "a negative slope in the header",
+    "a truncated file",
+    "NIfTI-1 under the name of CIFTI-2",
+    "no CIFTI file of a run",
+)
 def test_bad_files_are_told_in_a_line(study, tmp_path):
     path = study.add()
     confounds = next(study.out.rglob("*confounds_timeseries.tsv"))

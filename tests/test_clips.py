@@ -58,6 +58,7 @@ def test_a_film_a_frame_short_still_gives_its_last_clip():
     assert "a.mp4" not in rest
 
 
+@pytest.mark.bad_input("films", "names that differ by a space and `_`", "shorter than a clip")
 def test_clip_names_that_collide_and_stimuli_too_short():
     splits = Splits(train=["a b.mp4"], validation=["a_b.mp4"], test=["c.mp4"])
     with pytest.raises(UserError, match="name of another stimulus"):
@@ -239,6 +240,7 @@ def test_no_window_of_train_holds_a_volume_that_test_reads():
     assert made.left_out == {"shared with another split": 1}
 
 
+@pytest.mark.bad_input("derivatives", "runs of several TRs")
 def test_runs_of_different_tr():
     runs = [
         run([(0.0, 40.0, "a.mp4")], tr=tr, label=f"0{k}") for k, tr in enumerate((2, 1, 2, 2, 2))

@@ -26,7 +26,7 @@ STAND_INS = {
 
 @pytest.fixture
 def asked(tmp_path, monkeypatch):
-    """Runs the workflow through the profile: comment of a job -> its options of sbatch."""
+    """Runs the workflow through the profile: comment of a job -> options of sbatch, by attempt."""
     bin, calls = tmp_path / "bin", tmp_path / "calls"
     bin.mkdir()
     for name, text in STAND_INS.items():
@@ -62,7 +62,7 @@ def asked(tmp_path, monkeypatch):
         found = {}
         for line in calls.read_text().splitlines():
             words = shlex.split(line)
-            found[words[words.index("--comment") + 1]] = words
+            found.setdefault(after(words, "--comment"), []).append(words)
         return found
 
     return run
@@ -75,10 +75,11 @@ def after(words, option):
 def test_a_job_asks_for_its_own_cores_memory_and_time_whatever_the_login_node_has(asked):
     found = asked()
     assert set(found) == {"rule_clips", "rule_preprocess_fmriprep"}
-    light, heavy = found["rule_clips"], found["rule_preprocess_fmriprep"]
+    (light, again), (heavy, retried) = found["rule_clips"], found["rule_preprocess_fmriprep"]
     assert "--cpus-per-task=1" in light
     assert "--cpus-per-task=8" in heavy
     assert (after(light, "--mem"), after(heavy, "--mem")) == ("500", "32000")
+    assert (after(again, "--mem"), after(retried, "--mem")) == ("1000", "64000")
     assert (after(light, "-t"), after(heavy, "-t")) == ("10", "1440")
     assert not [word for word in light + heavy if word.startswith("--gpus")]
     # the scripts are told as many threads as there are cores
@@ -89,8 +90,8 @@ def test_a_job_asks_for_its_own_cores_memory_and_time_whatever_the_login_node_ha
 
 def test_nodes_of_fewer_cores_are_asked_for_no_more(asked):
     found = asked("--max-threads", 4)
-    assert "--cpus-per-task=1" in found["rule_clips"]
-    assert "--cpus-per-task=4" in found["rule_preprocess_fmriprep"]
+    assert "--cpus-per-task=1" in found["rule_clips"][0]
+    assert "--cpus-per-task=4" in found["rule_preprocess_fmriprep"][0]
 
 
 def test_profiles_change_nothing_that_decides_what_is_made_again():

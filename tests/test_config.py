@@ -86,6 +86,7 @@ def test_every_shipped_file_holds_over_the_default(path):
         ({"wen2018": {"leave_out": ["seg3_2"]}}, "wen2018.leave_out.0"),
     ],
 )
+@pytest.mark.bad_input("settings", "`{change}`")
 def test_what_is_wrong_is_named(change, message):
     assert message in said(default() | change)
 
@@ -97,6 +98,7 @@ def test_all_wrong_keys_are_named_at_once():
 
 
 @pytest.mark.parametrize("text", ["- a list", "a: [", "just words"])
+@pytest.mark.bad_input("settings", "`{text}`")
 def test_what_is_no_mapping_is_one_line(tmp_path, text):
     path = tmp_path / "wrong.yaml"
     path.write_text(text)
@@ -104,6 +106,7 @@ def test_what_is_no_mapping_is_one_line(tmp_path, text):
         config.load(path)
 
 
+@pytest.mark.bad_input("settings", "a file that is not there")
 def test_a_missing_file_is_one_line(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         config.load(tmp_path / "none.yaml")
@@ -142,6 +145,7 @@ def test_every_section_is_frozen_and_knows_its_keys():
         assert section.model_config["extra"] == "forbid", section
 
 
+@pytest.mark.bad_input("settings", "a section twice", "a key twice")
 def test_a_key_that_is_written_twice_is_told_and_not_the_last_one_taken(tmp_path):
     path = tmp_path / "my.yaml"
     path.write_text("clips: {lag: 4}\nseed: 1\nclips: {frames: 2}\n")

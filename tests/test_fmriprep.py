@@ -2,11 +2,15 @@
 
 import json
 import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import container_stand_in
 import pytest
+from conftest import ROOT
 from preprocess_data import write_run
 from pydantic import ValidationError
 
@@ -116,6 +120,7 @@ def test_another_image_is_asked_for_and_run(place):
         ("no daemon", "docker: does not answer .*Cannot connect.*start the Docker daemon"),
         ("no image", "nipreps/fmriprep:25.2.7: is no image .* docker pull nipreps/fmriprep"),
         ("fails", "sub-01: fMRIPrep ended with status 3"),
+        ("killed", "sub-01: fMRIPrep was killed, .* memory; raise preprocess.mem_mb; a rerun"),
         ("incomplete", r"run-01_space-\S*_desc-brain_mask.nii.gz: was not written"),
     ],
 )
@@ -129,6 +134,46 @@ def test_what_goes_wrong_is_one_line(place, mode, said):
         assert not place.out.exists()
 
 
+def started(place):
+    """The script as a job, once its container runs."""
+    command = [sys.executable, ROOT / "scripts" / "preprocess_fmriprep.py", "--subject", "01"]
+    command += ["--bids", place.bids, "--out", place.out, "--work", place.work, "--mem-mb", 32000]
+    command += ["--settings", place.settings.model_dump_json(), "--machine", "{}"]
+    told = os.environ | {"PYTHONPATH": str(ROOT)}
+    place.mode("hangs")
+    job = subprocess.Popen(list(map(str, command)), env=told, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not running(place) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return job
+
+
+def running(place):
+    return list(place.bin.glob("container-*"))
+
+
+def test_a_job_that_is_told_to_end_ends_its_container(place):
+    job = started(place)
+    assert running(place)
+    job.terminate()
+    assert job.wait() == 128 + signal.SIGTERM
+    assert not running(place)
+
+
+def test_a_container_that_a_killed_job_left_is_ended_before_the_next(place):
+    job = started(place)
+    job.kill()
+    job.wait()
+    (left,) = running(place)
+    other = place.bin / "container-1"
+    other.write_text("/of/another/subject")
+    place.mode("well")
+    place.go()
+    assert running(place) == [other]
+    assert ["kill", left.name] in [call["args"] for call in place.calls()]
+
+
+@pytest.mark.bad_input("fMRIPrep", "no Docker")
 def test_no_docker_on_the_path(place, monkeypatch):
     monkeypatch.setenv("PATH", str(place.root))
     with pytest.raises(UserError, match="docker: is not on the PATH"):

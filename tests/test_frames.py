@@ -64,6 +64,7 @@ def test_many_clips_are_those_of_one_by_one(grey):
 
 
 @pytest.mark.parametrize("span", [(8.0, 4.0), (-1.0, 2.0)])
+@pytest.mark.bad_input("films", "a clip of onset and seconds {span} in a film of 10 s")
 def test_clip_beyond_the_film_is_refused(grey, span):
     with pytest.raises(UserError, match="has no clip"):
         clip_frames(grey, *span, 4)
@@ -196,6 +197,7 @@ def refused(path, said):
     return error.value.todo
 
 
+@pytest.mark.bad_input("films", "not there", "a truncated file", "a text file", "an empty file")
 def test_missing_and_broken_films_are_named(grey, tmp_path):
     with pytest.raises(UserError, match=r"none\.mp4.*does not exist"):
         clip_frames(tmp_path / "none.mp4", 0, 4, 4)
@@ -211,6 +213,7 @@ def test_missing_and_broken_films_are_named(grey, tmp_path):
             clip_frames(broken, 0, 4, 4)
 
 
+@pytest.mark.bad_input("films", "bytes in the middle are zero")
 def test_a_film_with_bytes_wiped_out_is_refused(tmp_path):
     """An index that promises frames whose bytes are gone must not give other frames."""
     path = film(tmp_path / "wiped.mp4", even(100, 25), b_frames=0, group=10)
@@ -223,6 +226,7 @@ def test_a_film_with_bytes_wiped_out_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["missing.mp4", "missing.mkv"])
+@pytest.mark.bad_input("films", "packets are missing ({name})")
 def test_packets_missing_in_the_middle(tmp_path, name):
     whole = film(tmp_path / "whole.mp4", even(200, 20), b_frames=0, group=20)
     path = copied(whole, tmp_path / name, keep=lambda i: not 70 <= i < 100)
@@ -232,6 +236,7 @@ def test_packets_missing_in_the_middle(tmp_path, name):
 
 
 @pytest.mark.parametrize(("name", "codec"), [("holes.avi", "mpeg4"), ("holes.mpg", "mpeg2video")])
+@pytest.mark.bad_input("films", "a second without frames ({name})")
 def test_avi_and_mpeg_with_holes(tmp_path, name, codec):
     refused(film(tmp_path / name, HOLE, codec, group=12), "lacks frames: one is shown from 4|3.96")
 
@@ -241,18 +246,21 @@ def test_one_missing_frame_is_no_hole(tmp_path):
     check(film(tmp_path / "a.mkv", times), times, 100 / 30)
 
 
+@pytest.mark.bad_input("films", "the picture starts seconds late")
 def test_a_film_that_starts_seconds_late(tmp_path):
     whole = film(tmp_path / "whole.mp4", even(100, 20), b_frames=0)
     late = copied(whole, tmp_path / "late.mp4", shift=2.0)
     refused(late, r"shows its first frame only 2\.000 s after its start")
 
 
+@pytest.mark.bad_input("films", "cut before its first key frame")
 def test_a_cut_before_its_first_key_frame(tmp_path):
     long = film(tmp_path / "long.mp4", even(100, 20), b_frames=0, group=20)
     cut = copied(long, tmp_path / "cut.ts", keep=lambda i: i >= 10)
     refused(cut, r"shows its first frame only 0\.500 s after its start")
 
 
+@pytest.mark.bad_input("films", "two films in one file")
 def test_times_that_go_back(tmp_path):
     whole = film(tmp_path / "whole.ts", even(100, 20), "mpeg2video", 0, group=10)
     path = tmp_path / "twice.ts"
@@ -275,6 +283,7 @@ def test_a_container_that_claims_more_than_it_holds(tmp_path):
     refused(path, r"says that it lasts 14\.367 s, and its frames end at 6\.667 s")
 
 
+@pytest.mark.bad_input("films", "an unknown codec")
 def test_a_codec_that_nothing_here_decodes(tmp_path):
     path = film(tmp_path / "a.mp4", even(50, 25))
     path.write_bytes(path.read_bytes().replace(b"avc1", b"none"))

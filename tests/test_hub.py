@@ -114,6 +114,7 @@ def test_a_part_of_a_snapshot_is_no_model(tmp_path, hub, monkeypatch):
         resolve(source(OLD), tmp_path / "out")
 
 
+@pytest.mark.bad_input("models", "a shard of the weights is missing")
 def test_a_shard_that_is_missing_is_named(tmp_path):
     model = tmp_path / "model"
     model.mkdir()
@@ -142,11 +143,13 @@ def test_what_the_hub_refuses_is_one_line(tmp_path, hub):
     one_line(tmp_path, "main", "no such repository")
 
 
+@pytest.mark.bad_input("models", "no network, and the model was not fetched before")
 def test_no_network_is_one_line(tmp_path, hub, monkeypatch):
     at(monkeypatch, "http://127.0.0.1:9")
     one_line(tmp_path, "main", "no network, and the cache")
 
 
+@pytest.mark.bad_input("models", "pickled weights alone")
 def test_pickled_weights_alone_are_one_line(tmp_path, hub):
     del hub.commits[OLD]["model.safetensors"]
     one_line(tmp_path, OLD, r"holds no \*\.safetensors; pickled weights are not read")

@@ -41,6 +41,7 @@ def test_a_whole_file_is_read_as_nibabel_reads_it(path, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.bad_input("derivatives", "a changed byte: the checksum of gzip fails")
 def test_a_gzip_whose_checksum_fails_is_refused(path):
     # stored, not packed: a changed byte unpacks without an error, and only the checksum tells
     held = gzip.decompress(path.read_bytes())
@@ -51,12 +52,14 @@ def test_a_gzip_whose_checksum_fails_is_refused(path):
         images.read(path, 4)
 
 
+@pytest.mark.bad_input("derivatives", "a negative slope in the header")
 def test_a_negative_slope_is_refused(path):
     header(path, scl_slope=-1, scl_inter=0)
     with pytest.raises(UserError, match="has a scl_slope of -1 in its header"):
         images.read(path, 4)
 
 
+@pytest.mark.bad_input("derivatives", "constant BOLD")
 def test_bold_that_never_changes_is_refused(path):
     data = np.repeat(images.read(path, 4)[0][..., :1], 6, axis=3)
     with pytest.raises(UserError, match="is the same in every volume"):

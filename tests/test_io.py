@@ -1,8 +1,13 @@
 """Files are whole or absent, equal values are equal bytes, damage is one line."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import GONE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -164,6 +169,7 @@ def test_tables_come_back(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00garbage\xc3", b'a\tb\n"1\t2\n3'])
+@pytest.mark.bad_input("tables", "`{content!r}`")
 def test_what_is_no_table_is_one_line(tmp_path, content):
     path = tmp_path / "t.tsv"
     path.write_bytes(content)
@@ -183,6 +189,7 @@ def test_a_missing_table_column_or_folder_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff"])
+@pytest.mark.bad_input("JSON", "`{content!r}`", "not there")
 def test_what_is_no_json_is_one_line(tmp_path, content):
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(UserError, match=r"x\.json: is not JSON"):
@@ -192,11 +199,41 @@ def test_what_is_no_json_is_one_line(tmp_path, content):
 
 
 def test_what_a_kill_left_of_a_file_is_removed_and_of_that_file_alone(tmp_path):
-    left = tmp_path / ".partial-123-a.txt"
-    others = [tmp_path / name for name in (".partial-124-b-a.txt", ".partial-a.txt", "a.txt.old")]
+    left = tmp_path / f".partial-{GONE}-a.txt"
+    names = [f".partial-{GONE}-b-a.txt", ".partial-a.txt", "a.txt.old"]
+    names.append(f".partial-{os.getppid()}-a.txt")  # of a process that is alive
+    others = [tmp_path / name for name in names]
     for path in (left, *others):
         path.write_text("half")
     with io.whole(tmp_path / "a.txt") as partial:
         partial.write_text("whole")
     assert not left.exists()
     assert all(path.exists() for path in others)
+
+
+WRITER = """
+import sys, numpy as np
+from llm4brain.io import write_arrays, write_table
+import pandas as pd
+for i in range(60):
+    write_arrays(sys.argv[1] + "/a", {"a": np.full(20_000, int(sys.argv[2]))})
+    write_table(sys.argv[1] + "/a.tsv", pd.DataFrame({"a": [int(sys.argv[2])] * 500}))
+"""
+
+
+def test_processes_that_write_the_same_files_do_not_harm_them(tmp_path):
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, tmp_path, str(n)], stderr=subprocess.PIPE)
+        for n in (1, 2)
+    ]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        if (tmp_path / "a.tsv").exists():
+            numbers = io.Arrays(tmp_path / "a")["a"]
+            table = io.read_table(tmp_path / "a.tsv")["a"]
+            assert (len(numbers), len(table)) == (20_000, 500)
+            assert len(set(numbers)) == table.nunique() == 1
+            seen.add(numbers[0])
+    assert [writer.communicate()[1] for writer in writers] == [b"", b""]
+    assert seen == {1, 2}
+    assert files(tmp_path) == ["a", "a.tsv"]

@@ -76,6 +76,8 @@ def test_a_killed_run_needs_no_unlock_and_a_live_job_keeps_its_lock(tmp_path):
         again = subprocess.run([*map(str, command), TARGET, films], capture_output=True, text=True)
         assert again.returncode == 1
         assert "cannot be locked" in again.stdout + again.stderr
+        (line,) = (line for line in again.stderr.splitlines() if line.startswith("warning: "))
+        assert f"{tmp_path}: another run, or a job of one, is at work in this folder" in line
     finally:
         os.killpg(run.pid, signal.SIGKILL)
     time.sleep(0.5)

@@ -26,6 +26,9 @@ __all__ = ["state", "their_settings"]  # fixtures
         ("blocks.1.extra", np.zeros(3), "holds blocks.1.extra, which no encoder of theirs has"),
     ],
 )
+@pytest.mark.bad_input(
+    "MinD-Vis checkpoint", "`{name}` missing, of another shape, not finite or unknown"
+)
 def test_weights_that_are_not_whole_are_named(tmp_path, state, their_settings, name, value, said):
     state.pop(name, None)
     state |= {} if value is None else {name: value.astype(np.float32)}

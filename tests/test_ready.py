@@ -1,6 +1,7 @@
 """What settings name must be there: told in one line, before the first job."""
 
 import gzip
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from bold_data import SPACE, STEM, Set
+from leak_data import step
 from painted import even, film
 from preprocess_data import write_run
 from typer.testing import CliRunner
@@ -15,6 +17,7 @@ from typer.testing import CliRunner
 from llm4brain import config
 from llm4brain.cli import app
 from llm4brain.errors import UserError
+from llm4brain.io import read_table
 from llm4brain.preprocess.names import Recording
 from llm4brain.ready import recordings, require, require_runs
 
@@ -67,8 +70,14 @@ def test_a_data_set_that_is_whole_is_ready(data):
             "path:nowhere: holds no config.json; name a Hugging Face folder in evaluate.clip_model",
         ),
         ({"splits": {"table": "nowhere.tsv"}}, r"nowhere.tsv: does not exist"),
+        (
+            {"splits": {"train": ["{x}.mp4", "b"], "validation": ["c"], "test": ["d"]}},
+            r"^{x}.mp4: has {x} in its name, which the workflow takes for a wildcard; rename it",
+        ),
+        ({"derivatives": "to/{x}"}, r"to/{x}: has {x} in its name"),
     ],
 )
+@pytest.mark.bad_input("settings", "`{more}`")
 def test_what_is_missing_is_one_line(data, more, said):
     with pytest.raises(UserError, match=said) as error:
         require(settings(data, **more))
@@ -92,6 +101,18 @@ def asked(data):
     (data.parent / "my.yaml").write_text(yaml.safe_dump(own))
     files = [str(ROOT / "config.yaml"), str(data.parent / "my.yaml")]
     return CliRunner().invoke(app, ["check", *(x for f in files for x in ("--configfile", f))])
+
+
+def test_odd_names_of_films_are_names(data):
+    """What a shell, a format or a pattern could take for more than a name."""
+    odd = ["a %s 100%.mp4", 'it\'s "b".mp4', "c {} $HOME.mp4", "d[1]*?.mp4", "-e;f.mp4"]
+    for k, name in enumerate(odd):
+        film(data / "stimuli" / name, even(80 + k, 10))
+    splits = {"train": odd[:3], "validation": odd[3:4], "test": odd[4:]}
+    require(settings(data, splits=splits))
+    out = data.parent / "clips.tsv"
+    step("clips")(data / "stimuli", json.dumps(splits), out, '{"duration": 4}')
+    assert list(read_table(out)["stim_file"].unique()) == odd
 
 
 def test_check_opens_every_film(watched, monkeypatch):
@@ -153,6 +174,7 @@ def test_the_same_scan_in_two_runs_is_refused(data):
     require(settings(data))
 
 
+@pytest.mark.bad_input("films", "one film in two splits, under two names")
 def test_the_same_film_on_both_sides_of_a_split_is_refused(data):
     filled(data, b"film" * 9999, "stimuli/train/a.mp4", "stimuli/train/b.mp4")
     require(settings(data))
@@ -161,6 +183,7 @@ def test_the_same_film_on_both_sides_of_a_split_is_refused(data):
         require(settings(data))
 
 
+@pytest.mark.bad_input("events", "a link to a file that is not there")
 def test_a_link_that_leads_nowhere_is_told(data):
     link = data / f"sub-01/{STEMS[0]}_events.tsv"
     link.symlink_to("nowhere.tsv")

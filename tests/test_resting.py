@@ -67,6 +67,7 @@ def test_whole_subjects_validate(tmp_path, subjects, held):
     assert seen == set(map(str, range(subjects))) - kept
 
 
+@pytest.mark.bad_input("pretraining cohort", "one subject with one run")
 def test_of_one_subject_whole_runs_validate(tmp_path):
     train, validation = resting_windows([write_subject(tmp_path, "1", runs=3)], volumes=2)
     assert set(train.places[:, 0]) == {0, 1}
@@ -188,6 +189,7 @@ def test_grayordinates_of_people_at_rest_are_read_the_same_way(tmp_path):
     assert len(validation) == 6
 
 
+@pytest.mark.bad_input("pretraining cohort", "a folder that is not there")
 def test_a_further_cohort_that_is_not_there_is_told_at_once(tmp_path):
     over = tmp_path / "over.yaml"
     over.write_text("pretraining: {derivatives: nowhere}\n")
@@ -195,6 +197,7 @@ def test_a_further_cohort_that_is_not_there_is_told_at_once(tmp_path):
         require(load(ROOT / "config.yaml", over))
 
 
+@pytest.mark.bad_input("pretraining cohort", "the decoded cohort itself")
 def test_the_runs_that_the_decoder_is_tested_on_are_no_further_cohort(tmp_path):
     tested = Set(tmp_path / "tested").out
     over = tmp_path / "over.yaml"

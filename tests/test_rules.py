@@ -154,18 +154,22 @@ def test_memory_grows_with_what_a_job_reads(tmp_path):
     files = {"features": [str(tmp_path / "a"), str(tmp_path / "b")], "none": []}
     files["model"] = [str(tmp_path / "llm/config.json")]  # of a model rules name no weights
     asked = names["memory"](100, features=2, none=3, model=1.5)
-    assert asked(None, files) == 100 + 2 * 8 + 15
-    assert names["memory"](100, 2, features=2)(None, files) == 2 * (100 + 2 * 8)
-    assert names["memory_of_a_run"](100, "features")(None, files) == 100 + 15 * 5
+    run = names["memory_of_a_run"](100, "features")
+    for attempt in (1, 2):  # a job that was killed for memory gets more
+        assert asked(None, files, attempt) == attempt * (100 + 2 * 8 + 15)
+        pair = names["memory"](100, 2, features=2)
+        assert pair(None, files, attempt) == attempt * 2 * (100 + 2 * 8)
+        assert run(None, files, attempt) == attempt * (100 + 15 * 5)
     with pytest.raises(FileNotFoundError):  # Snakemake says <TBD>, and asks again
-        asked(None, files | {"model": str(tmp_path / "later")})
+        asked(None, files | {"model": str(tmp_path / "later")}, 1)
 
-    def of(width):
+    def of(width, attempt=1):
         names["SETTINGS"] = load(ROOT / "config.yaml", over(tmp_path, width))
-        return names["memory_of_encoder"](100)(SimpleNamespace(arm="full"), files)
+        return names["memory_of_encoder"](100)(SimpleNamespace(arm="full"), files, attempt)
 
     assert of(48) < 110
     assert 2500 < of(1024) < 5000  # as MinD-Vis
+    assert of(1024, 2) > 5000
 
 
 def over(folder, width):

@@ -75,12 +75,19 @@ def test_numbers_may_be_ids(tmp_path):
         ("a.tsv", "clip_id\twords\na\tb\n", "has the columns clip_id, words"),
     ],
 )
+@pytest.mark.bad_input("captions to score", "{name}: `{text!r}`")
 def test_other_shapes_are_one_line(tmp_path, name, text, said):
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=said):
         read_captions(tmp_path / name)
 
 
+@pytest.mark.bad_input(
+    "captions to score",
+    "a clip without references",
+    "a clip without a prediction",
+    "two predictions for a clip",
+)
 def test_both_files_must_be_of_the_same_clips():
     with pytest.raises(UserError, match="1 clips have no references, such as b"):
         aligned({"a": ["x"], "b": ["x"]}, {"a": ["x"]}, "here")

@@ -129,6 +129,12 @@ class Trap:
         return (Path.touch, (Path("pwned"),))
 
 
+@pytest.mark.bad_input(
+    "models",
+    "a checkpoint with objects that could run code",
+    "a sentence encoder with a module of its own",
+    "a sentence encoder with pickled weights",
+)
 def test_no_pickle_is_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"model": Trap()}, "trap.pth")
@@ -174,6 +180,7 @@ def test_an_archive_stays_in_its_folder(tmp_path, name):
     assert not list(tmp_path.rglob("evil.txt"))
 
 
+@pytest.mark.bad_input("models", "a link that leads out of the folder", "so, by a relative path")
 def test_a_link_out_of_a_model_is_not_followed(tmp_path):
     secret = tmp_path / "secret.txt"
     secret.write_text("x")

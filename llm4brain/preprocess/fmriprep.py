@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from llm4brain.errors import UserError
 from llm4brain.io import write_json
+from llm4brain.memory import KILLED, TODO
 from llm4brain.preprocess import containers, find
 from llm4brain.preprocess.containers import Places
 from llm4brain.preprocess.names import Recording, output_spaces
@@ -131,13 +133,17 @@ def preprocess_subject(
         write_json(work / CHOSEN, {"bold": of_bold})
     # No standard input: a question to a person becomes an error instead of a wait.
     # what is inherited says that this job is alive (llm4brain.locks)
-    done = subprocess.run(line, stdin=subprocess.DEVNULL, check=False, close_fds=False)
+    with containers.running(str(work.resolve()), settings):
+        done = subprocess.run(line, stdin=subprocess.DEVNULL, check=False, close_fds=False)
     if done.returncode != 0:
-        raise UserError(
-            f"sub-{subject}",
-            f"fMRIPrep ended with status {done.returncode}",
-            f"read the log above and {out / f'sub-{subject}' / 'log'}; a rerun resumes from {work}",
-        )
+        wrong = f"fMRIPrep ended with status {done.returncode}"
+        todo = f"read the log above and {out / f'sub-{subject}' / 'log'}"
+        if done.returncode in (KILLED, -signal.SIGKILL):
+            wrong, todo = (
+                "fMRIPrep was killed, probably for want of memory",
+                TODO["preprocess_fmriprep"],
+            )
+        raise UserError(f"sub-{subject}", wrong, f"{todo}; a rerun resumes from {work}")
     wanted = [out / name for name in expected(list(runs), settings)]
     missing = [path for path in wanted if not path.is_file()]
     if missing:

@@ -14,8 +14,8 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from llm4brain.errors import UserError
-from llm4brain.io import Arrays, read_json
+from llm4brain.errors import UserError, needs_space
+from llm4brain.io import Arrays, partial_of, read_json
 from llm4brain.recompute import recompute
 from llm4brain.sections import TuneSettings
 from llm4brain.shares import Columns, validation_mean
@@ -84,17 +84,22 @@ def save_lora(peft: PeftModel, folder: Path, base: str) -> None:
     Args:
         base: name of the base model in the adapter's configuration; a relative path, so that the
             file does not depend on the location of the project.
+
+    Raises:
+        UserError: the disk is full.
     """
     for config in peft.peft_config.values():
         config.base_model_name_or_path = base
         config.inference_mode = True
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    peft.save_pretrained(partial, save_embedding_layers=False)  # embeddings are frozen
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        (partial / name).replace(folder / name)
-    shutil.rmtree(partial)
+    partial = partial_of(folder)
+    try:
+        with needs_space(folder):
+            peft.save_pretrained(partial, save_embedding_layers=False)  # embeddings are frozen
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in ("adapter_config.json", "adapter_model.safetensors"):
+                (partial / name).replace(folder / name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def tune(
