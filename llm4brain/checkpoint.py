@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -106,13 +107,17 @@ class Progress:
             return json.loads(json.dumps(make()))
         name = _digest(key)
         if name not in self._values:
-            line = json.dumps([name, make()])
-            if self.writes:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                with self._lines.open("a") as file:
-                    file.write(f"\n{line}")  # first, since the line before may be cut
-            self._values[name] = json.loads(line)[1]
+            self._keep(name, make())
         return self._values[name]
+
+    def _keep(self, name: str, value: Any) -> None:
+        """Append a value; of several of one name, the last one counts."""
+        line = json.dumps([name, value])
+        if self.writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._lines.open("a") as file:
+                file.write(f"\n{line}")  # a new line first, since a kill may have cut the last one
+        self._values[name] = json.loads(line)[1]
 
     def tensors(
         self, key: object, make: Callable[[], Mapping[str, Tensor]]
@@ -155,23 +160,20 @@ class Progress:
             parts = (part for make in batches for part in make().items())
             return stream_arrays(path, shapes, parts, meta)
         stream, partial = Stream(shapes, meta), self.folder / f"{self._own}.stream"
+        name = _digest(["stream", path.name])
         try:
-            if not partial.is_file() or partial.stat().st_size != stream.size:
-                self._values = {}
-                self._lines.unlink(missing_ok=True)
-                partial.parent.mkdir(parents=True, exist_ok=True)
+            whole_size = partial.is_file() and partial.stat().st_size == stream.size
+            if not whole_size or name not in self._values:
+                self._keep(name, [0, stream.done])
                 with partial.open("wb") as file:
                     stream.begin(file)
+            finished, stream.done = self._values[name]
             with partial.open("r+b") as file:
-                for i, make in enumerate(batches):
-
-                    def write(make=make) -> dict[str, int]:
-                        for name, rows in make().items():
-                            stream.put(file, name, rows)
-                        file.flush()
-                        return stream.done
-
-                    stream.done = dict(self.value([path.name, i], write))
+                for i, make in enumerate(islice(batches, finished, None), start=finished + 1):
+                    for array, rows in make().items():
+                        stream.put(file, array, rows)
+                    file.flush()
+                    self._keep(name, [i, stream.done])
             stream.require_complete()
             path.parent.mkdir(parents=True, exist_ok=True)
             readable(partial)
@@ -223,8 +225,12 @@ def _delete(folder: Path, keep: str = "") -> None:
 
 
 def snapshot(optimizer, params: dict[str, Tensor], best: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights, best weights and Adam's moments as flat tensors, without pickle."""
+    """Weights, best weights, Adam's moments and torch's random state as flat tensors.
+
+    Epochs are seeded, but what follows training may draw numbers, such as LoRA's first weights.
+    """
     state = {f"weight.{n}": p for n, p in params.items()}
+    state["random"] = torch.get_rng_state()
     state |= {f"best.{n}": p for n, p in best.items()}
     for n, p in params.items():
         for key, value in optimizer.state.get(p, {}).items():
@@ -233,7 +239,8 @@ def snapshot(optimizer, params: dict[str, Tensor], best: dict[str, Tensor]) -> d
 
 
 def restore(optimizer, params: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-    """Load a `snapshot` into the parameters and the optimizer."""
+    """Load a `snapshot` into the parameters, the optimizer and torch's random state."""
+    torch.set_rng_state(state["random"])
     with torch.no_grad():
         for n, p in params.items():
             p.copy_(state[f"weight.{n}"])

@@ -124,7 +124,7 @@ class Stream:
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         text += b" " * (-len(text) % 8)
         self._header = len(text).to_bytes(8, "little") + text
-        self._shapes = shapes
+        self._shapes = {name: (dtype, tuple(shape)) for name, (dtype, shape) in shapes.items()}
         self.size = len(self._header) + end
         self.done = dict.fromkeys(shapes, 0)
 
