@@ -8,6 +8,7 @@ from llm4brain.clips import CLIP_COLUMNS
 from llm4brain.io import read_table, write_table
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import CaptionSettings, ClipSettings, VideoLLMSettings
+from llm4brain.sources import checksums
 from llm4brain.training import machine
 from llm4brain.video.captions import generated_captions
 from llm4brain.video.videollm import VideoLLM, model_hash
@@ -35,8 +36,9 @@ def main(
     chosen = [how.model_dump(), frames, drawn.model_dump(mode="json")]
     films = [stamp(stimuli / name) for name in table["stim_file"].unique()]
     identity = [record(chosen, code, seed), source, accelerator.mixed_precision, sha256(clips)]
+    identity += [checksums(model), films]
     folder = out.with_suffix(".checkpoint")
-    video.progress = Progress(folder, [*identity, films])
+    video.progress = Progress(folder, identity)
     captions = generated_captions(
         video, table, stimuli, frames, how.max_new_tokens, source, drawn, seed
     )

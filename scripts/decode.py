@@ -14,6 +14,7 @@ from llm4brain.checkpoint import Progress, remove_checkpoint, stamp
 from llm4brain.io import Arrays, read_table, write_arrays, write_table
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import ClipSettings, EvaluateSettings, VideoLLMSettings
+from llm4brain.sources import checksums
 from llm4brain.training import machine
 from llm4brain.tune.broken import flat, noise_like, rolled, windows_of
 from llm4brain.tune.decode import prompt_alone, put_into_words, read, shuffled
@@ -71,7 +72,8 @@ def main(
         inputs["other_subject", "control"] = windows_of(other, names, train.windows)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     identity = [made_by, window.model_dump(mode="json"), how.model_dump()]
-    identity += [accelerator.mixed_precision, model_hash(video_llm), sha256(tuned)]
+    identity += [accelerator.mixed_precision, model_hash(video_llm), checksums(video_llm)]
+    identity += map(sha256, [tuned, tuned.with_name("adapter_config.json")])
     used = (features, trials, bold, clips, adapted, other_features, other_trials)
     folder = out.with_suffix(".checkpoint")
     progress = Progress(folder, [*identity, subject, *(stamp(path) for path in used if path)])

@@ -11,6 +11,7 @@ from llm4brain.evaluate.reference import reference_systems
 from llm4brain.io import Arrays, read_table, write_arrays, write_table
 from llm4brain.provenance import record
 from llm4brain.sections import EvaluateSettings, VideoLLMSettings
+from llm4brain.sources import checksums
 from llm4brain.training import machine
 from llm4brain.tune.decode import put_into_words
 from llm4brain.video.videollm import VideoLLM, model_hash
@@ -48,7 +49,8 @@ def main(
         """Generate text as `decode` does, but with the untuned LLM."""
         llm = VideoLLM.on(accelerator, video_llm, how)
         # texts are kept under the tokens' hash
-        identity = [code, how.model_dump(), accelerator.mixed_precision, model_hash(video_llm)]
+        identity = [code, how.model_dump(), accelerator.mixed_precision]
+        identity += [model_hash(video_llm), checksums(video_llm)]
         llm.progress = Progress(folder, identity)
         return put_into_words({("ridge_llm", "baseline"): z_f}, llm, how.max_new_tokens)[0].texts
 

@@ -8,6 +8,7 @@ from llm4brain.clips import CLIP_COLUMNS
 from llm4brain.io import read_table
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import ClipSettings, VideoLLMSettings
+from llm4brain.sources import checksums
 from llm4brain.training import machine
 from llm4brain.video.captions import feature_batches, feature_shapes
 from llm4brain.video.videollm import VideoLLM, model_hash
@@ -34,6 +35,7 @@ def main(
     meta |= record(chosen.model_dump(), code, seed)
     films = [stamp(stimuli / name) for name in table["stim_file"].unique()]
     identity = [meta, how.model_dump(), accelerator.mixed_precision, sha256(clips), films]
+    identity.append(checksums(model))
     folder = out.with_suffix(".checkpoint")
     progress = Progress(folder, identity)
     given = (video, len(table), chosen.frames)
