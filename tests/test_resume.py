@@ -133,7 +133,7 @@ def observed(work: list[str], calls: Path, dies_at: int) -> None:
 
 def in_a_process(stage: str, given: Given, out: Path, calls: Path, dies_at: int | str) -> None:
     """A stage with its work counted, in small batches; `dies_at`: a piece of work or an output."""
-    signal.alarm(120)
+    signal.alarm(600)  # s
     torch.set_num_threads(1)
     captions.AT_ONCE = 2
     VideoLLM._at_once = lambda *_: 3  # rows
