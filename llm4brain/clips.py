@@ -164,6 +164,11 @@ def films_meant(named: Iterable[str], films: Collection[str]) -> dict[str, str]:
     return {name: name if name in films else one.get(bare(name), name) for name in named}
 
 
+def run_windows(run: Run, parts: Sequence[slice]) -> np.ndarray:
+    """Windows (parts, volumes, voxels) float16 of a run's BOLD."""
+    return np.stack([run.bold[part].astype(np.float16) for part in parts])
+
+
 @dataclass(frozen=True)
 class Plan:
     """Which volumes of which run are the window of each trial.
@@ -201,7 +206,7 @@ class Plan:
         """A run's windows, (trials of the run, span, voxels) float16, run by run."""
         for run, parts in zip(runs, self.parts, strict=True):
             if parts:
-                yield np.stack([run.bold[part].astype(np.float16) for part in parts])
+                yield run_windows(run, parts)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,11 @@ def _umask() -> int:
     now = os.umask(0o022)
     os.umask(now)
     return now
+
+
+def readable(path: Path) -> None:
+    """Give a file the usual mode; safetensors makes files readable by their owner only."""
+    path.chmod(0o666 & ~_umask())
 
 
 def partial_of(path: Path) -> Path:
@@ -72,7 +77,7 @@ def whole(path: str | Path) -> Iterator[Path]:
         partial = partial_of(path)
         try:
             yield partial
-            partial.chmod(0o666 & ~_umask())  # safetensors makes files readable by their owner only
+            readable(partial)
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
@@ -120,6 +125,60 @@ def write_arrays(
         save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial, header)
 
 
+class Stream:
+    """The layout of a safetensors file that is written part by part.
+
+    Args:
+        shapes, meta: see `stream_arrays`.
+
+    Attributes:
+        size: of the file, bytes.
+        done: name -> rows written so far.
+    """
+
+    def __init__(
+        self,
+        shapes: Mapping[str, tuple[str, tuple[int, ...]]],
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        order = sorted(shapes, key=lambda name: (list(TYPES).index(shapes[name][0]), name))
+        header: dict[str, Any] = {"__metadata__": {"meta": json.dumps(meta or {}, sort_keys=True)}}
+        end, self._place = 0, {}
+        for name in order:
+            dtype, shape = shapes[name]
+            begin, end = end, end + math.prod(shape) * np.dtype(dtype).itemsize
+            header[name] = {"dtype": TYPES[dtype], "shape": shape, "data_offsets": [begin, end]}
+            self._place[name] = begin
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        text += b" " * (-len(text) % 8)
+        self._header = len(text).to_bytes(8, "little") + text
+        self._shapes = {name: (dtype, tuple(shape)) for name, (dtype, shape) in shapes.items()}
+        self.size = len(self._header) + end
+        self.done = dict.fromkeys(shapes, 0)
+
+    def begin(self, file: BinaryIO) -> None:
+        """Write the header, and give the file its size."""
+        file.write(self._header)
+        file.truncate(self.size)
+
+    def put(self, file: BinaryIO, name: str, rows: np.ndarray) -> None:
+        """Write an array's next rows."""
+        dtype, shape = self._shapes[name]
+        if rows.dtype != dtype or rows.shape[1:] != shape[1:]:
+            wrong = f"{rows.dtype} {rows.shape} is no part of {self._shapes[name]}"
+            raise ValueError(f"{name}: {wrong}")
+        row = math.prod(shape[1:]) * rows.itemsize
+        file.seek(len(self._header) + self._place[name] + self.done[name] * row)
+        file.write(np.ascontiguousarray(rows).data)
+        self.done[name] += len(rows)
+
+    def require_complete(self) -> None:
+        """Raise ValueError unless all rows were written."""
+        wrong = [name for name, (_, shape) in self._shapes.items() if self.done[name] != shape[0]]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: not written as long as {self._shapes}")
+
+
 def stream_arrays(
     path: str | Path,
     shapes: Mapping[str, tuple[str, tuple[int, ...]]],
@@ -135,28 +194,12 @@ def stream_arrays(
     Raises:
         ValueError: the parts do not match `shapes`.
     """
-    order = sorted(shapes, key=lambda name: (list(TYPES).index(shapes[name][0]), name))
-    header: dict[str, Any] = {"__metadata__": {"meta": json.dumps(meta or {}, sort_keys=True)}}
-    end, place = 0, {}
-    for name in order:
-        dtype, shape = shapes[name]
-        begin, end = end, end + math.prod(shape) * np.dtype(dtype).itemsize
-        header[name] = {"dtype": TYPES[dtype], "shape": shape, "data_offsets": [begin, end]}
-        place[name] = [begin, end]
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
+    stream = Stream(shapes, meta)
     with whole(path) as partial, partial.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        data = file.tell()
+        stream.begin(file)
         for name, rows in parts:
-            dtype, shape = shapes[name]
-            if rows.dtype != dtype or rows.shape[1:] != shape[1:]:
-                raise ValueError(f"{name}: {rows.dtype} {rows.shape} is no part of {shapes[name]}")
-            file.seek(data + place[name][0])
-            file.write(np.ascontiguousarray(rows).data)
-            place[name][0] += rows.nbytes
-        if wrong := [name for name, (at, end) in place.items() if at != end]:
-            raise ValueError(f"{', '.join(wrong)}: not written as long as {shapes}")
+            stream.put(file, name, rows)
+        stream.require_complete()
 
 
 class Arrays:

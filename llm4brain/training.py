@@ -150,6 +150,7 @@ def fit(
         if not math.isfinite(log[0]["val_loss"]):
             raise UserError(name, "has no finite validation loss to start from", "check its inputs")
         best = {n: p.detach().cpu().clone() for n, p in params.items()}
+        checkpoint.save(0, snapshot(optimizer, params, best), log)
         start = 1
     else:
         epoch, state, log = resumed

@@ -162,7 +162,7 @@ rule captions_generated:
         "--model {params.model} --out {output} --settings {params.settings:q} "
         "--clip-settings {params.clips:q} --caption-settings {params.captions:q} "
         "--seed {params.seed} --threads $OMP_NUM_THREADS "
-        "--precision {params.precision} > {log} 2>&1"
+        "--precision {params.precision} --code {params.code} > {log} 2>&1"
 
 
 if SETTINGS.captions.file:

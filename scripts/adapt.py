@@ -54,7 +54,8 @@ def main(
     )
     solved = stage.readout
     size = written_size(solved.out_of_fold, reader.basis)
-    known = Known(data, reader, *samples, size, solved.penalty, chosen.smooth_mm, options)
+    given = (size, solved.penalty, chosen.smooth_mm, options, aligner.progress)
+    known = Known(data, reader, *samples, *given)
     choice = known.give("shared", 0, "coupled", 0)
     meta = {"provenance": made_by, "folds": folds, "options": options, "new": asdict(choice)}
     save(out, aligner, stage, aligned, data, meta | {"smooth_mm": chosen.smooth_mm})

@@ -1,13 +1,16 @@
 """Clean BOLD and the clip table -> one BOLD window per trial."""
 
 import sys
-from itertools import chain
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 from llm4brain import steps
-from llm4brain.clips import CLIP_COLUMNS, plan_windows, read_runs
-from llm4brain.io import Arrays, read_table, stream_arrays, write_table
-from llm4brain.provenance import record
+from llm4brain.checkpoint import Progress, remove_checkpoint, stamp
+from llm4brain.clips import CLIP_COLUMNS, plan_windows, read_runs, run_windows
+from llm4brain.io import Arrays, read_table, write_table
+from llm4brain.provenance import record, sha256
 from llm4brain.sections import ClipSettings
 
 
@@ -31,9 +34,18 @@ def main(
     grid = {name: arrays[name] for name in ("voxels", "coordinates") if name in arrays.names}
     windows = ("windows", ("float16", (len(plan.trials), plan.span, len(grid["voxels"]))))
     shapes = dict([windows, *((n, (a.dtype.name, a.shape)) for n, a in grid.items())])
-    parts = (("windows", rows) for rows in plan.windows(read_runs(arrays)))
+
+    def batches() -> Iterator[Callable[[], dict[str, np.ndarray]]]:
+        yield lambda: grid
+        for run, parts in zip(read_runs(arrays), plan.parts, strict=True):
+            if parts:
+                yield lambda run=run, parts=parts: {"windows": run_windows(run, parts)}
+
+    folder = out.with_suffix(".checkpoint")
+    progress = Progress(folder, [made_by, stamp(bold), sha256(clips)])
     write_table(trials, plan.trials)
-    stream_arrays(out, shapes, chain(grid.items(), parts), arrays.meta | {"provenance": made_by})
+    progress.stream(out, shapes, batches(), arrays.meta | {"provenance": made_by})
+    remove_checkpoint(folder)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from llm4brain.align.reader import BrainReader
 from llm4brain.align.readout import written_size
 from llm4brain.align.stage import Known, StageData
 from llm4brain.align.stranger import Help
+from llm4brain.checkpoint import Progress, remove_checkpoint
 from llm4brain.io import Arrays
-from llm4brain.provenance import record
+from llm4brain.provenance import record, sha256
 from llm4brain.sections import AdaptSettings
 from llm4brain.training import machine
 
@@ -33,10 +34,14 @@ def main(
 ) -> None:
     """`known`: number of the target's first train trials that are used; `how`: the method."""
     chosen = AdaptSettings.given(settings)
-    machine(threads, precision)
+    made_by = record(chosen.model_dump(mode="json"), code, seed)
+    accelerator = machine(threads, precision)
     before = Arrays(adapted)
     data = StageData.load(subject, features, trials, video, {target: known})
     reader = BrainReader.load(before)
+    identity = [made_by, accelerator.mixed_precision, subject, target, known, how]
+    identity += map(sha256, [*features, *trials, video, adapted])
+    folder = out.with_suffix(".checkpoint")
     size = written_size(before["train.out_of_fold"], reader.basis)
     samples = data.samples(reader)
     others = Known(
@@ -47,12 +52,13 @@ def main(
         before.meta["penalty"],
         before.meta["smooth_mm"],
         before.meta["options"],
+        Progress(folder, identity),
     )
     choice = others.give(target, known, cast(Help, how), chosen.n_components)
-    made_by = record(chosen.model_dump(mode="json"), code, seed)
     extra = {name: before[name] for name in ("train.out_of_fold", "validation.read")}
     meta = {"provenance": made_by, "new": asdict(choice)}
     reader.save(out, before, extra, before.meta | meta)
+    remove_checkpoint(folder)
 
 
 if __name__ == "__main__":

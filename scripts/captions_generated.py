@@ -3,9 +3,12 @@
 from pathlib import Path
 
 from llm4brain import steps
+from llm4brain.checkpoint import Progress, remove_checkpoint, stamp
 from llm4brain.clips import CLIP_COLUMNS
 from llm4brain.io import read_table, write_table
+from llm4brain.provenance import record, sha256
 from llm4brain.sections import CaptionSettings, ClipSettings, VideoLLMSettings
+from llm4brain.sources import checksums
 from llm4brain.training import machine
 from llm4brain.video.captions import generated_captions
 from llm4brain.video.videollm import VideoLLM, model_hash
@@ -22,16 +25,25 @@ def main(
     seed: int,
     threads: int = 2,
     precision: str = "auto",
+    code: str = "",
 ) -> None:
     how = VideoLLMSettings.given(settings)
     drawn = CaptionSettings.given(caption_settings)
     frames = ClipSettings.given(clip_settings).frames
     table = read_table(clips, CLIP_COLUMNS)
-    video = VideoLLM.on(machine(threads, precision), model, how)
+    accelerator = machine(threads, precision)
+    video, source = VideoLLM.on(accelerator, model, how), model_hash(model)
+    chosen = [how.model_dump(), frames, drawn.model_dump(mode="json")]
+    films = [stamp(stimuli / name) for name in table["stim_file"].unique()]
+    identity = [record(chosen, code, seed), source, accelerator.mixed_precision, sha256(clips)]
+    identity += [checksums(model), films]
+    folder = out.with_suffix(".checkpoint")
+    video.progress = Progress(folder, identity)
     captions = generated_captions(
-        video, table, stimuli, frames, how.max_new_tokens, model_hash(model), drawn, seed
+        video, table, stimuli, frames, how.max_new_tokens, source, drawn, seed
     )
     write_table(out, captions)
+    remove_checkpoint(folder)
 
 
 if __name__ == "__main__":

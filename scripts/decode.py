@@ -1,21 +1,25 @@
 """Decode the test clips of one subject, from its BOLD and from null inputs. Reads no captions."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from llm4brain import steps
 from llm4brain.align.reader import BrainReader
 from llm4brain.brain import cohort
+from llm4brain.checkpoint import Progress, remove_checkpoint, stamp
 from llm4brain.io import Arrays, read_table, write_arrays, write_table
-from llm4brain.provenance import record
+from llm4brain.provenance import record, sha256
 from llm4brain.sections import ClipSettings, EvaluateSettings, VideoLLMSettings
+from llm4brain.sources import checksums
 from llm4brain.training import machine
 from llm4brain.tune.broken import flat, noise_like, rolled, windows_of
 from llm4brain.tune.decode import prompt_alone, put_into_words, read, shuffled
 from llm4brain.tune.lora import load_lora
-from llm4brain.video.videollm import VideoLLM
+from llm4brain.video.videollm import VideoLLM, model_hash
 
 
 def main(
@@ -66,9 +70,21 @@ def main(
     if other_features and other_trials:
         other = cohort.load([subject], [other_features], [other_trials], ("test",), chosen.repeats)
         inputs["other_subject", "control"] = windows_of(other, names, train.windows)
-    z_f = read(inputs, subject, reader)
+    made_by = record(chosen.model_dump(mode="json"), code, seed)
+    identity = [made_by, window.model_dump(mode="json"), how.model_dump()]
+    identity += [accelerator.mixed_precision, model_hash(video_llm), checksums(video_llm)]
+    identity += map(sha256, [tuned, tuned.with_name("adapter_config.json")])
+    used = (features, trials, bold, clips, adapted, other_features, other_trials)
+    folder = out.with_suffix(".checkpoint")
+    progress = Progress(folder, [*identity, subject, *(stamp(path) for path in used if path)])
+
+    def read_one(who: tuple[str, str]) -> dict[str, torch.Tensor]:
+        return {"z_f": torch.from_numpy(read({who: inputs[who]}, subject, reader)[who])}
+
+    z_f = {who: progress.tensors(who, partial(read_one, who))["z_f"].numpy() for who in inputs}
     llm = VideoLLM.on(accelerator, video_llm, how)
     load_lora(llm, tuned.parent)
+    llm.progress = progress
     found = put_into_words(z_f, llm, tokens)
     found += shuffled(found[0], names, (*own_seed, 1))
     said = [
@@ -85,8 +101,9 @@ def main(
     write_arrays(
         readings,
         arrays,
-        {"clip_id": names, "provenance": record(chosen.model_dump(mode="json"), code, seed)},
+        {"clip_id": names, "provenance": made_by},
     )
+    remove_checkpoint(folder)
 
 
 if __name__ == "__main__":

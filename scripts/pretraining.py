@@ -6,7 +6,7 @@ from llm4brain import steps
 from llm4brain.brain.pretrain import pretrain, save_encoder
 from llm4brain.brain.resting import resting_windows
 from llm4brain.brain.weights import Published
-from llm4brain.checkpoint import remove_checkpoint
+from llm4brain.checkpoint import remove_checkpoint, stamp
 from llm4brain.io import Arrays
 from llm4brain.provenance import record
 from llm4brain.sections import EncoderSettings
@@ -33,8 +33,8 @@ def main(
     # as in the windows of the decoder
     volumes = Arrays(example).shape("windows")[1] if chosen.temporal else 1
     train, validation = resting_windows(files, volumes)
-    # Identify each file by its metadata, because its content is too large to hash.
-    identity = [made_by, accelerator.mixed_precision, volumes, [Arrays(f).meta for f in files]]
+    about = [[Arrays(file).meta, stamp(file)] for file in files]
+    identity = [made_by, accelerator.mixed_precision, volumes, about]
     folder = out.with_suffix(".checkpoint")
     weights = Published.read(chosen.weights) if chosen.weights else None
     meta = {"provenance": made_by, "subjects": subject}

@@ -6,13 +6,15 @@ import numpy as np
 
 from llm4brain import steps
 from llm4brain.align.reader import BrainReader
+from llm4brain.checkpoint import Progress, remove_checkpoint
 from llm4brain.evaluate.reference import reference_systems
 from llm4brain.io import Arrays, read_table, write_arrays, write_table
 from llm4brain.provenance import record
 from llm4brain.sections import EvaluateSettings, VideoLLMSettings
+from llm4brain.sources import checksums
 from llm4brain.training import machine
 from llm4brain.tune.decode import put_into_words
-from llm4brain.video.videollm import VideoLLM
+from llm4brain.video.videollm import VideoLLM, model_hash
 
 
 def main(
@@ -41,9 +43,15 @@ def main(
     # without captions or video tokens. The adaptor, which was not, is not used.
     reader = BrainReader.load(Arrays(adapted))
 
+    folder = out.with_suffix(".checkpoint")
+
     def say(z_f: np.ndarray) -> list[str]:
         """Generate text as `decode` does, but with the untuned LLM."""
         llm = VideoLLM.on(accelerator, video_llm, how)
+        # texts are kept under the tokens' hash
+        identity = [code, how.model_dump(), accelerator.mixed_precision]
+        identity += [model_hash(video_llm), checksums(video_llm)]
+        llm.progress = Progress(folder, identity)
         return put_into_words({("ridge_llm", "baseline"): z_f}, llm, how.max_new_tokens)[0].texts
 
     table = read_table(clips, ("clip_id", "split"))
@@ -70,6 +78,7 @@ def main(
         decoded.readings,
         {"clip_id": decoded.clip_ids, "provenance": made_by, "ridge": decoded.ridge},
     )
+    remove_checkpoint(folder)
 
 
 if __name__ == "__main__":

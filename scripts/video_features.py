@@ -3,12 +3,14 @@
 from pathlib import Path
 
 from llm4brain import steps
+from llm4brain.checkpoint import Progress, remove_checkpoint, stamp
 from llm4brain.clips import CLIP_COLUMNS
-from llm4brain.io import read_table, write_arrays
-from llm4brain.provenance import record
+from llm4brain.io import read_table
+from llm4brain.provenance import record, sha256
 from llm4brain.sections import ClipSettings, VideoLLMSettings
+from llm4brain.sources import checksums
 from llm4brain.training import machine
-from llm4brain.video.captions import video_features
+from llm4brain.video.captions import feature_batches, feature_shapes
 from llm4brain.video.videollm import VideoLLM, model_hash
 
 
@@ -27,10 +29,20 @@ def main(
     chosen = ClipSettings.given(clip_settings)
     table = read_table(clips, CLIP_COLUMNS)
     how = VideoLLMSettings.given(settings)
-    video = VideoLLM.on(machine(threads, precision), model, how)
-    arrays = video_features(video, table, stimuli, chosen.frames)
+    accelerator = machine(threads, precision)
+    video = VideoLLM.on(accelerator, model, how)
     meta = {"clip_id": table["clip_id"].tolist(), "model": model_hash(model)}
-    write_arrays(out, arrays, meta | record(chosen.model_dump(), code, seed))
+    meta |= record(chosen.model_dump(), code, seed)
+    films = [stamp(stimuli / name) for name in table["stim_file"].unique()]
+    identity = [meta, how.model_dump(), accelerator.mixed_precision, sha256(clips), films]
+    identity.append(checksums(model))
+    folder = out.with_suffix(".checkpoint")
+    progress = Progress(folder, identity)
+    given = (video, len(table), chosen.frames)
+    shapes = progress.value("shapes", lambda: feature_shapes(*given))
+    batches = feature_batches(video, table, stimuli, chosen.frames)
+    progress.stream(out, shapes, batches, meta)
+    remove_checkpoint(folder)
 
 
 if __name__ == "__main__":

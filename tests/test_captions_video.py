@@ -15,7 +15,7 @@ from tiny_models import llm
 from llm4brain.errors import UserError
 from llm4brain.sections import VideoLLMSettings
 from llm4brain.training import machine
-from llm4brain.video.captions import generated_captions, video_features
+from llm4brain.video.captions import feature_batches, feature_shapes, generated_captions
 from llm4brain.video.learn import learn, read_films, save
 from llm4brain.video.small import Words, build
 from llm4brain.video.videollm import VideoLLM, model_hash
@@ -149,15 +149,23 @@ def test_generated_captions_follow_the_clip_table(films, clips, trained):
     assert back["caption"].tolist() == table["caption"].tolist()[::-1]
 
 
+def features(model, clips, films):
+    parts = [make() for make in feature_batches(model, clips, films, 2)]
+    assert len(parts) == 2  # one per film
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 def test_features_follow_the_clip_table(films, clips, trained):
     model = VideoLLM.load(trained / "model")
-    found = video_features(model, clips, films, 2)
+    found = features(model, clips, films)
     assert found["vit_tokens"].shape == (4, 2, 5, 32)
+    shapes = {name: (array.dtype.name, array.shape) for name, array in found.items()}
+    assert feature_shapes(model, 4, 2) == shapes
     assert found["vit_tokens"].dtype == np.float16
     assert found["video_tokens"].shape == (4, 2 * 4, 32)  # queries of both frames
     again = model.video_tokens(torch.from_numpy(found["vit_tokens"]).float())
     np.testing.assert_array_equal(found["video_tokens"], again.numpy())
-    back = video_features(model, clips[::-1], films, 2)
+    back = features(model, clips[::-1], films)
     np.testing.assert_allclose(found["video_tokens"][::-1], back["video_tokens"], atol=1e-5)
 
 

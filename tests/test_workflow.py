@@ -304,7 +304,7 @@ def test_the_whole_chain_walks(tiny_run):
     assert {(system, s) for system in systems for s in ("01", "02", "mean")} == rows
     assert (tiny_run / "results" / "table1.png").stat().st_size > 10_000
     assert not list(tiny_run.rglob(".partial-*"))
-    assert not list((tiny_run / "models").rglob("*.checkpoint"))
+    assert not list(tiny_run.rglob("*.checkpoint"))
 
 
 def test_after_a_run_nothing_is_to_be_done(tiny_run, tiny_settings):

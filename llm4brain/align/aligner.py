@@ -39,6 +39,7 @@ from llm4brain.align.readout import (
     signal_to_noise,
 )
 from llm4brain.align.samples import Samples
+from llm4brain.checkpoint import NO_PROGRESS, Progress, hash_of
 from llm4brain.errors import UserError
 from llm4brain.sections import DomainMethod, FitSettings
 from llm4brain.training import fit, seed_everything
@@ -59,6 +60,9 @@ class Aligner(nn.Module):
         n_folds: number of cross-fitting folds, by stimulus.
         methods: domain adaptation methods; those with a loss take part in training.
         alphas, powers, tempering: candidate values, selected on validation.
+
+    Attributes:
+        progress: keeps how well each candidate predicts.
     """
 
     def __init__(
@@ -85,13 +89,15 @@ class Aligner(nn.Module):
         self.alphas, self.tempering = alphas, tempering
         self.powers = powers if "gate" in methods else (0.0,)
         self.readout: FittedReadout | None = None
+        self.progress = NO_PROGRESS
         self.penalty = PENALTIES[0]
 
     # -- closed form
 
     def refit(self) -> float:
         """Choose alpha and power, then solve the readout; return the validation agreement."""
-        self.choose_features()
+        adaptor = hash_of(*self.reader.adaptor.state_dict().values())
+        self.choose_features(adaptor)
         train, held_out, mean = self.features()
         self.reader.mean = torch.from_numpy(mean)
         known = self.train_samples
@@ -106,6 +112,7 @@ class Aligner(nn.Module):
             self.validation.targets,
             COUPLINGS,
             PENALTIES[max(0, at - 1) : at + 3],
+            lambda tried, reach: self.progress.value(["joint", adaptor, *tried], reach),
         )
         solved = self.readout
         found = primal(solved.dual, train, known.subjects, solved.coupling)
@@ -131,18 +138,26 @@ class Aligner(nn.Module):
             part -= mean
         return both[0], both[1], mean
 
-    def choose_features(self) -> None:
+    def choose_features(self, adaptor: str) -> None:
         """Set alpha and the gate's power to the values that predict validation films best.
 
         Each person is fitted alone here; the coupling between people is chosen afterwards. Alpha is
         chosen first, at a middle power, then the power. The result does not depend on earlier
         choices, so a resumed run makes the same choice.
+
+        Args:
+            adaptor: hash of the adaptor's weights; values of `progress` are kept under it.
         """
         reader = self.reader
+
+        def alone(alpha: float, power: float) -> list[float]:
+            key = ["alone", adaptor, alpha, power]
+            return self.progress.value(key, lambda: self._alone(alpha, power))
+
         reader.power = 1.0 if 1.0 in self.powers else self.powers[0]
-        found = {alpha: self._alone(alpha, reader.power) for alpha in self.alphas}
+        found = {alpha: alone(alpha, reader.power) for alpha in self.alphas}
         reader.alpha = max(found, key=found.get)
-        others = {p: self._alone(reader.alpha, p) for p in self.powers if p != reader.power}
+        others = {p: alone(reader.alpha, p) for p in self.powers if p != reader.power}
         found = {reader.power: found[reader.alpha], **others}
         reader.power = max(found, key=found.get)
         self.penalty = found[reader.power][1]
@@ -275,6 +290,7 @@ def train_stage(
     """Train the adaptor and keep the epoch whose readout predicts validation films best."""
     seed_everything(seed, name)
     aligner.to(accelerator.device)
+    aligner.progress = Progress(folder, [identity, seed, name])
 
     def validate() -> dict[str, float]:
         reached = aligner.refit()

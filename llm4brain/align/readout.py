@@ -10,7 +10,7 @@ coupling and the penalty are chosen on validation stimuli. Training starts from 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,6 +114,7 @@ def fit_readout(
     targets_val: np.ndarray,
     couplings: Sequence[float] = COUPLINGS,
     penalties: Sequence[float] = PENALTIES,
+    kept: Callable[[tuple[float, float], Callable[[], float]], float] = lambda _, reach: reach(),
 ) -> FittedReadout:
     """Fit on train samples; choose coupling and penalty on validation samples.
 
@@ -124,6 +125,8 @@ def fit_readout(
         folds: (n,) cross-fitting fold, by stimulus; None leaves `out_of_fold` at zero.
         kernel_val: (m, n); subjects_val: (m,); targets_val: (m, rank).
         couplings, penalties: candidate values; with a single subject, the coupling is 1.
+        kept: (coupling, penalty) and a function that computes their validation agreement -> that
+            agreement; a resumed run looks it up.
     """
     couplings = couplings if len(np.unique(subjects)) > 1 else (1.0,)
     best = (-np.inf, 0.0, 0.0)
@@ -131,8 +134,11 @@ def fit_readout(
         inner = coupled(kernel, subjects, subjects, coupling)
         across = coupled(kernel_val, subjects_val, subjects, coupling)
         for penalty in penalties:
-            read = across @ ridge_dual(inner, targets, penalty)
-            best = max(best, (agreement(read, targets_val), coupling, penalty))
+
+            def reach(inner=inner, across=across, penalty=penalty) -> float:
+                return agreement(across @ ridge_dual(inner, targets, penalty), targets_val)
+
+            best = max(best, (kept((coupling, penalty), reach), coupling, penalty))
     validation, coupling, penalty = best
 
     whole = coupled(kernel, subjects, subjects, coupling)

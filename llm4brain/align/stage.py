@@ -23,6 +23,7 @@ from llm4brain.brain import cohort
 from llm4brain.brain.adaptor import PositionAdaptor
 from llm4brain.brain.cohort import Cohort, rows_of
 from llm4brain.brain.pretrain import load_encoder
+from llm4brain.checkpoint import NO_PROGRESS, Progress
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays
 
@@ -144,6 +145,7 @@ class Known:
         penalty: of their readout.
         smooth_mm: smoothing of the gate.
         options: candidate `alphas` and `powers` for the known people; a single value is fixed.
+        progress: keeps what was learned without each known person.
     """
 
     data: StageData
@@ -154,6 +156,7 @@ class Known:
     penalty: float
     smooth_mm: float
     options: Mapping[str, Sequence[float]]
+    progress: Progress = NO_PROGRESS
 
     def give(self, name: str, trials: int, how: Help, n_components: int) -> Choice:
         """Add weights for a new person to the reader; `shared` is for anyone without data.
@@ -198,9 +201,9 @@ class Known:
         print(f"left out in turn: {', '.join(left_out)}", file=sys.stderr)
         gates = dict.fromkeys(left_out, reader.agreement)
         if max(self.options["powers"]):
-            learned = {s: self.data.gate(self.smooth_mm, s) for s in left_out}
+            learned = {s: self._gate_without(s) for s in left_out}
             # one remaining person without repeats gives no agreement: use the gate of all people
-            gates |= {s: gate.agreement_ for s, gate in learned.items() if gate.rests_on_}
+            gates |= {s: gate for s, gate in learned.items() if gate is not None}
         few = {s: self.data.few(reader, s, trials) for s in left_out} if trials else {}
         free = {
             name: getattr(stranger, name.upper()) if len(values) > 1 else values
@@ -211,7 +214,17 @@ class Known:
             free = {"alphas": (0.0,), "powers": (0.0,)}
         known = (self.train, self.validation, few, gates, self._features_for(how))
         given = (how, start, n_components, self.size, reader.basis)
-        return stranger.choose(*known, *given, **free)
+        return stranger.choose(*known, *given, **free, progress=self.progress)
+
+    def _gate_without(self, name: str) -> np.ndarray | None:
+        """Agreement of the other people's responses; None if there is nothing to learn it from."""
+
+        def learn() -> dict[str, torch.Tensor]:
+            gate = self.data.gate(self.smooth_mm, name)
+            return {"agreement": torch.from_numpy(gate.agreement_)} if gate.rests_on_ else {}
+
+        found = self.progress.tensors(["gate", name], learn)
+        return found["agreement"].numpy() if found else None
 
     def _features_for(self, how: Help) -> Features:
         """Features of samples; without the others' adaptor if `alone`."""

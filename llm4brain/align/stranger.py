@@ -23,8 +23,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Literal
+from functools import lru_cache, partial
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from llm4brain.align.functional import SharedResponse
 from llm4brain.align.readout import Basis, agreement, coupled, ridge_dual, written_size
 from llm4brain.align.samples import Samples
 from llm4brain.align.whiten import Whitening
+from llm4brain.checkpoint import NO_PROGRESS, Progress
 
 Help = Literal["coupled", "functional", "unlabelled", "gated", "alone"]
 OWN_READOUT = ("gated", "alone")  # fitted without the others' samples
@@ -182,6 +183,7 @@ def choose(
     basis: Basis,
     alphas: Sequence[float] = ALPHAS,
     powers: Sequence[float] = POWERS,
+    progress: Progress = NO_PROGRESS,
 ) -> Choice:
     """Leave out known people one at a time; choose what predicts their validation films best.
 
@@ -196,6 +198,7 @@ def choose(
         size: mean norm of known people's weighted out-of-fold predictions.
         basis: components and their weights.
         alphas, powers: candidate values.
+        progress: keeps how well each candidate predicts each left-out person.
 
     Coordinate search from `start`: coupling, whitening, smoothing, power and alpha, in this order.
     """
@@ -212,27 +215,34 @@ def choose(
         return ready, ready.white.apply(shown)
 
     def read(
-        coupling: float, noise: float, penalties: Sequence[float], **seen: float
-    ) -> dict[str, list[np.ndarray]]:
-        """Predictions for the validation samples of each left-out person, one per penalty."""
-        found = {}
-        for name in left_out:
-            ready, shown = prepared(name, noise, *seen.values())
-            problem = Problem(ready, known.without(name), few.get(name), coupling, how)
-            found[name] = [shown @ problem.weights(penalty) for penalty in penalties]
-        return found
+        name: str, penalties: Sequence[float], coupling: float, noise: float, **seen: float
+    ) -> list[np.ndarray]:
+        """Predictions for the validation samples of a left-out person, one per penalty."""
+        ready, shown = prepared(name, noise, *seen.values())
+        problem = Problem(ready, known.without(name), few.get(name), coupling, how)
+        return [shown @ problem.weights(penalty) for penalty in penalties]
+
+    def reached(name: str, now: dict[str, float]) -> list[float]:
+        """Agreement for a left-out person, with weighted components, one per penalty."""
+        count = np.sqrt(basis.weights)
+        truth = validation.of_subject(name).targets * count
+        return [agreement(found * count, truth) for found in read(name, PENALTIES, **now)]
+
+    def size_of(name: str, now: dict[str, float], penalty: float) -> float:
+        return written_size(read(name, [penalty], **now)[0], basis)
+
+    def every(what: Callable[..., Any], *given: Any) -> list[Any]:
+        """`what` of each left-out person; a resumed run looks it up."""
+        return [
+            progress.value([what.__name__, name, *given], partial(what, name, *given))
+            for name in left_out
+        ]
 
     def reach(**now: float) -> tuple[float, float]:
-        """Best agreement over penalties, with weighted components, and its penalty."""
-        found = read(penalties=PENALTIES, **now)
-        count = np.sqrt(basis.weights)
-        truth = {name: validation.of_subject(name).targets * count for name in left_out}
-        reached = [
-            np.mean([agreement(found[name][i] * count, truth[name]) for name in left_out])
-            for i in range(len(PENALTIES))
-        ]
-        best = int(np.argmax(reached))
-        return float(reached[best]), PENALTIES[best]
+        """Best agreement over penalties, mean over left-out people, and its penalty."""
+        means = [np.mean(own) for own in zip(*every(reached, now), strict=True)]
+        best = int(np.argmax(means))
+        return float(means[best]), PENALTIES[best]
 
     now = {"alpha": start[0], "power": start[1], "smooth_mm": 0.0, "noise": 1.0, "coupling": 0.25}
     best = reach(**now)
@@ -246,7 +256,5 @@ def choose(
                 tried = reach(**(now | {name: value}))
                 if tried[0] > best[0]:
                     best, now = tried, now | {name: value}
-    found = read(**now, penalties=[best[1]])
-    sizes = [written_size(found[name][0], basis) for name in left_out]
-    scale = size / max(float(np.mean(sizes)), 1e-12)
+    scale = size / max(float(np.mean(every(size_of, now, best[1]))), 1e-12)
     return Choice(**now, penalty=best[1], scale=scale, agreement=best[0])

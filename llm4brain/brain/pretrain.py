@@ -20,6 +20,7 @@ from llm4brain.brain.masked_linear import loadings
 from llm4brain.brain.sc_mbm import SCMBM
 from llm4brain.brain.stored import Stored
 from llm4brain.brain.weights import Published
+from llm4brain.checkpoint import Progress
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays, whole
 from llm4brain.sections import EncoderSettings
@@ -80,7 +81,15 @@ def pretrain(
     model = new_encoder(settings, *grid, train.volumes)
     if weights is not None:
         weights.into(model)
-    model.set_linear(*linear_path(train, settings.n_components, settings.noise, seed))
+    own = [identity, settings.model_dump(mode="json"), seed]
+    progress = Progress(folder, own, accelerator.is_main_process)
+
+    def fit_linear() -> dict[str, torch.Tensor]:
+        loading, noise = linear_path(train, settings.n_components, settings.noise, seed)
+        return {"loading": loading, "noise": torch.tensor(noise, dtype=torch.float64)}
+
+    path = progress.tensors("linear_path", fit_linear)
+    model.set_linear(path["loading"], float(path["noise"]))
     model.to(accelerator.device)
     inside = model.cells.sum(1)  # (tokens,) number of brain cells
 
@@ -96,7 +105,9 @@ def pretrain(
         return float(len(places) * inside.sum() - inside[visible].sum())
 
     some = validation.places[spread(len(validation), TESTED)]
-    linear = explained_in_turns(model, validation, some, learned=False)
+    linear = progress.value(
+        "linear_r2", partial(explained_in_turns, model, validation, some, learned=False)
+    )
 
     def validate() -> dict[str, float]:
         """Select epochs by the R2 of hidden patches, since this prediction is used later."""

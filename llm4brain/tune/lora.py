@@ -14,6 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from llm4brain.checkpoint import Progress
 from llm4brain.errors import UserError, needs_space
 from llm4brain.io import Arrays, partial_of, read_json
 from llm4brain.recompute import recompute
@@ -127,8 +128,11 @@ def tune(
     llm.to(accelerator.device)
     held = replace(validation, captions=[texts[:1] for texts in validation.captions])
     # The teacher is read before LoRA is added; it is needed only for the gap.
+    own = [identity, settings.model_dump(mode="json"), seed]
+    progress = Progress(folder, own, accelerator.is_main_process)
     teach = [
-        Teacher(llm, s.z_v, s.captions) if settings.gap_weight else None for s in (train, held)
+        Teacher(llm, s.z_v, s.captions, progress, name) if settings.gap_weight else None
+        for s, name in ((train, "train"), (held, "validation"))
     ]
     if settings.gradient_checkpointing:
         layers = llm.model.language_model.modules()

@@ -18,6 +18,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from llm4brain.checkpoint import NO_PROGRESS, hash_of
 from llm4brain.provenance import sha256
 from llm4brain.sections import DeviceMap, Quantize, VideoLLMSettings
 from llm4brain.sources import checksums
@@ -38,6 +39,9 @@ class VideoLLM(nn.Module):
         prompt: the instruction given with every clip.
         instruction: ids of the prompt for the Q-Former; None if the Q-Former takes no text.
         placed: whether the parts are on fixed devices and must not be moved.
+
+    Attributes:
+        progress: keeps each batch of generated text; its identity has to include the weights.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class VideoLLM(nn.Module):
         self.model = model
         self.tokenizer = tokenizer
         self.image_processor = image_processor
+        self.progress = NO_PROGRESS
         self.prompt, self.instruction, self.placed = prompt, instruction, placed
         # The first one ends the answers in training.
         self.stops = _stops(model, tokenizer, own_first=instruction is not None)
@@ -249,7 +254,7 @@ class VideoLLM(nn.Module):
     ) -> list[str]:
         """Greedy, free-running text for `prefix` (b, K, d), at most `batch` rows at a time."""
         rows = self._at_once(prefix, max_new_tokens, batch)
-        return [t for part in prefix.split(rows) for t in self._say(part, max_new_tokens)]
+        return [t for part in prefix.split(rows) for t in self._said(part, max_new_tokens)]
 
     @torch.no_grad()
     def sample(
@@ -269,8 +274,8 @@ class VideoLLM(nn.Module):
         """
         texts, rows = [], self._at_once(prefix, max_new_tokens, batch)
         for i, part in enumerate(prefix.split(rows)):
-            drawn = drawing(seeds[i * rows : (i + 1) * rows], temperature, top_p)
-            texts += self._say(part, max_new_tokens, logits_processor=drawn)
+            how = (list(seeds[i * rows : (i + 1) * rows]), temperature, top_p)
+            texts += self._said(part, max_new_tokens, how, logits_processor=drawing(*how))
         return texts
 
     def _at_once(self, prefix: Tensor, max_new_tokens: int, most: int) -> int:
@@ -279,6 +284,13 @@ class VideoLLM(nn.Module):
         around = len(self.before) + len(self.after) + max_new_tokens
         each = 2 * (prefix.shape[1] + around) * text.num_hidden_layers * text.hidden_size
         return max(1, min(most, CACHE // each))
+
+    def _said(self, rows: Tensor, max_new_tokens: int, drawn: Sequence = (), **more) -> list[str]:
+        """`_say`, or what was kept of it; `drawn`: seeds, temperature and top_p of `more`."""
+        if self.progress.folder is None:
+            return self._say(rows, max_new_tokens, **more)
+        key = ["text", hash_of(rows), max_new_tokens, *drawn]
+        return self.progress.value(key, lambda: self._say(rows, max_new_tokens, **more))
 
     def _say(self, rows: Tensor, max_new_tokens: int, **more) -> list[str]:
         """Continue each row, token by token, until an end token."""
