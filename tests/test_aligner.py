@@ -7,7 +7,7 @@ import torch
 
 from llm4brain.align import features
 from llm4brain.align.aligner import Aligner, train_stage
-from llm4brain.align.reader import BrainReader
+from llm4brain.align.reader import BrainReader, Way
 from llm4brain.align.readout import Basis
 from llm4brain.align.samples import Samples
 from llm4brain.align.stage import StageData, learn_gate
@@ -142,7 +142,7 @@ def test_a_reader_is_saved_whole(cohort, tmp_path):
         reader.adaptor.log_weight.normal_(std=0.1)
     aligner.refit()
     reader.weights["99"] = reader.weights["01"] * 2
-    reader.ways["99"] = (0.5, 1.0, reader.mean + 1)
+    reader.ways["99"] = Way(0.5, 1.0, False, reader.mean + 1)
     grid = Arrays(tmp_path / "pretrain.safetensors")
     reader.save(tmp_path / "align.safetensors", grid, {}, {"a": 1})
     again = BrainReader.load(Arrays(tmp_path / "align.safetensors"))

@@ -23,7 +23,7 @@ def place(tmp_path, monkeypatch):
     record = {
         "endtime": time.time(),
         "input_checksums": {"in": f"sha256:{sha256(tmp_path / 'in')}"},
-        "params": ["'{\"block\":20.0}'"],
+        "params": ["'{\"block_seconds\":20.0}'"],
     }
     name = base64.urlsafe_b64encode(b"out").decode()
     path = tmp_path / ledger.LEDGER / f"@{name[:2]}" / name[2:]  # as a long name is cut
@@ -73,8 +73,8 @@ def test_params_of_a_record(place):
 
 def test_a_setting_that_was_not_given_cannot_be_read():
     part = EvaluateSettings.given('{"block_seconds": 8}', '{"n_bootstrap": 3}')
-    assert (part.block, part.samples) == (8.0, 3)
+    assert (part.block_seconds, part.n_bootstrap) == (8.0, 3)
     assert part.model_dump() == {"block_seconds": 8.0, "n_bootstrap": 3}
     with pytest.raises(AttributeError, match="shift_seconds"):
-        part.roll  # noqa: B018
-    assert EvaluateSettings().roll == 20.0
+        part.shift_seconds  # noqa: B018
+    assert EvaluateSettings().shift_seconds == 20.0

@@ -55,7 +55,7 @@ def reader_of(shown, alpha):
     basis, windows, truth = shown
     rng = np.random.default_rng(3)
     torch.manual_seed(0)
-    grid = cut(VOXELS, AFFINE, ENCODER.patch)
+    grid = cut(VOXELS, AFFINE, ENCODER.patch_size)
     encoder = SCMBM(ENCODER, grid, 1)
     encoder.set_linear(torch.randn(len(VOXELS), 3) / 3, 1.0)
     reader = BrainReader(encoder, PositionAdaptor(grid), basis, (2, D // 2)).eval()

@@ -76,4 +76,4 @@ def test_p_of_the_table_is_uniform_over_seeds_where_readings_are_noise():
 
 def test_p_of_the_table_is_small_where_readings_are_true():
     found = np.array([p_values(s, lambda rng, truth: truth + noise(rng, truth)) for s in range(10)])
-    assert (found == 1 / (1 + SETTINGS.permutations)).all()
+    assert (found == 1 / (1 + SETTINGS.n_permutations)).all()

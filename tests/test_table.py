@@ -82,7 +82,7 @@ def metrics(scores, subject="01"):
 
 def test_p_against_the_shuffled_null_and_diversity(parts):
     found = scored(parts).systems
-    least = 1 / (1 + SETTINGS.permutations)
+    least = 1 / (1 + SETTINGS.n_permutations)
     for metric in COMPARED:
         assert found["model"][f"{metric}_p"] == pytest.approx(least)
     assert found["constant"]["cider_p"] == found["constant"]["similarity_p"] == 1
