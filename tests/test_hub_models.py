@@ -16,7 +16,7 @@ from llm4brain.training import machine
 from llm4brain.tune.lora import load_lora, save_lora, targets, tune
 from llm4brain.tune.samples import Samples
 from llm4brain.video import checkpoint
-from llm4brain.video.captions import generated_captions, video_features
+from llm4brain.video.captions import feature_batches, generated_captions
 from llm4brain.video.videollm import VideoLLM
 
 MAKERS = {"blip2": blip2_opt, "instructblip": instructblip_vicuna}
@@ -150,7 +150,8 @@ def test_weights_take_their_precision_as_they_are_read(folder):
 def test_from_films_to_decoding(kind, folder, tmp_path):
     films, clips = grey_films(tmp_path), some_clips()
     llm = VideoLLM.on(machine(1, "fp32"), folder, VideoLLMSettings())
-    features = video_features(llm, clips, films, 2)
+    parts = [batch() for batch in feature_batches(llm, clips, films, 2)]
+    features = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     assert features["vit_tokens"].shape == (4, 2, 5, 16)
     assert features["video_tokens"].shape == (4, 2 * QUERIES, 32)
     captions = generated_captions(llm, clips, films, 2, 6, "hash", CaptionSettings(samples=3))
