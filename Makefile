@@ -1,5 +1,5 @@
 # make run: build results/table1.csv from scratch. make test: run the tests; with LONG=1, also those
-# marked long. Needs python, git and make.
+# marked long. make docs: the documentation as a site. Needs python, git and make.
 PYTHON ?= python3
 UV := uv==0.13.9
 BIN := .venv/bin
@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # `make install` only creates the environment.
-.PHONY: run test install lint lock clean
+.PHONY: run test install lint docs lock clean
 
 run: .venv/installed
 	$(BIN)/snakemake --cores 8 results/table1.csv
@@ -24,6 +24,10 @@ lint: .venv/installed
 	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
+
+# The pages of docs/ as a site in site/; a dead link is an error.
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # The environment of requirements.lock, installed by uv if available (ten times as fast), else by pip.
 .venv/installed: requirements.lock pyproject.toml Makefile
@@ -49,4 +53,4 @@ lock: .venv/installed
 
 # Removes what can be rebuilt in minutes. Data, models and results are kept.
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis llm4brain.egg-info
+	rm -rf .venv site .pytest_cache .ruff_cache .import_linter_cache .hypothesis llm4brain.egg-info

@@ -142,7 +142,7 @@ def settings_page() -> str:
             default = defaults.get(key, field.get("default"))
             if "$ref" in field:
                 waiting.append((path, schema["$defs"][field["$ref"].split("/")[-1]], default or {}))
-                lines.append(f"| `{key}` | section | | below, `{path}` |")
+                lines.append(f"| `{key}` | section | | [`{path}`](#{path.replace('.', '')}) |")
                 continue
             known = key in defaults or "default" in field
             shown = f"`{json.dumps(default)}`" if known else "needed"

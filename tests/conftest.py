@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,13 @@ LAST = (
     "test_report_browser",
     "test_snr",
     "test_table2",
+)
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM = next(filter(None, map(shutil.which, CHROMIUMS)), None)
+SCREENS = {"phone": {"width": 390, "height": 844}, "desktop": {"width": 1280, "height": 900}}
+in_a_browser = pytest.mark.skipif(
+    CHROMIUM is None,
+    reason="no Chromium on the PATH: get one by `apt-get install chromium` (Debian)",
 )
 if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
     # Divide the cores among workers: more threads than cores slow torch down fourfold.
@@ -201,3 +209,36 @@ def tiny_run(tmp_path_factory, tiny_settings) -> Path:
         assert done.returncode == 0, done.stdout + done.stderr
 
     return shared(tmp_path_factory, "tiny", make)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as tool:
+        opened = tool.chromium.launch(executable_path=CHROMIUM)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Open a file or an address; at the end of the test it has complained of nothing, and asked for
+    nothing but itself and what lies `within` (the beginning of an address)."""
+    pages, wrong = [], []
+
+    def visit(place: Path | str, within: str | None = None, **options):
+        address = place.as_uri() if isinstance(place, Path) else place
+        allowed = (within or address, "data:")
+        page = browser.new_page(**options)
+        pages.append(page)
+        page.on("console", lambda said: wrong.append(said.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", lambda r: None if r.url.startswith(allowed) else wrong.append(r.url))
+        page.goto(address)
+        return page
+
+    yield visit
+    for page in pages:
+        page.close()
+    assert not wrong

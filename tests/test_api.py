@@ -2,11 +2,9 @@
 
 import doctest
 import importlib
-import re
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import llm4brain
@@ -72,15 +70,6 @@ def test_a_sample_is_read_out_of_fold_without_its_stimulus():
     other = llm4brain.Readout(**given).fit(x, shuffled, subjects=who, stimuli=stimuli)
     assert other.out_of_fold_[rows] == pytest.approx(whole.out_of_fold_[rows])
     assert other.out_of_fold_[~rows] != pytest.approx(whole.out_of_fold_[~rows])
-
-
-@pytest.mark.parametrize("first", ["from llm4brain import score_captions", "import numpy as np"])
-def test_the_examples_of_the_page_run(first):
-    page = (ROOT / "docs" / "python-api.md").read_text()
-    block = next(b for b in re.findall(r"```python\n(.*?)```", page, re.S) if b.startswith(first))
-    found = {}
-    exec(block, found)
-    assert "scores" in found or found["read"].shape == (240, 5)
 
 
 def test_captions_are_scored_from_dictionaries():

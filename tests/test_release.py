@@ -1,5 +1,6 @@
 """A trained model leaves its workflow, loads again, and reads a run that it is given."""
 
+import re
 import shutil
 
 import nibabel as nib
@@ -68,6 +69,19 @@ def test_a_run_is_read_every_few_seconds(exported, tiny_run, tmp_path):
     np.testing.assert_allclose(np.diff(table["onset"]), 4)
     assert table["p_noise"].between(0.001, 1).all()
     assert table["match"].between(-1, 1).all()
+
+
+def test_the_tutorial_runs_from_start_to_end(exported, tiny_run, tmp_path, monkeypatch):
+    (tmp_path / "my-model").symlink_to(exported)
+    for name in ("data", "models"):
+        (tmp_path / name).symlink_to(tiny_run / name)
+    monkeypatch.chdir(tmp_path)
+    page, found = (ROOT / "docs" / "python-api.md").read_text(), {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.S):
+        exec(block, found)
+    assert len(found["captions"]) == found["scores"]["n_clips"] == 10
+    assert found["read"].shape == (240, 5)
+    assert found["surprise"].shape == found["output"].pred.shape[:1] + found["windows"].shape[1:]
 
 
 def test_events_say_when(exported, tiny_run, tmp_path):

@@ -5,56 +5,14 @@ import zipfile
 
 import pytest
 import report_page as made
-from conftest import jobs, snakemake
+from conftest import SCREENS, in_a_browser, jobs, snakemake
 
 from llm4brain.io import read_json, read_table
 from llm4brain.report.page import render
 from llm4brain.report.pictures import Strips
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 PAGE = "results/report.html"
-PHONE = {"width": 390, "height": 844}
 DOT = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAACAkQBADs="
-
-in_a_browser = pytest.mark.skipif(
-    CHROMIUM is None,
-    reason="no Chromium on the PATH: get one by `apt-get install chromium` (Debian)",
-)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as tool:
-        opened = tool.chromium.launch(executable_path=CHROMIUM)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def visit(browser):
-    """Open a file; at the end of the test it has asked for nothing and complained of nothing."""
-    pages, wrong = [], []
-
-    def visit(path, **options):
-        page = browser.new_page(**options)
-        pages.append(page)
-        page.on("console", lambda said: wrong.append(said.text))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on(
-            "request",
-            lambda r: wrong.append(r.url) if r.url not in (path.as_uri(), DOT) and
-            not r.url.startswith("data:") else None,
-        )  # fmt: skip
-        page.goto(path.as_uri())
-        return page
-
-    yield visit
-    for page in pages:
-        page.close()
-    assert not wrong
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +202,7 @@ def test_another_setting_makes_the_page_anew_with_what_it_touches(finished, tiny
 
 
 @in_a_browser
-@pytest.mark.parametrize("size", [PHONE, {"width": 1280, "height": 900}], ids=["phone", "desktop"])
+@pytest.mark.parametrize("size", SCREENS.values(), ids=SCREENS)
 def test_the_page_of_a_run_opens_and_fits(visit, finished, size):
     page = visit(finished / PAGE, viewport=size)
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]

@@ -87,8 +87,9 @@ class AgreementGate(TransformerMixin, BaseEstimator):
 
         Args:
             X: (samples, positions), one row for each person, moment and showing.
-            subjects, moments, showings: (samples,) labels; without showings, every row counts as
-                the first showing.
+            subjects: (samples,) person of each row; None: all rows are from one person.
+            moments: (samples,) what was seen; rows of one moment are compared. None: all differ.
+            showings: (samples,) which showing it was; None: every row is the first one.
             coordinates: (positions, 3) mm. Without them there is no smoothing; positions with NaN
                 coordinates are not smoothed.
         """

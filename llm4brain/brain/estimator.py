@@ -43,8 +43,11 @@ class MaskedBrainModel(TransformerMixin, BaseEstimator):
             volumes of that person.
         n_epochs: training epochs of the network; 0 uses the linear path only.
         window: number of volumes in the network's input; fewer if the data have fewer.
-        embed_dim, depth, num_heads: of the encoder.
-        decoder_embed_dim, decoder_depth: of the decoder.
+        embed_dim: width of the encoder's tokens; a multiple of `num_heads`.
+        depth: number of the encoder's blocks.
+        num_heads: of the encoder's attention.
+        decoder_embed_dim: width of the decoder's tokens.
+        decoder_depth: number of the decoder's blocks.
         mask_ratio: fraction of positions masked in training; prediction masks an eighth at a time.
         learning_rate: maximum for AdamW; it rises over a tenth of the steps, then falls.
         weight_decay: of AdamW.

@@ -106,7 +106,9 @@ class BrainDecoder:
         Args:
             bold: fMRIPrep's desc-preproc_bold.nii.gz, with its mask, confounds and sidecar in the
                 same folder.
-            events, interval: times to decode, see `moments`.
+            events: table with onset and duration (s) of what is decoded; longer than a clip, it is
+                cut into clips.
+            interval: s between captions, from the start of the run; instead of events.
             subject: one of `subjects`; empty for a new person, decoded with the shared readout.
             seed: of the noise.
 
