@@ -13,10 +13,10 @@ import torch
 
 from llm4brain.align import stranger
 from llm4brain.align.aligner import Aligner, Stage
+from llm4brain.align.basis import Basis
 from llm4brain.align.features import blocks
 from llm4brain.align.gate import AgreementGate, smooth, smooth_weights
 from llm4brain.align.reader import BrainReader, Way, grid_in
-from llm4brain.align.readout import Basis
 from llm4brain.align.samples import Samples
 from llm4brain.align.stranger import Choice, Features, Help, Problem
 from llm4brain.brain import cohort
@@ -67,14 +67,12 @@ class StageData:
     def targets(self, samples: Cohort, basis: Basis) -> np.ndarray:
         """(n, rank) components of each sample's clip; each clip is projected once."""
         clips, place = np.unique(self.clips(samples), return_inverse=True)
-        tokens = self.video["video_tokens"][clips]
-        return basis.read(tokens.reshape(len(tokens), -1)).astype(np.float32)[place]
+        return basis.read(self.video.mapped("video_tokens"), clips)[place]
 
     def basis(self, rank: int) -> Basis:
         """Components of the video tokens of train clips; each clip counts once."""
         clips = np.unique(self.clips(self.train))
-        tokens = self.video["video_tokens"][clips]
-        return Basis.fit(tokens.reshape(len(tokens), -1), rank)
+        return Basis.fit(self.video.mapped("video_tokens"), rank, clips)
 
     def samples(self, reader: BrainReader) -> tuple[Samples, Samples]:
         """Train and validation samples, as computed by the frozen encoder."""

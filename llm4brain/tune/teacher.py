@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -21,17 +21,22 @@ class Teacher:
 
     Args:
         llm: before LoRA is added.
-        z_v: (clips, K, d).
+        z_v: indices of clips -> their video tokens (b, K, d).
         captions: possible captions of each clip.
     """
 
-    def __init__(self, llm: VideoLLM, z_v: np.ndarray, captions: Sequence[Sequence[str]]) -> None:
+    def __init__(
+        self,
+        llm: VideoLLM,
+        z_v: Callable[[Sequence[int]], np.ndarray],
+        captions: Sequence[Sequence[str]],
+    ) -> None:
         self._llm = llm
         pairs = [(clip, text) for clip, own in enumerate(captions) for text in dict.fromkeys(own)]
         self._states: dict[tuple[int, str], Tensor] = {}
         for i in range(0, len(pairs), CHUNK):
             part = pairs[i : i + CHUNK]
-            prefix = torch.from_numpy(z_v[[clip for clip, _ in part]]).to(llm.device)
+            prefix = torch.from_numpy(z_v([clip for clip, _ in part])).to(llm.device)
             self._states |= zip(part, llm.answer_states(prefix, [t for _, t in part]), strict=True)
 
     def logits(self, clips: Sequence[int], captions: Sequence[str]) -> Tensor:
