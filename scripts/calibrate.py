@@ -38,7 +38,7 @@ def main(
     data = StageData.load(subject, features, trials, video, {target: known})
     reader = BrainReader.load(before)
     size = written_size(before["train.out_of_fold"], reader.basis)
-    samples = data.samples(reader)
+    samples, data = data.samples(reader), data.without_windows()
     others = Known(
         data,
         reader,

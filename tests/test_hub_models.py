@@ -150,7 +150,9 @@ def test_weights_take_their_precision_as_they_are_read(folder):
 def test_from_films_to_decoding(kind, folder, tmp_path):
     films, clips = grey_films(tmp_path), some_clips()
     llm = VideoLLM.on(machine(1, "fp32"), folder, VideoLLMSettings())
-    features = video_features(llm, clips, films, 2)
+    parts = [film for _, film in video_features(llm, clips, films, 2)]
+    kinds = ("vit_tokens", "video_tokens")
+    features = {kind: np.concatenate([film[kind] for film in parts]) for kind in kinds}
     assert features["vit_tokens"].shape == (4, 2, 5, 16)
     assert features["video_tokens"].shape == (4, 2 * QUERIES, 32)
     captions = generated_captions(llm, clips, films, 2, 6, "hash", CaptionSettings(samples=3))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,14 @@ class StageData:
             for part in (self.train, self.validation)
         )
         return train, validation
+
+    def without_windows(self) -> StageData:
+        """The same without windows, of which only their shape is kept; samples take their place."""
+        train, validation = (
+            replace(part, windows=np.broadcast_to(np.float32(0), part.windows.shape))
+            for part in (self.train, self.validation)
+        )
+        return replace(self, train=train, validation=validation)
 
     def few(self, reader: BrainReader, name: str, trials: int) -> Samples:
         """The first `trials` train trials of a person."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -70,24 +71,16 @@ def generated_captions(
 
 def video_features(
     model: VideoLLM, clips: pd.DataFrame, stimuli: Path, frames: int
-) -> dict[str, np.ndarray]:
-    """Tokens of each clip, in the order of `clips`.
+) -> Iterator[tuple[list[str], dict[str, np.ndarray]]]:
+    """Tokens of the clips, film by film.
 
-    Returns:
-        `vit_tokens` float16 (clips, frames, n, v) and `video_tokens` float32 (clips, K, d). The
-        latter are computed from the former as stored, so that the stored `vit_tokens` reproduce
-        them.
+    Yields:
+        clip_id of the film's clips; and `vit_tokens` float16 (clips, frames, n, v) and
+        `video_tokens` float32 (clips, K, d). The latter are computed from the former as stored, so
+        that the stored `vit_tokens` reproduce them.
     """
-    place = {clip: i for i, clip in enumerate(clips["clip_id"])}
-    found: dict[str, np.ndarray] = {}
     for group, pixels in film_pixels(model, clips, stimuli, frames):
         tokens = model.vit_tokens(pixels).half()
         with torch.no_grad():
             made = {"vit_tokens": tokens, "video_tokens": model.video_tokens(tokens.float())}
-        rows = [place[clip] for clip in group["clip_id"]]
-        for name, values in made.items():
-            array = values.cpu().numpy()
-            if name not in found:
-                found[name] = np.zeros((len(clips), *array.shape[1:]), array.dtype)
-            found[name][rows] = array
-    return found
+        yield list(group["clip_id"]), {name: each.cpu().numpy() for name, each in made.items()}
