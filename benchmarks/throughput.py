@@ -165,8 +165,9 @@ def _tune(folder, tiny, samples, fit, accelerator, again) -> None:
     rng = np.random.default_rng(0)
     shape = (samples, FRAMES * model.config.num_query_tokens, width)
     z = rng.standard_normal(shape, dtype=np.float32)
-    train = Samples(z, np.arange(samples), z, [[CAPTION]] * samples)
-    held = Samples(z[:2], np.arange(2), z[:2], [[CAPTION]] * 2)
+    rows = np.arange(samples)
+    train = Samples(z, rows, rows, [[CAPTION]] * samples, lambda found: found, z)
+    held = Samples(z[:2], rows[:2], rows[:2], [[CAPTION]] * 2, lambda found: found, z)
     settings = TuneSettings(fit=fit, gradient_checkpointing=again)
     tune(llm, train, held, settings, 0, folder / "checkpoint", accelerator)
 

@@ -23,7 +23,6 @@ from llm4brain.errors import UserError, some
 from llm4brain.io import Arrays
 from llm4brain.sections import ClipSettings, Splits
 
-LEAST_VALID = 0.5  # share of valid volumes that a showing needs to be counted
 CLIP_COLUMNS = ("clip_id", "stim_file", "onset", "duration", "split")
 TRIAL_COLUMNS = ("trial", "clip_id", "stim_file", "onset", "split", "run", "repeat", "valid")
 UNKNOWN = "stimulus not in the clip table"  # why a showing is left out
@@ -335,56 +334,3 @@ def _apart(cut: list[tuple[slice, tuple]], volumes: int) -> list[tuple[slice, tu
                 free = owner[part] == ""
                 owner[part][free] = name
     return [(part, row) for part, row in cut if (owner[part] == row[split]).all()]
-
-
-def first_showings(
-    windows: np.ndarray, trials: pd.DataFrame, least_valid: float = LEAST_VALID
-) -> tuple[np.ndarray, pd.DataFrame]:
-    """Of each clip the first trial of which enough is valid; rows of both, in their order."""
-    trials = trials.reset_index(drop=True)
-    good = trials[trials["valid"] >= least_valid].sort_values("repeat", kind="stable")
-    rows = good.drop_duplicates("clip_id").index.sort_values()
-    return windows[rows.to_numpy()], trials.loc[rows].reset_index(drop=True)
-
-
-def require_valid(trials: pd.DataFrame, kept: pd.DataFrame, where: object) -> None:
-    """Refuse trials of a split of which `average_repeats` left none.
-
-    Args:
-        trials: before, with their split.
-        kept: the table after it.
-        where: for the error.
-
-    Raises:
-        UserError: the split.
-    """
-    if lost := sorted(set(trials["split"]) - set(kept["split"])):
-        wrong = f"has no {lost[0]} trial of which {LEAST_VALID:.0%} of the volumes are valid"
-        raise UserError(where, wrong, "raise bold.fd_threshold, or leave the subject out")
-
-
-def average_repeats(
-    windows: np.ndarray, trials: pd.DataFrame, least_valid: float = LEAST_VALID
-) -> tuple[np.ndarray, pd.DataFrame]:
-    """One window a clip: the mean over its trials of which enough is valid.
-
-    Args:
-        windows: (trials, volumes, voxels).
-        trials: row for row with `windows`.
-        least_valid: a trial with a smaller share of valid volumes is not counted.
-
-    Returns:
-        (clips, volumes, voxels) float32 in order of stim_file and onset, and a table: clip_id,
-        stim_file, onset, split, trials (how many were averaged). A clip without a valid trial
-        is in neither.
-    """
-    keys = ["stim_file", "onset", "clip_id", "split"]
-    means, rows = [], []
-    good = trials.reset_index(drop=True)
-    good = good[good["valid"] >= least_valid]
-    for key, group in good.groupby(keys, sort=True):
-        means.append(np.asarray(windows[group.index.to_numpy()], dtype=np.float32).mean(axis=0))
-        rows.append((key[2], key[0], key[1], key[3], len(group)))
-    table = pd.DataFrame(rows, columns=["clip_id", "stim_file", "onset", "split", "trials"])
-    shape = (0, *windows.shape[1:])
-    return np.stack(means) if means else np.zeros(shape, np.float32), table

@@ -26,7 +26,7 @@ rule adapt:
         "../envs/llm4brain.yaml"
     threads: HEAVY
     resources:
-        mem_mb=memory(8000, features=2, video=1),
+        mem_mb=memory(8000, features=0.6, video=0.35),
         runtime=720,
         gpu=1,
     params:
@@ -64,7 +64,7 @@ rule calibrate:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=memory(8000, features=2, video=1),
+        mem_mb=memory(8000, features=0.6, video=0.35),
         runtime=720,
         gpu=0,
     params:

@@ -24,7 +24,7 @@ rule lag_sweep:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=memory(6000, bold=3, video=1),
+        mem_mb=memory(6000, bold=3, video=0.35),
         runtime=120,
         gpu=0,
     params:

@@ -26,7 +26,7 @@ rule decode:
         "../envs/llm4brain.yaml"
     threads: LIGHT  # generation gains little from a second core; two subjects in parallel gain more
     resources:
-        mem_mb=memory(8000, features=3, other_features=2, model=1.2),
+        mem_mb=memory(8000, features=1.5, other_features=0.5, model=1.2),
         runtime=120,
         gpu=1,
     params:
@@ -73,7 +73,7 @@ rule reference:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=memory(8000, features=6, video=2.5, model=1.2),
+        mem_mb=memory(8000, features=2.5, video=0.35, model=1.2),
         runtime=240,
         gpu=1,
     params:

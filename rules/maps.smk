@@ -22,7 +22,7 @@ rule brain_map:
         "../envs/llm4brain.yaml"
     threads: LIGHT
     resources:
-        mem_mb=memory(6000, features=3, video=0.5),
+        mem_mb=memory(6000, features=3, video=0.35),
         runtime=360,
         gpu=0,
     params:

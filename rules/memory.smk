@@ -2,7 +2,8 @@
 
 On a single machine these are not enforced; a cluster kills jobs that exceed them. Its profile runs
 a failed job once more (`retries`), and the second attempt requests twice as much. The factors are
-chosen so that the estimates for Wen 2018 with BLIP-2 fit (docs/real-run.md). `set-resources` in a
+chosen so that Wen 2018 with BLIP-2 fits, in part by estimates (docs/real-run.md). Of `video` about a
+third are the video tokens, which are memory-mapped; the rest is not read. `set-resources` in a
 profile overrides them (docs/cluster.md). Snakemake shows <TBD> until the inputs exist.
 """
 

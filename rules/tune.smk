@@ -26,7 +26,7 @@ rule tune:
         "../envs/llm4brain.yaml"
     threads: HEAVY
     resources:
-        mem_mb=memory(4000, SETTINGS.gpus, video=1, model=1.2),
+        mem_mb=memory(4000, SETTINGS.gpus, video=0.5, model=1.2),
         runtime=240,
         gpu=SETTINGS.gpus,
     params:

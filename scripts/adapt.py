@@ -43,7 +43,7 @@ def main(
         print(learn_gate(data, reader, chosen.smooth_mm), file=sys.stderr)
     powers = POWERS if chosen.power is None else (chosen.power,)
     folds = before.meta["folds"]
-    samples = data.samples(reader)
+    samples, data = data.samples(reader), data.without_windows()
     aligner = Aligner(reader, *samples, folds, chosen.methods, powers=powers, **options)
     options["powers"] = aligner.powers  # without a gate only power 0, also for new subjects
     identity = [made_by, accelerator.mixed_precision]

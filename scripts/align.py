@@ -37,7 +37,8 @@ def main(
         "alphas": ALPHAS if chosen.alpha is None else (chosen.alpha,),
         "tempering": TEMPERING if chosen.weigh_components else (0.0,),
     }
-    aligner = Aligner(reader, *data.samples(reader), chosen.folds, **options)
+    samples, data = data.samples(reader), data.without_windows()
+    aligner = Aligner(reader, *samples, chosen.folds, **options)
     identity = [made_by, accelerator.mixed_precision]
     identity += map(sha256, [*features, *trials, video, pretrained])
     folder = out.with_suffix(".checkpoint")

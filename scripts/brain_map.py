@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from llm4brain import steps
+from llm4brain.align.basis import Space
 from llm4brain.align.reader import BrainReader
 from llm4brain.brain import cohort
 from llm4brain.evaluate.figure import save
@@ -42,8 +43,8 @@ def main(
     same_grid(features, test, model)
     tokens, names = Arrays(video), list(test.column("clip_id"))
     rows = cohort.rows_of(tokens.meta["clip_id"], names)
-    truth = tokens["video_tokens"][rows].reshape(len(names), -1)
     reader = BrainReader.load(model)
+    truth = Space.of(reader.basis).truth(tokens.mapped("video_tokens"), rows)
     found = brain_map(reader, test.windows, names, truth, subject, chosen.block_seconds, seed)
 
     meta, more = Arrays(features).meta, {}

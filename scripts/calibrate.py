@@ -43,7 +43,7 @@ def main(
     identity += map(sha256, [*features, *trials, video, adapted])
     folder = out.with_suffix(".checkpoint")
     size = written_size(before["train.out_of_fold"], reader.basis)
-    samples = data.samples(reader)
+    samples, data = data.samples(reader), data.without_windows()
     others = Known(
         data,
         reader,

@@ -1,22 +1,22 @@
 """Decode the test clips of one subject, from its BOLD and from null inputs. Reads no captions."""
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from llm4brain import steps
+from llm4brain.align.basis import Space
 from llm4brain.align.reader import BrainReader
 from llm4brain.brain import cohort
 from llm4brain.checkpoint import Progress, remove_checkpoint, stamp
-from llm4brain.io import Arrays, read_table, write_arrays, write_table
+from llm4brain.evaluate.decoded import write_readings
+from llm4brain.io import Arrays, read_table, write_table
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import ClipSettings, EvaluateSettings, VideoLLMSettings
 from llm4brain.sources import checksums
 from llm4brain.training import machine
-from llm4brain.tune.broken import flat, noise_like, rolled, windows_of
+from llm4brain.tune.broken import noise_like, rolled, windows_of
 from llm4brain.tune.decode import prompt_alone, put_into_words, read, shuffled
 from llm4brain.tune.lora import load_lora
 from llm4brain.video.videollm import VideoLLM, model_hash
@@ -49,27 +49,33 @@ def main(
     how = VideoLLMSettings.given(video_settings)
     tokens = how.max_new_tokens
     accelerator = machine(threads, precision)
+    reader, table = BrainReader.load(Arrays(adapted)), read_table(clips)
     test = cohort.load([subject], [features], [trials], ("test",), chosen.repeats)
-    train = cohort.load([subject], [features], [trials], ("train",))
-    reader = BrainReader.load(Arrays(adapted))
-    names, table = list(test.column("clip_id")), read_table(clips)
+    nothing = cohort.load([subject], [features], [trials], ("train",)).windows.mean(0)
+    names = list(test.column("clip_id"))
     own_seed = (seed, *subject.encode())
+
+    roll = (chosen.shift_seconds, names, chosen.repeats)
+    # functions, since a resumed run does not need the windows that were read before
     inputs = {
-        ("model", "model"): test.windows,
-        ("rolled", "floor"): rolled(
-            Arrays(bold), table, window, chosen.shift_seconds, names, chosen.repeats
-        ),
+        ("model", "model"): lambda: test.windows,
+        ("rolled", "floor"): lambda: rolled(Arrays(bold), table, window, *roll),
         # scaled to the test windows, which average more showings than the training windows
-        ("noise", "floor"): noise_like(test.windows, len(names), own_seed),
-        **{(name, "floor"): each for name, each in flat(train.windows, len(names)).items()},
+        ("noise", "floor"): lambda: noise_like(test.windows, len(names), own_seed),
+        ("zeros", "floor"): lambda: np.zeros_like(nothing[None]),
+        ("train_mean", "floor"): lambda: nothing[None],
     }
 
+    def of(people: list[Path], tables: list[Path], repeats: str) -> np.ndarray:
+        windows = cohort.load([subject], people, tables, ("test",), repeats)
+        return windows_of(windows, names, nothing)
+
     if chosen.repeats == "average":
-        single = cohort.load([subject], [features], [trials], ("test",), "single")
-        inputs["model_single", "model"] = windows_of(single, names, train.windows)
+        inputs["model_single", "model"] = lambda: of([features], [trials], "single")
     if other_features and other_trials:
-        other = cohort.load([subject], [other_features], [other_trials], ("test",), chosen.repeats)
-        inputs["other_subject", "control"] = windows_of(other, names, train.windows)
+        inputs["other_subject", "control"] = lambda: of(
+            [other_features], [other_trials], chosen.repeats
+        )
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     identity = [made_by, window.model_dump(mode="json"), how.model_dump()]
     identity += [accelerator.mixed_precision, model_hash(video_llm), checksums(video_llm)]
@@ -77,15 +83,11 @@ def main(
     used = (features, trials, bold, clips, adapted, other_features, other_trials)
     folder = out.with_suffix(".checkpoint")
     progress = Progress(folder, [*identity, subject, *(stamp(path) for path in used if path)])
-
-    def read_one(who: tuple[str, str]) -> dict[str, torch.Tensor]:
-        return {"z_f": torch.from_numpy(read({who: inputs[who]}, subject, reader)[who])}
-
-    z_f = {who: progress.tensors(who, partial(read_one, who))["z_f"].numpy() for who in inputs}
+    components = read(inputs, len(names), subject, reader, progress)
     llm = VideoLLM.on(accelerator, video_llm, how)
     load_lora(llm, tuned.parent)
     llm.progress = progress
-    found = put_into_words(z_f, llm, tokens)
+    found = put_into_words(components, reader, llm, tokens)
     found += shuffled(found[0], names, (*own_seed, 1))
     said = [
         pd.DataFrame({"clip_id": names, "system": d.system, "kind": d.kind, "text": d.texts})
@@ -94,13 +96,13 @@ def main(
     alone = {"text": prompt_alone(llm, len(names), tokens), "clip_id": names}
     said.append(pd.DataFrame({"system": "prompt", "kind": "floor"} | alone))
     write_table(out, pd.concat(said))
-    truth_rows = cohort.rows_of(Arrays(video).meta["clip_id"], names)
-    truth = Arrays(video)["video_tokens"][truth_rows].reshape(len(names), -1)
-    arrays = {d.system: d.reading for d in found}
-    arrays |= {"truth": truth, "centre": np.asarray(reader.basis.mean, dtype=np.float32)}
-    write_arrays(
+    space, shown = Space.of(reader.basis), Arrays(video)
+    rows = cohort.rows_of(shown.meta["clip_id"], names)
+    truth, norms = space.truth(shown.mapped("video_tokens"), rows)
+    arrays = {d.system: space.coordinates(d.reading * reader.basis.weights) for d in found}
+    write_readings(
         readings,
-        arrays,
+        arrays | {"truth": truth, "norms": norms},
         {"clip_id": names, "provenance": made_by},
     )
     remove_checkpoint(folder)

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from llm4brain import steps
+from llm4brain.align.basis import Space
 from llm4brain.align.reader import BrainReader
+from llm4brain.brain import cohort
 from llm4brain.clips import read_runs
 from llm4brain.evaluate.figure import save
 from llm4brain.evaluate.lags import draw_lags, lag_sweep
@@ -28,27 +30,30 @@ def main(
     code: str = "",
 ) -> None:
     chosen, window = EvaluateSettings.given(settings), ClipSettings.given(clip_settings)
-    reader, tokens = BrainReader.load(Arrays(adapted)), Arrays(video)
-    flat = tokens["video_tokens"].reshape(len(tokens.meta["clip_id"]), -1)
+    reader, tokens, table = BrainReader.load(Arrays(adapted)), Arrays(video), read_table(clips)
+    names = table.loc[table["split"] == "test", "clip_id"].tolist()
+    space = Space.of(reader.basis)
+    rows = cohort.rows_of(tokens.meta["clip_id"], names)
+    truth, norms = space.truth(tokens.mapped("video_tokens"), rows)
 
     def read(windows: np.ndarray) -> np.ndarray:
         found = reader.components(windows, np.full(len(windows), subject))
-        return reader.query_tokens(found).reshape(len(windows), -1)
+        return space.coordinates(found * reader.basis.weights)
 
-    table = lag_sweep(
+    found = lag_sweep(
         list(read_runs(Arrays(bold))),
-        read_table(clips),
+        table,
         window,
         read,
-        dict(zip(tokens.meta["clip_id"], flat, strict=True)),
-        reader.basis.mean,
+        dict(zip(names, truth, strict=True)),
+        dict(zip(names, norms, strict=True)),
         chosen.repeats,
         chosen.block_seconds,
         chosen.n_bootstrap,
         seed,
     )
-    write_table(out, table)
-    save(draw_lags(table, window.lag, title), plot, dpi=130)
+    write_table(out, found)
+    save(draw_lags(found, window.lag, title), plot, dpi=130)
 
 
 if __name__ == "__main__":

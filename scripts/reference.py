@@ -1,5 +1,6 @@
 """Floors, linear baselines and ceilings for the test clips of one subject."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,14 @@ import numpy as np
 from llm4brain import steps
 from llm4brain.align.reader import BrainReader
 from llm4brain.checkpoint import Progress, remove_checkpoint
+from llm4brain.evaluate.decoded import write_readings
 from llm4brain.evaluate.reference import reference_systems
-from llm4brain.io import Arrays, read_table, write_arrays, write_table
+from llm4brain.io import Arrays, read_table, write_table
 from llm4brain.provenance import record
 from llm4brain.sections import EvaluateSettings, VideoLLMSettings
 from llm4brain.sources import checksums
 from llm4brain.training import machine
-from llm4brain.tune.decode import put_into_words
+from llm4brain.tune.decode import say
 from llm4brain.video.videollm import VideoLLM, model_hash
 
 
@@ -45,27 +47,27 @@ def main(
 
     folder = out.with_suffix(".checkpoint")
 
-    def say(z_f: np.ndarray) -> list[str]:
+    def words(components: np.ndarray, write: Callable[[np.ndarray], np.ndarray]) -> list[str]:
         """Generate text as `decode` does, but with the untuned LLM."""
         llm = VideoLLM.on(accelerator, video_llm, how)
         # texts are kept under the tokens' hash
         identity = [code, how.model_dump(), accelerator.mixed_precision]
         identity += [model_hash(video_llm), checksums(video_llm)]
         llm.progress = Progress(folder, identity)
-        return put_into_words({("ridge_llm", "baseline"): z_f}, llm, how.max_new_tokens)[0].texts
+        return say(components, write, llm, how.max_new_tokens)
 
     table = read_table(clips, ("clip_id", "split"))
     known = read_table(captions, ("clip_id", "caption"))
     tokens = Arrays(video)
     decoded = reference_systems(
-        Arrays(features)["windows"],
+        Arrays(features).mapped("windows"),
         read_table(trials, ("clip_id", "split", "repeat", "valid")),
         tokens.meta["clip_id"],
-        tokens["video_tokens"],
+        tokens.mapped("video_tokens"),
         known[known["clip_id"].isin(table.loc[table["split"] == "train", "clip_id"])],
         read_table(generated, ("clip_id", "caption")),
         reader,
-        say,
+        words,
         chosen.repeats,
         (seed, *subject.encode()),
     )
@@ -73,10 +75,11 @@ def main(
         print(f"{name} took {took['said']}, penalty {took['penalty']:g}")
     made_by = record(chosen.model_dump(mode="json"), code, seed)
     write_table(out, decoded.table)
-    write_arrays(
+    write_readings(
         readings,
         decoded.readings,
-        {"clip_id": decoded.clip_ids, "provenance": made_by, "ridge": decoded.ridge},
+        {"clip_id": decoded.clip_ids, "provenance": made_by, "ridge": decoded.ridge}
+        | {"explained": decoded.explained},
     )
     remove_checkpoint(folder)
 

@@ -8,10 +8,11 @@ import torch
 
 from llm4brain import steps
 from llm4brain.clips import CLIP_COLUMNS
+from llm4brain.evaluate.decoded import read_readings
 from llm4brain.evaluate.further import measures, of_films
 from llm4brain.evaluate.scoring import score
 from llm4brain.evaluate.similarity import sentence_encoder
-from llm4brain.io import Arrays, read_table, write_json, write_table
+from llm4brain.io import read_table, write_json, write_table
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import ClipSettings, EvaluateSettings
 
@@ -47,19 +48,19 @@ def main(
         frames_of = of_films(read_table(clips, CLIP_COLUMNS), stimuli, frames)
     torch.set_num_threads(threads)
     said = [read_table(path, ("clip_id", "system", "kind", "text")) for path in decoded]
-    arrays = [Arrays(path) for path in readings]
+    read = [read_readings(path) for path in readings]
     references = read_table(captions, ("clip_id", "caption"))
     whose = {}  # name and hash of the user's caption table
     if source == "file":
         whose = {"references_file": references["source"].iloc[0]}
     ridge = {  # choices of each ridge, without validation curves
         name: {k: v for k, v in took.items() if k != "validation"}
-        for a in arrays
-        for name, took in a.meta.get("ridge", {}).items()
+        for _, meta in read
+        for name, took in meta.get("ridge", {}).items()
     }
     scores = score(
         pd.concat(said, ignore_index=True),
-        [({name: a[name] for name in a.names}, a.meta["clip_id"]) for a in arrays],
+        [(arrays, meta["clip_id"]) for arrays, meta in read],
         references,
         subject,
         sentence_encoder(sentence_model),

@@ -19,6 +19,7 @@ from conftest import ROOT
 from tiny_models import blip2
 from transformers import Blip2ForConditionalGeneration
 
+from llm4brain.evaluate.decoded import read_readings
 from llm4brain.io import Arrays, read_table, write_arrays, write_table
 from llm4brain.video.videollm import VideoLLM
 
@@ -260,13 +261,16 @@ READ += ("ridge_surprise", "ridge_llm")
 
 
 def _of_the_spared(out: Path) -> dict[str, bytes]:
-    said, arrays = read_table(out / "decoded.tsv"), Arrays(out / "readings.safetensors")
-    row = arrays.meta["clip_id"].index(SPARED)
+    said, (arrays, meta) = (
+        read_table(out / "decoded.tsv"),
+        read_readings(out / "readings.safetensors"),
+    )
+    row = meta["clip_id"].index(SPARED)
     words = said[said["system"].isin(BLIND) | (said["clip_id"] == SPARED)]
     words = words[words["system"].isin(BLIND + READ)]
-    found = {"texts": words.to_csv().encode(), "centre": arrays["centre"].tobytes()}
-    found |= {name: arrays[name][row].tobytes() for name in READ if name in arrays.names}
-    return found | {"ridge": json.dumps(arrays.meta.get("ridge")).encode()}
+    found = {"texts": words.to_csv().encode()}
+    found |= {name: arrays[name][row].tobytes() for name in READ if name in arrays}
+    return found | {"ridge": json.dumps(meta.get("ridge")).encode()}
 
 
 def write_models(study: Path, folder: Path) -> Path:

@@ -6,13 +6,13 @@ import torch
 from sklearn.linear_model import Ridge
 from torch.nn import functional as F
 
+from llm4brain.align.basis import Basis
 from llm4brain.align.contrast import ClipLoss, same_clips
 from llm4brain.align.domain import Adversarial, Batch, Coral, SelfSupervised, losses
 from llm4brain.align.functional import SharedResponse
 from llm4brain.align.gate import AgreementGate, gate_weights, pair_agreement, smooth, smooth_weights
 from llm4brain.align.readout import (
     PENALTIES,
-    Basis,
     coupled,
     fit_readout,
     folds_by_stimulus,

@@ -7,8 +7,8 @@ import torch
 
 from llm4brain.align import features
 from llm4brain.align.aligner import Aligner, train_stage
+from llm4brain.align.basis import Basis
 from llm4brain.align.reader import BrainReader, Way
-from llm4brain.align.readout import Basis
 from llm4brain.align.samples import Samples
 from llm4brain.align.stage import StageData, learn_gate
 from llm4brain.brain.adaptor import PositionAdaptor, unchanged

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm4brain import clips
-from llm4brain.clips import Run, average_repeats, clip_table, cut_windows, first_volume
+from llm4brain.clips import Run, clip_table, cut_windows, first_volume
 from llm4brain.errors import UserError
 from llm4brain.sections import ClipSettings, Splits
+from llm4brain.showings import average_repeats
 
 SPLITS = Splits(train=["a.mp4"], validation=["b.mp4"], test=["sub dir/c.mp4"])
 SETTINGS = ClipSettings(lag=4, window=8)

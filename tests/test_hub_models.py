@@ -160,7 +160,8 @@ def test_from_films_to_decoding(kind, folder, tmp_path):
     rng = np.random.default_rng(0)
     z_f = features["video_tokens"] + 0.1 * rng.normal(size=(4, 4, 32)).astype(np.float32)
     learned = [[CAPTIONS[i % 2]] for i in range(4)]
-    samples = Samples(z_f, np.arange(4), features["video_tokens"], learned)
+    given = (lambda rows: rows, features["video_tokens"])
+    samples = Samples(z_f, np.arange(4), np.arange(4), learned, *given)
     settings = TuneSettings(fit=FitSettings(epochs=2, batch_size=2, lr=1e-2))
     log = tune(llm, samples, samples, settings, 0, tmp_path / "ck", machine(1, "fp32"))
     assert log["val_loss"].iloc[-1] < log["val_loss"].iloc[0]

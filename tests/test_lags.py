@@ -8,6 +8,7 @@ from llm4brain.clips import Run
 from llm4brain.errors import UserError
 from llm4brain.evaluate.figure import save
 from llm4brain.evaluate.lags import COLUMNS, LAGS, draw_lags, lag_sweep
+from llm4brain.evaluate.retrieval import centred
 from llm4brain.sections import ClipSettings
 
 TR, LEAD, CLIPS, PLANTED = 2.0, 24.0, 40, 8.0
@@ -38,10 +39,12 @@ def sweep(shown, **more):
     runs, clips, truth = shown
 
     def read(windows):
-        return windows.mean(axis=1)
+        return centred(windows.mean(axis=1))
 
+    truth = {name: centred(row[None])[0] for name, row in truth.items()}
+    norms = {name: np.linalg.norm(row) for name, row in truth.items()}
     given = {"repeats": "average", "seconds": 20, "samples": 200, "seed": 0} | more
-    return lag_sweep(runs, clips, SETTINGS, read, truth, np.zeros(30), **given)
+    return lag_sweep(runs, clips, SETTINGS, read, truth, norms, **given)
 
 
 def test_the_score_peaks_where_it_was_planted(shown, tmp_path):

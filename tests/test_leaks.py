@@ -27,12 +27,12 @@ from leak_data import (
 from sklearn.preprocessing import StandardScaler
 
 from llm4brain.align.aligner import Aligner
+from llm4brain.align.basis import Basis
 from llm4brain.align.gate import pair_agreement
 from llm4brain.align.reader import BrainReader
-from llm4brain.align.readout import Basis
 from llm4brain.align.stage import StageData
 from llm4brain.brain import cohort, pretrain
-from llm4brain.evaluate import baselines, reference
+from llm4brain.evaluate import reference, ridge
 from llm4brain.io import Arrays, read_table
 from llm4brain.tune import samples
 
@@ -139,10 +139,12 @@ def every_captioned_clip(patch):
         names, tokens = video.meta["clip_id"], video["video_tokens"]
         said = captions.groupby("clip_id")["caption"].agg(list)
         return samples.Samples(
-            np.concatenate([own.z_f, tokens]),
-            np.concatenate([own.clip, len(own.z_v) + np.arange(len(names))]),
-            np.concatenate([own.z_v, tokens]),
+            np.concatenate([own.write(own.components), tokens]),
+            np.concatenate([own.clip, len(own.place) + np.arange(len(names))]),
+            np.concatenate([own.place, np.arange(len(names))]),
             [*own.captions, *(said[name] for name in names)],
+            lambda rows: rows,
+            tokens,
         )
 
     patch.setattr(samples, "tuning_samples", leaky)
@@ -254,23 +256,23 @@ def ridge_scaled_by_what_it_reads(patch):
     """b: the scaler is fitted again on the windows to decode."""
 
     def leaky(self, windows):
-        scaled = StandardScaler().fit_transform(baselines._flat(windows))
+        scaled = StandardScaler().fit_transform(ridge._flat(windows))
         scaled = scaled if self.gate is None else scaled * self.gate
-        return scaled @ self.train.T @ self.dual + self.centre
+        return scaled @ self.coef
 
-    patch.setattr(baselines.Ridge, "read", leaky)
+    patch.setattr(ridge.Ridge, "read", leaky)
 
 
 def gate_of_every_film(patch):
     """b: the baseline's gate is fitted to the subject's responses to all films."""
     honest = reference.best_ridges
 
-    def leaky(train, train_tokens, validation, validation_tokens, _agreement):
+    def leaky(train, validation, targets, _agreement):
         volumes = np.float32(cohort.Arrays("data/features/sub-01.safetensors")["windows"]).mean(1)
         trials = read_table("data/features/sub-01_trials.tsv")
         showings, moments = (trials[key].to_numpy() for key in ("repeat", "clip_id"))
         agreement = pair_agreement(volumes, showings, moments).clip(0).astype(np.float32)
-        return honest(train, train_tokens, validation, validation_tokens, agreement)
+        return honest(train, validation, targets, agreement)
 
     patch.setattr(reference, "best_ridges", leaky)
 
@@ -308,7 +310,8 @@ def tuned_by_the_test_loss(patch):
         names = list(table.loc[table["split"] == "test", "clip_id"])
         tokens = video["video_tokens"][cohort.rows_of(video.meta["clip_id"], names)]
         said = captions.groupby("clip_id")["caption"].agg(list)
-        return samples.Samples(tokens, np.arange(len(names)), tokens, [said[n] for n in names])
+        rows, texts = np.arange(len(names)), [said[n] for n in names]
+        return samples.Samples(tokens, rows, rows, texts, lambda found: found, tokens)
 
     patch.setattr(samples, "tuning_samples", leaky)
 

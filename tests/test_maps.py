@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from llm4brain.align.basis import Basis, Space
 from llm4brain.align.reader import BrainReader
-from llm4brain.align.readout import Basis
 from llm4brain.brain.adaptor import PositionAdaptor
 from llm4brain.brain.cohort import Cohort
 from llm4brain.brain.positions import cut
@@ -16,7 +16,7 @@ from llm4brain.evaluate.bootstrap import blocks
 from llm4brain.evaluate.figure import save
 from llm4brain.evaluate.maps import SHUFFLES, brain_map, same_grid, summary
 from llm4brain.evaluate.permutation import shuffles
-from llm4brain.evaluate.retrieval import correlations
+from llm4brain.evaluate.retrieval import centred, correlations
 from llm4brain.evaluate.volumes import draw_gate, draw_map, image, save_image
 from llm4brain.sections import EncoderSettings
 
@@ -75,6 +75,7 @@ def reader_of(shown, alpha):
 def mapped(shown, reader, **more):
     _, windows, truth = shown
     given = {"windows": windows, "clip_ids": NAMES, "truth": truth} | more
+    given["truth"] = Space.of(reader.basis).truth(given["truth"])
     return brain_map(reader, subject="01", seconds=20.0, seed=0, **given)
 
 
@@ -214,7 +215,8 @@ def test_correlations_are_the_match(shown):
     """The match that is mapped is what retrieval scores."""
     reader = reader_of(shown, 0.0)
     found = reader.components(shown[1], np.full(CLIPS, "01"))
-    scores = correlations(reader.query_tokens(found).reshape(CLIPS, -1), shown[2], shown[0].mean)
+    tokens = reader.query_tokens(found).reshape(CLIPS, -1)
+    scores = correlations(*(centred(rows, shown[0].mean) for rows in (tokens, shown[2])))
     orders = shuffles(blocks(NAMES, 20.0), SHUFFLES, 0)
     shuffled = scores[np.arange(CLIPS), orders].mean()
     assert mapped(shown, reader).match == pytest.approx(np.diag(scores).mean() - shuffled)

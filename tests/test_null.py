@@ -15,14 +15,15 @@ import yaml
 from conftest import ROOT, snakemake
 from scipy import stats
 
+from llm4brain.align.basis import Basis, Space
 from llm4brain.brain.cohort import rows_of
-from llm4brain.clips import average_repeats
-from llm4brain.evaluate.baselines import fit_ridge
 from llm4brain.evaluate.bootstrap import beats, blocks, interval, resample
 from llm4brain.evaluate.names import COMPARED
 from llm4brain.evaluate.permutation import shuffled_p, shuffles
 from llm4brain.evaluate.retrieval import correlations
+from llm4brain.evaluate.ridge import Targets, fit_ridge
 from llm4brain.io import Arrays, read_json, read_table
+from llm4brain.showings import average_repeats
 
 VIDEO_LLM = ROOT / "models" / "video_llm"
 FILMS = [f"film-{i:02d}.mp4" for i in range(1, 6)]
@@ -126,12 +127,17 @@ def test_a_test_film_among_the_train_films_would_show_there(run, leaked):
     windows, table = average_repeats(Arrays(folder / FEATURES)["windows"], trials)
     video = Arrays(folder / "data/features/video.safetensors")
     rows = rows_of(video.meta["clip_id"], table["clip_id"].tolist())
-    tokens = video["video_tokens"][rows].reshape(len(rows), -1)
     split = table["split"].to_numpy()
     fitted, held, test = (split == s for s in ("train", "validation", "test"))
     fitted = fitted | (test & leaked)
-    ridge = fit_ridge(windows[fitted], tokens[fitted], windows[held], tokens[held])
-    pairs = correlations(ridge.read(windows[test]), tokens[test], ridge.centre)
+    tokens = video["video_tokens"]
+    basis = Basis.fit(tokens, len(rows), rows[fitted])
+    space = Space.of(basis)
+    shown, norms = space.truth(tokens, rows[held])
+    targets = Targets(basis.read(tokens, rows[fitted]), space.turn, shown / norms[:, None])
+    ridge = fit_ridge(windows[fitted], windows[held], targets)
+    read = space.coordinates(ridge.read(windows[test]))
+    pairs = correlations(read, *space.truth(tokens, rows[test]))
     orders = shuffles(blocks(table.loc[test, "clip_id"].tolist(), 20), 999, 0)
     assert (shuffled_p(pairs, orders) <= 0.005) == leaked
 

@@ -13,6 +13,7 @@ from test_table import bag
 
 from llm4brain.evaluate import captions
 from llm4brain.evaluate.names import P_VALUES
+from llm4brain.evaluate.retrieval import centred
 from llm4brain.evaluate.scoring import score
 from llm4brain.sections import EvaluateSettings
 
@@ -49,7 +50,8 @@ def p_values(seed, read):
         [(name, text + end) for name, text in written for end in ("", " now")],
         columns=["clip_id", "caption"],
     )
-    arrays = {"model": readings, "truth": truth, "centre": np.zeros(12)}
+    arrays = {"model": centred(readings), "truth": centred(truth)}
+    arrays["norms"] = np.linalg.norm(arrays["truth"], axis=1)
     found = score(decoded, [(arrays, NAMES)], known, "01", bag, SETTINGS, seed)
     return [found.systems["model"][p] for p in P_VALUES]
 

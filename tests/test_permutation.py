@@ -7,7 +7,7 @@ from scipy import stats
 from llm4brain.evaluate.bootstrap import blocks
 from llm4brain.evaluate.cider import cider_pairs
 from llm4brain.evaluate.permutation import shuffled_p, shuffles
-from llm4brain.evaluate.retrieval import correlations, credit
+from llm4brain.evaluate.retrieval import centred, correlations, credit
 
 NAMES = [f"film-{f:02d}_{4 * i:06.1f}" for f in (1, 2) for i in range(60)]
 BLOCK = blocks(NAMES, 20)
@@ -33,7 +33,7 @@ def test_p_of_noise_is_uniform_over_seeds(kind):
     for seed in range(300):
         rng = np.random.default_rng(seed)
         readings, truth = slow(rng, 120), slow(rng, 120)
-        pairs = correlations(readings, truth, np.zeros(12))
+        pairs = correlations(centred(readings), centred(truth))
         pairs = pairs if kind == "similarity" else credit(pairs, 5)
         found.append(shuffled_p(pairs, shuffles(BLOCK, 199, seed)))
     found = np.array(found)
@@ -51,7 +51,7 @@ def test_clips_shuffled_one_by_one_would_find_what_is_not_there():
     wrong = {"blocks": [], "clips": []}
     for seed in range(400):
         rng = np.random.default_rng(seed)
-        pairs = correlations(slow(rng, 120), slow(rng, 120), np.zeros(12))
+        pairs = correlations(centred(slow(rng, 120)), centred(slow(rng, 120)))
         for name, block in (("blocks", BLOCK), ("clips", np.arange(120))):
             wrong[name].append(shuffled_p(pairs, shuffles(block, 199, seed)) <= 0.05)
     assert np.mean(wrong["clips"]) > np.mean(wrong["blocks"]) + 0.03
@@ -63,7 +63,8 @@ def test_what_is_read_gets_a_small_p_and_a_constant_none():
     rng = np.random.default_rng(1)
     truth = slow(rng, 120)
     orders = shuffles(BLOCK, 999, 0)
-    assert shuffled_p(correlations(truth + slow(rng, 120), truth, np.zeros(12)), orders) == 0.001
+    read = correlations(centred(truth + slow(rng, 120)), centred(truth))
+    assert shuffled_p(read, orders) == 0.001
     assert shuffled_p(np.ones((120, 120)), orders) == 1
     said = ["a man runs"] * 60 + ["a dog sleeps"] * 60
     pairs = cider_pairs(said, [[s, f"{s} here"] for s in said])

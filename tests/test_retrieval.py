@@ -5,7 +5,15 @@ import pytest
 
 from llm4brain.errors import UserError
 from llm4brain.evaluate import retrieval as module
-from llm4brain.evaluate.retrieval import among, apart, chance, correlations, credit, top_k
+from llm4brain.evaluate.retrieval import (
+    among,
+    apart,
+    centred,
+    chance,
+    correlations,
+    credit,
+    top_k,
+)
 
 
 def clips(n, films=1):
@@ -13,8 +21,12 @@ def clips(n, films=1):
     return [f"film-{f:02d}_{4 * i:06.1f}" for f in range(films) for i in range(n // films)]
 
 
+def in_tokens(readings, truth, centre):
+    return correlations(centred(readings, centre), centred(truth, centre))
+
+
 def retrieval(readings, truth, centre):
-    return module.retrieval(correlations(readings, truth, centre), clips(len(truth)))
+    return module.retrieval(in_tokens(readings, truth, centre), clips(len(truth)))
 
 
 @pytest.fixture
@@ -78,11 +90,11 @@ def test_random_readings_are_near_chance():
 
 def test_bad_readings_are_one_clear_line(truth):
     with pytest.raises(UserError, match="shapes"):
-        correlations(truth[:, :5], truth, truth[0])
+        correlations(truth, truth[:, :5])
     broken = truth.copy()
     broken[0, 0] = np.nan
     with pytest.raises(UserError, match="not finite"):
-        correlations(broken, truth, truth[0])
+        correlations(broken, truth)
 
 
 def test_credit_of_every_candidate_is_that_of_each_as_the_target():

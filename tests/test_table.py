@@ -16,6 +16,7 @@ from llm4brain.evaluate import captions as caption_module
 from llm4brain.evaluate.bootstrap import beats
 from llm4brain.evaluate.figure import LEFT_OUT, draw, save
 from llm4brain.evaluate.names import COMPARED, METRICS
+from llm4brain.evaluate.retrieval import centred
 from llm4brain.evaluate.scoring import score
 from llm4brain.evaluate.table import COLUMNS, left_out, summary, table1, taken
 from llm4brain.io import read_table, write_json, write_table
@@ -60,9 +61,10 @@ def parts():
     decoded = pd.DataFrame(rows, columns=["clip_id", "system", "kind", "text"])
     readings = {
         "model": truth + rng.normal(size=truth.shape), "video": truth,
-        "ridge": truth + 2 * rng.normal(size=truth.shape),
-        "truth": truth, "centre": np.zeros(16),
+        "ridge": truth + 2 * rng.normal(size=truth.shape), "truth": truth,
     }  # fmt: skip
+    readings = {name: centred(rows) for name, rows in readings.items()}
+    readings["norms"] = np.linalg.norm(readings["truth"], axis=1)
     captions = pd.DataFrame(
         [(name, scenes[i] + end) for i, name in enumerate(NAMES) for end in (".", " now.")],
         columns=["clip_id", "caption"],
@@ -186,7 +188,7 @@ def test_predictions_hold_text_references_and_each_clips_scores(parts, tmp_path)
 def test_the_order_of_rows_changes_nothing(parts):
     decoded, readings, captions = parts
     order = np.random.default_rng(1).permutation(60)
-    turned = {k: v if k == "centre" else v[order] for k, v in readings.items()}
+    turned = {k: v[order] for k, v in readings.items()}
     again = scored((decoded, turned, captions), order=[NAMES[i] for i in order])
     assert again.systems == scored(parts).systems
 
@@ -226,7 +228,7 @@ def test_nobody_scores_the_words_that_are_the_references(parts):
         (lambda d, r, c: (d.assign(kind="magic"), r, c), "has the kind magic"),
         (lambda d, r, c: (d.assign(system="truth"), r, c), "cannot be the name"),
         (lambda d, r, c: (d, r | {"model": r["model"][:9]}, c), "'model' has 9 rows for 60"),
-        (lambda d, r, c: (d, r | {"model": r["model"][:, :9]}, c), "shapes"),
+        (lambda d, r, c: (d, r | {"truth": r["truth"][:, :9]}, c), "shapes"),
         (lambda d, r, c: (d, {"model": r["model"]}, c), "hold no array 'truth'"),
         (lambda d, r, c: (d[:0], r, c), "holds no row"),
     ],

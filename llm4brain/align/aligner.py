@@ -21,6 +21,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from llm4brain.align.basis import Space
 from llm4brain.align.contrast import ClipLoss, same_clips
 from llm4brain.align.domain import Batch, losses
 from llm4brain.align.features import products
@@ -184,14 +185,12 @@ class Aligner(nn.Module):
         """
         basis, truth = self.reader.basis, self.validation.targets
         read, subjects = self._read(held_out), self.validation.subjects
-        reached = {}
+        turn, reached = Space.of(basis).turn, {}
         for power in self.tempering:
             given = (self.readout.out_of_fold, self.train_samples.targets, power)
             weighed = replace(basis, weights=signal_to_noise(*given))
             ranks = [
-                reciprocal_rank(
-                    (read[rows] * weighed.weights) @ basis.axes, truth[rows] @ basis.axes
-                )
+                reciprocal_rank((read[rows] * weighed.weights) @ turn, truth[rows] @ turn)
                 for rows in (subjects == name for name in np.unique(subjects))
             ]
             reached[power] = (float(np.mean(ranks)), weighed)

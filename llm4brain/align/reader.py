@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from llm4brain.align.basis import Basis
 from llm4brain.align.features import blocks, room
 from llm4brain.align.gate import gate_weights
-from llm4brain.align.readout import Basis
 from llm4brain.brain.adaptor import PositionAdaptor, freeze
 from llm4brain.brain.encoder import patch_grid
 from llm4brain.brain.pretrain import load_encoder

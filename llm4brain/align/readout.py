@@ -16,48 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
+from llm4brain.align.basis import Basis
 from llm4brain.align.features import weighted
 
 COUPLINGS = (0.0, 0.1, 0.25, 0.5, 1.0)
 TEMPERING = (0.0, 0.5, 1.0)  # powers of the components' weights; 0 weights all equally
 PENALTIES = tuple(np.geomspace(1e-2, 1e3, 11))
-
-
-@dataclass(frozen=True)
-class Basis:
-    """Principal components of the video tokens of train clips, and the weight of each component.
-
-    Attributes:
-        mean: (K * d,) over the train clips.
-        axes: (rank, K * d), orthonormal rows.
-        scale: (rank,) standard deviation of each component over train clips.
-        weights: (rank,) applied to predicted components when they are mapped back to tokens.
-    """
-
-    mean: np.ndarray
-    axes: np.ndarray
-    scale: np.ndarray
-    weights: np.ndarray
-
-    @classmethod
-    def fit(cls, tokens: np.ndarray, rank: int) -> Basis:
-        """Fit to tokens (clips, K * d) of train clips only."""
-        mean = tokens.mean(0)
-        _, values, axes = np.linalg.svd(tokens - mean, full_matrices=False)
-        rank = min(rank, len(values), len(tokens) - 1)
-        # The sign of a singular vector is arbitrary; fix it for reproducibility.
-        signs = np.sign(axes[np.arange(rank), np.abs(axes[:rank]).argmax(1)])
-        scale = values[:rank] / np.sqrt(len(tokens) - 1)
-        ones = np.ones(rank, dtype=np.float32)
-        return cls(mean, (axes[:rank] * signs[:, None]).astype(np.float32), scale, ones)
-
-    def read(self, tokens: np.ndarray) -> np.ndarray:
-        """(clips, K * d) -> (clips, rank)."""
-        return (tokens - self.mean) @ self.axes.T
-
-    def write(self, components: np.ndarray) -> np.ndarray:
-        """Predicted components (clips, rank) -> (clips, K * d)."""
-        return (components * self.weights) @ self.axes + self.mean
 
 
 def coupled(kernel: np.ndarray, rows: np.ndarray, columns: np.ndarray, coupling: float):
@@ -207,10 +171,9 @@ def reciprocal_rank(read: np.ndarray, truth: np.ndarray) -> float:
     """Mean reciprocal rank of each clip's own tokens among all clips, by correlation.
 
     Args:
-        read, truth: (clips, D), centred on the train mean.
+        read, truth: (clips, r) coordinates, see `llm4brain.align.basis.Space`.
     """
-    unit = [x - x.mean(1, keepdims=True) for x in (read, truth)]
-    unit = [x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-12) for x in unit]
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-12) for x in (read, truth)]
     match = unit[0] @ unit[1].T
     return float((1 / (match >= np.diag(match)[:, None]).sum(1)).mean())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ import torch
 
 from llm4brain.align import stranger
 from llm4brain.align.aligner import Aligner, Stage
+from llm4brain.align.basis import Basis
 from llm4brain.align.features import blocks
 from llm4brain.align.gate import AgreementGate, smooth, smooth_weights
 from llm4brain.align.reader import BrainReader, Way, grid_in
-from llm4brain.align.readout import Basis
 from llm4brain.align.samples import Samples
 from llm4brain.align.stranger import Choice, Features, Help, Problem
 from llm4brain.brain import cohort
@@ -68,14 +68,12 @@ class StageData:
     def targets(self, samples: Cohort, basis: Basis) -> np.ndarray:
         """(n, rank) components of each sample's clip; each clip is projected once."""
         clips, place = np.unique(self.clips(samples), return_inverse=True)
-        tokens = self.video["video_tokens"][clips]
-        return basis.read(tokens.reshape(len(tokens), -1)).astype(np.float32)[place]
+        return basis.read(self.video.mapped("video_tokens"), clips)[place]
 
     def basis(self, rank: int) -> Basis:
         """Components of the video tokens of train clips; each clip counts once."""
         clips = np.unique(self.clips(self.train))
-        tokens = self.video["video_tokens"][clips]
-        return Basis.fit(tokens.reshape(len(tokens), -1), rank)
+        return Basis.fit(self.video.mapped("video_tokens"), rank, clips)
 
     def samples(self, reader: BrainReader) -> tuple[Samples, Samples]:
         """Train and validation samples, as computed by the frozen encoder."""
@@ -84,6 +82,14 @@ class StageData:
             for part in (self.train, self.validation)
         )
         return train, validation
+
+    def without_windows(self) -> StageData:
+        """The same without windows, of which only their shape is kept; samples take their place."""
+        train, validation = (
+            replace(part, windows=np.broadcast_to(np.float32(0), part.windows.shape))
+            for part in (self.train, self.validation)
+        )
+        return replace(self, train=train, validation=validation)
 
     def few(self, reader: BrainReader, name: str, trials: int) -> Samples:
         """The first `trials` train trials of a person."""

@@ -28,9 +28,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from llm4brain.align.basis import Basis
 from llm4brain.align.features import products
 from llm4brain.align.functional import SharedResponse
-from llm4brain.align.readout import Basis, agreement, coupled, ridge_dual, written_size
+from llm4brain.align.readout import agreement, coupled, ridge_dual, written_size
 from llm4brain.align.samples import Samples
 from llm4brain.align.whiten import Whitening
 from llm4brain.checkpoint import NO_PROGRESS, Progress

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from llm4brain.brain.stored import Stored
-from llm4brain.clips import LEAST_VALID, average_repeats, first_showings, require_valid
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays, read_table
+from llm4brain.showings import LEAST_VALID, by_clip, first_showings, means, require_valid
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def load(
         UserError: subjects have different voxels, or a subject has no trial in `splits`, or no
             valid one.
     """
-    windows, tables, first = [], [], None
+    sources, tables, first = [], [], None
     for subject, path, table_path in zip(subjects, features, trials, strict=True):
         arrays = Arrays(path)
         table = read_table(table_path, ("trial", "clip_id", "stim_file", "split"))
@@ -86,19 +86,26 @@ def load(
         if not keep.any():
             raise UserError(table_path, f"holds no trial of {', '.join(splits)}", "check splits")
         _row_for_row(arrays, table)
-        data = arrays["windows"][keep].astype(np.float32)
+        rows = np.flatnonzero(keep)
         every = table = table[keep].reset_index(drop=True)
+        groups = [np.array([i]) for i in range(len(rows))]
         if repeats == "single":
-            data, table = first_showings(data, table)
+            rows, table = first_showings(rows, table)
         if repeats != "every":
-            data, table = average_repeats(data, table)
+            groups, table = by_clip(table)
             if not labelled:  # of a few known trials the caller says what none is
                 require_valid(every, table, table_path)
         first = grid_of(arrays, first)
         _as_many_volumes(arrays, features[0])
-        windows.append(np.asarray(data, dtype=np.float32))
+        sources.append((arrays, [rows[group] for group in groups]))
         tables.append(table.assign(subject=subject)[["subject", "clip_id", "stim_file", "split"]])
-    return Cohort(np.concatenate(windows), pd.concat(tables, ignore_index=True), *first)
+    shape = sources[0][0].shape("windows")[1:]
+    windows = np.empty((sum(len(groups) for _, groups in sources), *shape), dtype=np.float32)
+    start = 0
+    for arrays, groups in sources:
+        means(arrays.mapped("windows"), groups, windows[start : start + len(groups)])
+        start += len(groups)
+    return Cohort(windows, pd.concat(tables, ignore_index=True), *first)
 
 
 def trials_of(
@@ -109,7 +116,10 @@ def trials_of(
     table = read_table(trials, ("trial", "clip_id", "repeat", "split", "valid"))
     _row_for_row(arrays, table)
     keep = (table["split"].isin(splits) & (table["valid"] >= LEAST_VALID)).to_numpy()
-    volumes = arrays["windows"][keep].mean(1, dtype=np.float32)
+    mapped = arrays.mapped("windows")
+    volumes = np.empty((keep.sum(), mapped.shape[2]), dtype=np.float32)
+    for place, row in zip(volumes, np.flatnonzero(keep), strict=True):
+        mapped[row].mean(0, dtype=np.float32, out=place)
     return volumes, table[keep].reset_index(drop=True)
 
 

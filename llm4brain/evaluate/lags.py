@@ -7,7 +7,7 @@ information.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import matplotlib.pyplot as plt
@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from llm4brain.clips import Run, average_repeats, cut_windows, first_showings
+from llm4brain.clips import Run, cut_windows
 from llm4brain.errors import UserError
 from llm4brain.evaluate.bootstrap import blocks, interval, resample
 from llm4brain.evaluate.retrieval import correlations, credit
 from llm4brain.sections import ClipSettings
+from llm4brain.showings import average_repeats, first_showings
 
 LAGS = tuple(range(-20, 21, 2))  # s
 COLUMNS = ("lag", "n_clips", "top1", "top1_low", "top1_high", "chance", "match", "match_low")
@@ -31,8 +32,8 @@ def lag_sweep(
     clips: pd.DataFrame,
     settings: ClipSettings,
     read: Callable[[np.ndarray], np.ndarray],
-    truth: dict[str, np.ndarray],
-    centre: np.ndarray,
+    truth: Mapping[str, np.ndarray],
+    norms: Mapping[str, float],
     repeats: Literal["average", "single"],
     seconds: float,
     samples: int,
@@ -45,9 +46,9 @@ def lag_sweep(
         runs: a subject's.
         clips: the clip table.
         settings: window and lag (s) used in training.
-        read: windows (n, T, voxels) -> readings (n, D).
-        truth: clip_id -> its video tokens (D,).
-        centre: shape (D,), mean over train clips.
+        read: windows (n, T, voxels) -> coordinates of their readings (n, r), see `correlations`.
+        truth: clip_id -> coordinates of its video tokens (r,).
+        norms: clip_id -> their norm.
         repeats: average over showings, or the first one.
         seconds: length of bootstrap blocks.
         samples: number of resamples.
@@ -75,7 +76,7 @@ def lag_sweep(
         if repeats == "single":
             windows, trials = first_showings(windows, trials)
         windows, table = average_repeats(windows, trials)
-        found[lag] = dict(zip(table["clip_id"], windows, strict=True))
+        found[lag] = dict(zip(table["clip_id"], read(windows), strict=True))
     # same clips at every lag, so that the curve does not depend on the selection of clips
     while len(names := [c for c in test["clip_id"] if all(c in f for f in found.values())]) < 2:
         if len(found) < 2:
@@ -84,9 +85,10 @@ def lag_sweep(
         del found[max(found, key=lambda lag: abs(lag - settings.lag))]
     block = blocks(names, seconds)
     weights = resample(block, samples, seed)
-    tokens, rows = np.stack([truth[name] for name in names]), []
+    tokens, lengths = (np.stack([of[name] for name in names]) for of in (truth, norms))
+    rows = []
     for lag, own in found.items():
-        scores = correlations(read(np.stack([own[name] for name in names])), tokens, centre)
+        scores = correlations(np.stack([own[name] for name in names]), tokens, lengths)
         row = [lag, len(names)]
         for each, at in ((100 * np.diag(credit(scores, 1)), 2), (np.diag(scores), None)):
             values = weights @ each / weights.sum(axis=1)

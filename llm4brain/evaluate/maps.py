@@ -33,6 +33,7 @@ from pathlib import Path
 
 import numpy as np
 
+from llm4brain.align.basis import Space
 from llm4brain.align.reader import BrainReader
 from llm4brain.brain.cohort import Cohort
 from llm4brain.errors import UserError
@@ -75,7 +76,7 @@ def brain_map(
     reader: BrainReader,
     windows: np.ndarray,
     clip_ids: Sequence[str],
-    truth: np.ndarray,
+    truth: tuple[np.ndarray, np.ndarray],
     subject: str,
     seconds: float,
     seed: int,
@@ -86,7 +87,7 @@ def brain_map(
         reader: the trained reader.
         windows: shape (clips, T, voxels), one window per test clip.
         clip_ids: their names.
-        truth: shape (clips, D), their video tokens.
+        truth: their video tokens, (clips, r) coordinates and (clips,) norms, see `Space.truth`.
         subject: label.
         seconds: length of the permuted blocks.
         seed: of the shuffles.
@@ -104,12 +105,9 @@ def brain_map(
         raise UserError("test clips", wrong, "lower evaluate.block_seconds, or test on more film")
     orders = shuffles(block, SHUFFLES, seed)
 
-    centred = truth.astype(np.float64) - reader.basis.mean
-    centred -= centred.mean(axis=1, keepdims=True)
-    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True).clip(1e-12)
-    written = reader.basis.axes * reader.basis.weights[:, None]  # (rank, D)
-    axes = written - written.mean(axis=1, keepdims=True)
-    aims = (unit @ axes.T).astype(np.float32)  # (clips, rank): (2) in component space
+    turn = Space.of(reader.basis).turn * reader.basis.weights[:, None]  # components -> coordinates
+    unit = truth[0] / truth[1].clip(1e-12)[:, None]
+    aims = (unit @ turn.T).astype(np.float32)  # (clips, rank): (2) in component space
 
     own = np.zeros(windows.shape[2], dtype=np.float32)
     null = np.zeros((SHUFFLES, windows.shape[2]), dtype=np.float32)
@@ -118,15 +116,16 @@ def brain_map(
         rows = slice(i, i + BATCH)
         features, weight = reader.centred(windows[rows], subject)
         found = features @ weight
-        length = np.linalg.norm(found @ axes, axis=1).clip(1e-12)
+        reading = found @ turn
+        length = np.linalg.norm(reading, axis=1).clip(1e-12)
         scaled = features / (len(windows) * length)[:, None]
         # for one clip: its features times the effect of their weights on another clip's tokens
         own += np.einsum("bv,vb->v", scaled, weight @ aims[rows].T)
         for b in range(len(found)):
             null += scaled[b] * (aims[orders[:, i + b]] @ weight.T)
-        readings.append(reader.query_tokens(found).reshape(len(found), -1))
+        readings.append(reading)
 
-    scores = correlations(np.concatenate(readings), truth, reader.basis.mean)
+    scores = correlations(np.concatenate(readings), *truth)
     clips = np.arange(len(scores))
     match = scores[clips, clips].mean() - scores[clips, orders].mean()
     middle, spread = null.mean(axis=0), null.std(axis=0, ddof=1)

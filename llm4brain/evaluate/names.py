@@ -14,7 +14,7 @@ FURTHER = ("spice", "bertscore", "clip_score")  # if a setting names their model
 CORENLP = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")  # for SPICE
 COMPARED = ("cider", "similarity", "top1")  # the main metrics
 P_VALUES = tuple(f"{metric}_p" for metric in COMPARED)
-CENTRE, TRUTH = "centre", "truth"  # arrays in readings.safetensors that are not systems
+TRUTH, NORMS = "truth", "norms"  # arrays in readings.safetensors that are not systems
 
 
 def stimulus_and_onset(clip_id: str) -> tuple[str, float]:

@@ -15,14 +15,19 @@ AMONG = 100  # number of candidates, without clips close to the correct one
 APART = 20.0  # s; closer clips of a film are similar and therefore hard to distinguish
 
 
-def correlations(readings: np.ndarray, truth: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """Pearson correlation of each centred reading with each centred clip.
+def correlations(
+    readings: np.ndarray, truth: np.ndarray, norms: np.ndarray | None = None
+) -> np.ndarray:
+    """Pearson correlation over D of each reading with each clip.
+
+    Both are coordinates (`llm4brain.align.basis.Space`): centred on the train clips' mean, since
+    what all clips have in common does not identify a clip, and the test set must not be centred on
+    itself; and without each row's own mean. Such rows of tokens are coordinates too (`centred`).
 
     Args:
-        readings: shape (n, D), in the space of the video tokens.
-        truth: shape (m, D), the candidates' own video tokens.
-        centre: shape (D,), mean video tokens of the train clips. What all clips have in common does
-            not identify a clip, and the test set must not be centred on itself.
+        readings: shape (n, r).
+        truth: shape (m, q), the candidates; with q > r, the readings are 0 on the further axes.
+        norms: shape (m,), of the candidates with what lies outside the axes; by default of `truth`.
 
     Returns:
         Shape (n, m); a row or column without variance correlates at 0 with everything.
@@ -30,24 +35,29 @@ def correlations(readings: np.ndarray, truth: np.ndarray, centre: np.ndarray) ->
     Raises:
         UserError: shapes differ, or a value is not finite.
     """
-    if not readings.shape[1:] == truth.shape[1:] == centre.shape or readings.ndim != 2:
-        shapes = f"{readings.shape}, {truth.shape} and {centre.shape}"
-        wrong = f"readings, truth and centre have the shapes {shapes}"
-        raise UserError("readings", wrong, "make them all (clips, D), centre (D,)")
-    if not all(np.isfinite(array).all() for array in (readings, truth, centre)):
+    readings, truth = np.float64(readings), np.float64(truth)
+    norms = np.linalg.norm(truth, axis=-1) if norms is None else np.float64(norms)
+    shapes = [array.shape for array in (readings, truth, norms)]
+    fit = [len(shape) for shape in shapes] == [2, 2, 1] and norms.shape == truth.shape[:1]
+    if not (fit and readings.shape[1] <= truth.shape[1]):
+        wrong = f"readings, truth and norms have the shapes {shapes[0]}, {shapes[1]}, {shapes[2]}"
+        raise UserError("readings", wrong, "make them (clips, r), (clips, r) and (clips,)")
+    if not all(np.isfinite(array).all() for array in (readings, truth, norms)):
         raise UserError("readings", "hold a value that is not finite", "decode again")
+    least = 1e-6 * max(norms.max(initial=0.0), 1e-30)  # less has no direction, only rounding errors
 
-    def unit(rows: np.ndarray) -> np.ndarray:
-        rows = rows.astype(np.float64)
-        size = np.abs(rows).max()
-        rows = rows - centre
-        rows -= rows.mean(axis=1, keepdims=True)
-        norm = np.linalg.norm(rows, axis=1, keepdims=True)
-        # a reading equal to the centre has no direction, only rounding errors
-        flat = norm <= 1e-6 * max(size, 1e-30) * np.sqrt(rows.shape[1])
-        return np.where(flat, 0.0, rows / np.where(flat, 1.0, norm))
+    def unit(rows: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        flat = (sizes <= least)[:, None]
+        return np.where(flat, 0.0, rows / np.where(flat, 1.0, sizes[:, None]))
 
-    return unit(readings) @ unit(truth).T
+    own = unit(readings, np.linalg.norm(readings, axis=1))
+    return own @ unit(truth, norms)[:, : readings.shape[1]].T
+
+
+def centred(rows: np.ndarray, centre: np.ndarray | float = 0.0) -> np.ndarray:
+    """Rows (n, D) minus `centre` (D,), and minus each row's own mean, in float64."""
+    rows = rows.astype(np.float64) - centre
+    return rows - rows.mean(axis=1, keepdims=True)
 
 
 def top_k(scores: np.ndarray, target: np.ndarray, k: int) -> np.ndarray:

@@ -108,8 +108,9 @@ def score(
 
     Args:
         decoded: clip_id, system, kind, text.
-        readings: for each readings file its arrays, `<system>` and `truth` (clips, D), `centre`
-            (D,), and the clip_id of their rows. A system without an array gets chance level.
+        readings: for each readings file its arrays, `<system>` and `truth` (clips, r), `norms`
+            (clips,), see `correlations`, and the clip_id of their rows. A system without an array
+            gets chance level.
         captions: clip_id, caption: the references.
         subject: label.
         encode: see `llm4brain.evaluate.similarity.sentence_encoder`.

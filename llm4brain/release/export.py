@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from llm4brain.align.readout import Basis
+from llm4brain.align.basis import Basis
 from llm4brain.arms import cohort as trained_on
 from llm4brain.arms import home
+from llm4brain.brain.cohort import rows_of
 from llm4brain.config import Config
 from llm4brain.errors import UserError
 from llm4brain.hub import copied
@@ -78,9 +79,8 @@ def known(adapted: Path, video: Path) -> np.ndarray:
     arrays, tokens = Arrays(adapted), Arrays(video)
     basis = Basis(*(arrays[f"basis.{name}"] for name in ("mean", "axes", "scale", "weights")))
     clips = sorted(set(arrays.meta["train_clips"]))
-    rows = [tokens.meta["clip_id"].index(clip) for clip in clips]
-    flat = tokens["video_tokens"][rows].reshape(len(rows), -1)
-    return basis.read(flat).astype(np.float32)
+    rows = rows_of(tokens.meta["clip_id"], clips)
+    return basis.read(tokens.mapped("video_tokens"), rows)
 
 
 def scores(project: Path, arm: str, cohort: str) -> pd.DataFrame:

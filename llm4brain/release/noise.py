@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from llm4brain.evaluate.retrieval import correlations
+from llm4brain.evaluate.retrieval import centred, correlations
 from llm4brain.tune.broken import phase_randomised
 
 NOISE = 999  # number of noise windows in the null distribution
@@ -59,7 +59,7 @@ def against_noise(
     """
     found = read(windows)
     null = read(noise_windows(bold, windows.shape[1], NOISE, seed))
-    centre = np.zeros(known.shape[1], dtype=np.float32)
-    match, chance = (correlations(r, known, centre).max(axis=1) for r in (found, null))
+    clips = centred(known)
+    match, chance = (correlations(centred(r), clips).max(axis=1) for r in (found, null))
     p = (1 + (chance[None] >= match[:, None]).sum(axis=1)) / (1 + NOISE)
     return found, match, p

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from llm4brain.brain.cohort import Cohort
-from llm4brain.clips import average_repeats, cut_windows, first_showings, read_runs
+from llm4brain.clips import cut_windows, read_runs
 from llm4brain.io import Arrays
 from llm4brain.sections import ClipSettings
+from llm4brain.showings import average_repeats, first_showings
 
 
 def rolled(
@@ -44,26 +45,13 @@ def rolled(
     return windows[[place[name] for name in names]]
 
 
-def flat(windows: np.ndarray, number: int) -> dict[str, np.ndarray]:
-    """Windows that are the same for every clip: `zeros`, and `train_mean`.
-
-    Args:
-        windows: (n, T, voxels) of the subject's train clips.
-        number: number of clips.
-    """
-    mean = windows.mean(0, keepdims=True)
-    same = {"zeros": np.zeros_like(mean), "train_mean": mean}
-    return {name: np.repeat(window, number, axis=0) for name, window in same.items()}
-
-
-def windows_of(found: Cohort, names: Sequence[str], train: np.ndarray) -> np.ndarray:
+def windows_of(found: Cohort, names: Sequence[str], nothing: np.ndarray) -> np.ndarray:
     """Windows (clips, T, voxels) of another subject for the named clips.
 
-    A clip for which that subject has no valid volume gets the mean of `train` (n, T, voxels), which
-    holds no information about the clip.
+    A clip for which that subject has no valid volume gets `nothing` (T, voxels), the mean of the
+    train clips, which holds no information about the clip.
     """
     place = {name: i for i, name in enumerate(found.column("clip_id"))}
-    nothing = train.mean(0)
     return np.stack([found.windows[place[n]] if n in place else nothing for n in names])
 
 

@@ -5,14 +5,18 @@ These functions take no captions: their output depends on BOLD alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
 from llm4brain.align.reader import BrainReader
+from llm4brain.checkpoint import NO_PROGRESS, Progress
 from llm4brain.video.videollm import VideoLLM
+
+BATCH = 256  # rows whose tokens are held at once, as many as the LLM takes in a batch
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Decoded:
     Attributes:
         system, kind: as in table 1.
         texts: one per clip.
-        reading: (clips, K * d) z_f, flattened.
+        reading: (clips, rank) components of z_f.
     """
 
     system: str
@@ -32,42 +36,73 @@ class Decoded:
 
 
 def read(
-    inputs: Mapping[tuple[str, str], np.ndarray], subject: str, reader: BrainReader
+    inputs: Mapping[tuple[str, str], Callable[[], np.ndarray]],
+    number: int,
+    subject: str,
+    reader: BrainReader,
+    progress: Progress = NO_PROGRESS,
 ) -> dict[tuple[str, str], np.ndarray]:
-    """Predict z_f from one subject's windows, for each (system, kind).
+    """Predict the components of z_f from one subject's windows, for each (system, kind).
 
     Args:
-        inputs: (system, kind) -> windows (clips, T, voxels).
+        inputs: (system, kind) -> function that returns windows (clips, T, voxels), or one window
+            (1, T, voxels) that is the same for all clips.
+        number: of clips.
+        progress: keeps the components of each system.
 
     Returns:
-        (system, kind) -> z_f (clips, K, d).
+        (system, kind) -> components (clips, rank).
     """
-    return {
-        who: reader.query_tokens(reader.components(windows, np.full(len(windows), subject)))
-        for who, windows in inputs.items()
-    }
+
+    def components(who: tuple[str, str]) -> dict[str, torch.Tensor]:
+        windows = inputs[who]()
+        own = reader.components(windows, np.full(len(windows), subject))
+        return {"components": torch.from_numpy(own)}
+
+    found = {}
+    for who in inputs:
+        own = progress.tensors(who, partial(components, who))["components"].numpy()
+        found[who] = np.repeat(own, number, axis=0) if len(own) < number else own
+    return found
 
 
 def put_into_words(
-    tokens: Mapping[tuple[str, str], np.ndarray], llm: VideoLLM, max_new_tokens: int
+    components: Mapping[tuple[str, str], np.ndarray],
+    reader: BrainReader,
+    llm: VideoLLM,
+    max_new_tokens: int,
 ) -> list[Decoded]:
-    """Generate text from the tokens returned by `read`.
+    """Generate text from the components returned by `read`.
 
-    All systems are generated in one batch: it costs little more than one row, since the weights are
-    read once for all. Identical inputs are generated once.
+    The systems are generated together: a batch costs little more than one row, since the weights
+    are read once for all. Identical inputs are generated once.
     """
-    every = np.concatenate(list(tokens.values()))
+    every = np.concatenate(list(components.values()))
     # in order of appearance, so that the rows of the true BOLD come first
-    _, first, which = np.unique(
-        every.reshape(len(every), -1), axis=0, return_index=True, return_inverse=True
-    )
+    _, first, which = np.unique(every, axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)
-    said = llm.generate(torch.from_numpy(every[first[order]]), max_new_tokens)
+    said = say(every[first[order]], reader.query_tokens, llm, max_new_tokens)
     place = np.argsort(order)
     texts = iter(said[place[w]] for w in which.ravel())
     return [
-        Decoded(system, kind, [next(texts) for _ in z_f], z_f.reshape(len(z_f), -1))
-        for (system, kind), z_f in tokens.items()
+        Decoded(system, kind, [next(texts) for _ in own], own)
+        for (system, kind), own in components.items()
+    ]
+
+
+def say(
+    components: np.ndarray,
+    write: Callable[[np.ndarray], np.ndarray],
+    llm: VideoLLM,
+    max_new_tokens: int,
+) -> list[str]:
+    """A text for each row of components (n, rank); `write` makes tokens (b, K, d) of a batch."""
+    return [
+        text
+        for start in range(0, len(components), BATCH)
+        for text in llm.generate(
+            torch.from_numpy(write(components[start : start + BATCH])), max_new_tokens
+        )
     ]
 
 

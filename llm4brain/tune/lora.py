@@ -165,7 +165,7 @@ def tune(
         return clips, rows, np.array([pick(train.captions[c]) for c in clips], dtype=object)
 
     def loss(clips: np.ndarray, rows: np.ndarray, said: np.ndarray) -> dict[str, torch.Tensor]:
-        return terms(train.z_f[rows], teach[0], clips, said.tolist())
+        return terms(train.z_f(rows), teach[0], clips, said.tolist())
 
     def weigh(_clips: np.ndarray, _rows: np.ndarray, said: np.ndarray) -> int:
         """Number of answer tokens that the loss averages over."""
@@ -173,7 +173,7 @@ def tune(
 
     def held_out(clips: np.ndarray) -> dict[str, torch.Tensor]:
         rows = [turns[c][c % len(turns[c])] for c in clips]
-        return terms(held.z_f[rows], teach[1], clips, [held.captions[c][0] for c in clips])
+        return terms(held.z_f(rows), teach[1], clips, [held.captions[c][0] for c in clips])
 
     chunks = np.array_split(np.arange(len(turns)), -(-len(turns) // CHUNK))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,21 +18,35 @@ from llm4brain.io import Arrays
 class Samples:
     """Clips with tokens from the subjects' BOLD and from the video.
 
+    Tokens are many: those of a batch are made or read when they are asked for.
+
     Attributes:
-        z_f: (n, K, d) fMRI tokens, one row per subject and clip.
+        components: (n, rank) of the fMRI tokens, one row per subject and clip.
         clip: (n,) index of each row's clip.
-        z_v: (clips, K, d) video tokens.
+        place: (clips,) row of each clip in `video`.
         captions: captions of each clip.
+        write: components (b, rank) -> fMRI tokens (b, K, d).
+        video: video tokens (any clips, K, d), may be memory-mapped.
     """
 
-    z_f: np.ndarray
+    components: np.ndarray
     clip: np.ndarray
-    z_v: np.ndarray
+    place: np.ndarray
     captions: list[list[str]]
+    write: Callable[[np.ndarray], np.ndarray]
+    video: np.ndarray
 
     def readings(self) -> list[np.ndarray]:
-        """For each clip, its rows of `z_f`, one for each subject who saw it."""
-        return [np.flatnonzero(self.clip == c) for c in range(len(self.z_v))]
+        """For each clip, its rows of `components`, one for each subject who saw it."""
+        return [np.flatnonzero(self.clip == c) for c in range(len(self.place))]
+
+    def z_f(self, rows: Sequence[int]) -> np.ndarray:
+        """(b, K, d) fMRI tokens of some rows."""
+        return self.write(self.components[rows])
+
+    def z_v(self, clips: Sequence[int]) -> np.ndarray:
+        """(b, K, d) video tokens of some clips."""
+        return self.video[self.place[clips]]
 
 
 def tuning_samples(
@@ -61,6 +76,7 @@ def tuning_samples(
     missing = sorted(set(clips) - texts.keys())
     if missing:
         raise UserError("captions", f"none for clip {missing[0]}", "add one or leave the clip out")
-    z_f = reader.query_tokens(adapted[f"{split}.{how}"])
-    z_v = video["video_tokens"][rows_of(video.meta["clip_id"], list(clips))]
-    return Samples(z_f, clip, z_v, [texts[name] for name in clips])
+    place = rows_of(video.meta["clip_id"], list(clips))
+    said, tokens = [texts[name] for name in clips], video.mapped("video_tokens")
+    found = adapted[f"{split}.{how}"]
+    return Samples(found, clip, place, said, reader.query_tokens, tokens)

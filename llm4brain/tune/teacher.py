@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ class Teacher:
 
     Args:
         llm: before LoRA is added.
-        z_v: (clips, K, d).
+        z_v: indices of clips -> their video tokens (b, K, d).
         captions: possible captions of each clip.
         progress: keeps the cache in parts; `name` tells this teacher's parts from others'.
     """
@@ -30,7 +30,7 @@ class Teacher:
     def __init__(
         self,
         llm: VideoLLM,
-        z_v: np.ndarray,
+        z_v: Callable[[Sequence[int]], np.ndarray],
         captions: Sequence[Sequence[str]],
         progress: Progress = NO_PROGRESS,
         name: str = "",
@@ -42,7 +42,7 @@ class Teacher:
             part = pairs[i : i + CHUNK]
 
             def read(part=part) -> dict[str, Tensor]:
-                prefix = torch.from_numpy(z_v[[clip for clip, _ in part]]).to(llm.device)
+                prefix = torch.from_numpy(z_v([clip for clip, _ in part])).to(llm.device)
                 found = llm.answer_states(prefix, [text for _, text in part])
                 return {str(k): states for k, states in enumerate(found)}
 
