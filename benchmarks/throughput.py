@@ -30,7 +30,6 @@ from llm4brain.brain.stored import Stored
 from llm4brain.io import write_arrays
 from llm4brain.preprocess.grid import mni_grid
 from llm4brain.sections import EncoderSettings, FitSettings, TuneSettings
-from llm4brain.training import machine
 from llm4brain.tune.lora import add_lora, tune
 from llm4brain.tune.samples import Samples
 from llm4brain.video.videollm import VideoLLM
@@ -107,7 +106,7 @@ def counted(tiny: bool) -> None:
 
 def measured(step: str, tiny: bool, batch: int, steps: int, precision: str, again: bool) -> dict:
     """Run some steps of `fit`; how fast they are, and what memory they took."""
-    accelerator = machine(1024, precision)
+    accelerator = make_accelerator(1024, precision)
     cuda = accelerator.device.type == "cuda"
     ends: list[float] = []
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from llm4brain.errors import UserError, disk_is_full, full_disk
-from llm4brain.io import Stream, read_json, readable, stream_arrays, whole, write_json
+from llm4brain.io import Stream, atomic_write, read_json, readable, stream_arrays, write_json
 
 
 class Checkpoint:
@@ -43,7 +43,7 @@ class Checkpoint:
         if not self.writes:
             return
         name = f"epoch-{epoch:04d}.safetensors"
-        with whole(self.folder / name) as partial:
+        with atomic_write(self.folder / name) as partial:
             save_file({k: v.detach().cpu().clone() for k, v in state.items()}, partial)
         index = {"epoch": epoch, "file": name, "identity": self.identity, "log": log}
         write_json(self.folder / "index.json", index)
@@ -132,7 +132,7 @@ class Progress:
             pass  # missing or damaged
         made = make()
         if self.writes:
-            with whole(path) as partial:
+            with atomic_write(path) as partial:
                 flat = {k: v.detach().cpu().contiguous().clone() for k, v in made.items()}
                 save_file(flat, partial)
         return made

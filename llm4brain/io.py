@@ -62,7 +62,7 @@ def _alive(process: int) -> bool:
 
 
 @contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path next to `path`, renamed to it only if the block succeeds.
 
     The temporary name keeps the suffixes, since NIfTI writers choose the format by them. Several
@@ -121,7 +121,7 @@ def write_arrays(
 ) -> None:
     """Write named arrays and a JSON-serialisable `meta` to one safetensors file."""
     header = {"meta": json.dumps(meta or {}, sort_keys=True)}
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial, header)
 
 
@@ -195,7 +195,7 @@ def stream_arrays(
         ValueError: the parts do not match `shapes`.
     """
     stream = Stream(shapes, meta)
-    with whole(path) as partial, partial.open("wb") as file:
+    with atomic_write(path) as partial, partial.open("wb") as file:
         stream.begin(file)
         for name, rows in parts:
             stream.put(file, name, rows)
@@ -264,7 +264,7 @@ class Arrays:
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
     """Write a table as TSV (or CSV, by its suffix); floats keep six significant digits."""
     sep = "," if Path(path).suffix == ".csv" else "\t"
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         table.to_csv(partial, sep=sep, index=False, na_rep="n/a", float_format="%.6g")
 
 
@@ -299,7 +299,7 @@ def read_table(
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write JSON with sorted keys, so that equal values give identical files."""
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 

@@ -19,7 +19,7 @@ from llm4brain.preprocess.names import Recording
 from llm4brain.sections import LABEL, SPLITS
 from llm4brain.splits import resolve
 from llm4brain.video.frames import stimulus_durations
-from llm4brain.video.written import file_captions
+from llm4brain.video.reference_captions import file_captions
 from llm4brain.wen2018 import disk, facts
 
 OTHERS = "name another cohort in pretraining.derivatives"

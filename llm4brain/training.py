@@ -21,12 +21,12 @@ from tqdm import tqdm
 
 from llm4brain.checkpoint import Checkpoint, restore, snapshot
 from llm4brain.errors import UserError
-from llm4brain.io import whole, write_table
+from llm4brain.gradient_accumulation import Columns, apart, share_out, sum_gradients, sum_terms
+from llm4brain.io import atomic_write, write_table
 from llm4brain.sections import FitSettings
-from llm4brain.shares import Columns, apart, share_out, sum_gradients, sum_terms
 
 
-def machine(threads: int, precision: str = "auto") -> Accelerator:
+def make_accelerator(threads: int, precision: str = "auto") -> Accelerator:
     """Set torch's number of threads and let accelerate choose the device.
 
     Under `torchrun`, several such processes share the threads and use one GPU each.
@@ -115,7 +115,8 @@ def fit(
         accelerator: device, precision, gradient scaling.
         identity: must be equal for a checkpoint to be resumed (settings, data hashes).
         draw: indices of a step's samples -> the columns that `loss` takes, one row per sample.
-        weigh: columns -> number of items that their loss averages over (`llm4brain.shares`).
+        weigh: columns -> number of items that their loss averages over
+            (`llm4brain.gradient_accumulation`).
 
     Returns:
         The log: one row per epoch, with mean training terms, validation metrics and `best`.
@@ -240,6 +241,6 @@ def save_log(table: pd.DataFrame, csv: Path, png: Path, title: str) -> None:
     axes.axvline(best, color="0.6", ls="--", lw=1, label=f"kept: epoch {best:.0f}")
     axes.set(xlabel="epoch", ylabel="loss", title=title)
     axes.legend(frameon=False)
-    with whole(png) as partial:
+    with atomic_write(png) as partial:
         figure.savefig(partial, dpi=120, metadata={"Software": None})
     plt.close(figure)

@@ -13,7 +13,7 @@ from llm4brain.checkpoint import remove_checkpoint
 from llm4brain.io import Arrays
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import AdaptSettings
-from llm4brain.training import machine, save_log, seed_everything
+from llm4brain.training import make_accelerator, save_log, seed_everything
 
 
 def main(
@@ -33,7 +33,7 @@ def main(
 ) -> None:
     chosen = AdaptSettings.given(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
-    accelerator = machine(threads, precision)
+    accelerator = make_accelerator(threads, precision)
     seed_everything(seed, "adapt")  # so does the critic of `adversarial`
     data = StageData.load(subject, features, trials, video)
     before = Arrays(aligned)

@@ -8,7 +8,7 @@ from llm4brain.align.stage import StageData, new_reader, save
 from llm4brain.checkpoint import remove_checkpoint
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import AlignSettings
-from llm4brain.training import machine, save_log, seed_everything
+from llm4brain.training import make_accelerator, save_log, seed_everything
 
 
 def main(
@@ -28,7 +28,7 @@ def main(
 ) -> None:
     chosen = AlignSettings.given(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
-    accelerator = machine(threads, precision)
+    accelerator = make_accelerator(threads, precision)
     seed_everything(seed, "align")  # random initialisation of the adaptor's nonlinear part
     data = StageData.load(subject, features, trials, video)
     reader = new_reader(data, pretrained, chosen.adaptor_width, chosen.n_components)

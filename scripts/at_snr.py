@@ -9,7 +9,7 @@ from pathlib import Path
 from llm4brain import steps
 from llm4brain.errors import UserError
 from llm4brain.evaluate.snr import snr_rows
-from llm4brain.io import Arrays, read_json, whole, write_json, write_table
+from llm4brain.io import Arrays, atomic_write, read_json, write_json, write_table
 
 
 def main(
@@ -36,7 +36,7 @@ def main(
     # Films and their features do not depend on the SNR. They are copied with their dates, so that
     # an interrupted level can be resumed.
     for file in shared:
-        with whole(work / file) as partial:
+        with atomic_write(work / file) as partial:
             shutil.copy2(file, partial)
     unused = dict.fromkeys(("bertscore", "clip_model", "corenlp"))
     chosen["evaluate"] |= {"sentence_model": f"path:{sentence_model.resolve()}", "meteor": False}

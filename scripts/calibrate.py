@@ -13,7 +13,7 @@ from llm4brain.checkpoint import Progress, remove_checkpoint
 from llm4brain.io import Arrays
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import AdaptSettings
-from llm4brain.training import machine
+from llm4brain.training import make_accelerator
 
 
 def main(
@@ -35,7 +35,7 @@ def main(
     """`known`: number of the target's first train trials that are used; `how`: the method."""
     chosen = AdaptSettings.given(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
-    accelerator = machine(threads, precision)
+    accelerator = make_accelerator(threads, precision)
     before = Arrays(adapted)
     data = StageData.load(subject, features, trials, video, {target: known})
     reader = BrainReader.load(before)

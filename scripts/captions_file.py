@@ -6,7 +6,7 @@ from pathlib import Path
 from llm4brain import steps
 from llm4brain.clips import CLIP_COLUMNS
 from llm4brain.io import read_table, write_table
-from llm4brain.video.written import file_captions
+from llm4brain.video.reference_captions import file_captions
 
 
 def main(

@@ -9,7 +9,7 @@ from llm4brain.io import read_table, write_table
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import CaptionSettings, ClipSettings, VideoLLMSettings
 from llm4brain.sources import checksums
-from llm4brain.training import machine
+from llm4brain.training import make_accelerator
 from llm4brain.video.captions import generated_captions
 from llm4brain.video.videollm import VideoLLM, model_hash
 
@@ -31,7 +31,7 @@ def main(
     drawn = CaptionSettings.given(caption_settings)
     frames = ClipSettings.given(clip_settings).frames
     table = read_table(clips, CLIP_COLUMNS)
-    accelerator = machine(threads, precision)
+    accelerator = make_accelerator(threads, precision)
     video, source = VideoLLM.on(accelerator, model, how), model_hash(model)
     chosen = [how.model_dump(), frames, drawn.model_dump(mode="json")]
     films = [stamp(stimuli / name) for name in table["stim_file"].unique()]

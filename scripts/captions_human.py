@@ -5,7 +5,7 @@ from pathlib import Path
 from llm4brain import steps
 from llm4brain.clips import CLIP_COLUMNS
 from llm4brain.io import read_table, write_table
-from llm4brain.video.written import human_captions
+from llm4brain.video.reference_captions import human_captions
 
 
 def main(

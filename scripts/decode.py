@@ -15,10 +15,10 @@ from llm4brain.io import Arrays, read_table, write_table
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import ClipSettings, EvaluateSettings, VideoLLMSettings
 from llm4brain.sources import checksums
-from llm4brain.training import machine
-from llm4brain.tune.broken import noise_like, rolled, windows_of
+from llm4brain.training import make_accelerator
 from llm4brain.tune.decode import prompt_alone, put_into_words, read, shuffled
 from llm4brain.tune.lora import load_lora
+from llm4brain.tune.null_inputs import noise_like, rolled, windows_of
 from llm4brain.video.videollm import VideoLLM, model_hash
 
 
@@ -48,7 +48,7 @@ def main(
     window = ClipSettings.given(clip_settings)
     how = VideoLLMSettings.given(video_settings)
     tokens = how.max_new_tokens
-    accelerator = machine(threads, precision)
+    accelerator = make_accelerator(threads, precision)
     reader, table = BrainReader.load(Arrays(adapted)), read_table(clips)
     test = cohort.load([subject], [features], [trials], ("test",), chosen.repeats)
     nothing = cohort.load([subject], [features], [trials], ("train",)).windows.mean(0)

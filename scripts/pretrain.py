@@ -10,7 +10,7 @@ from llm4brain.checkpoint import remove_checkpoint
 from llm4brain.io import Arrays
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import EncoderSettings
-from llm4brain.training import machine, save_log
+from llm4brain.training import make_accelerator, save_log
 
 
 def main(
@@ -29,7 +29,7 @@ def main(
 ) -> None:
     chosen = EncoderSettings.given(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
-    accelerator = machine(threads, precision)
+    accelerator = make_accelerator(threads, precision)
     apart = not chosen.temporal  # single volumes, unless the encoder attends between volumes
     train = cohort.stored(subject, features, trials, ("train",), apart)
     validation = cohort.stored(subject, features, trials, ("validation",), apart)

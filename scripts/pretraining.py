@@ -10,7 +10,7 @@ from llm4brain.checkpoint import remove_checkpoint, stamp
 from llm4brain.io import Arrays
 from llm4brain.provenance import record
 from llm4brain.sections import EncoderSettings
-from llm4brain.training import machine, save_log
+from llm4brain.training import make_accelerator, save_log
 
 
 def main(
@@ -28,7 +28,7 @@ def main(
 ) -> None:
     chosen = EncoderSettings.given(settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
-    accelerator = machine(threads, precision)
+    accelerator = make_accelerator(threads, precision)
     files = [bold / f"sub-{name}.safetensors" for name in subject]
     # as in the windows of the decoder
     volumes = Arrays(example).shape("windows")[1] if chosen.temporal else 1

@@ -14,7 +14,7 @@ from llm4brain.io import Arrays, read_table, write_table
 from llm4brain.provenance import record
 from llm4brain.sections import EvaluateSettings, VideoLLMSettings
 from llm4brain.sources import checksums
-from llm4brain.training import machine
+from llm4brain.training import make_accelerator
 from llm4brain.tune.decode import say
 from llm4brain.video.videollm import VideoLLM, model_hash
 
@@ -40,7 +40,7 @@ def main(
 ) -> None:
     chosen = EvaluateSettings.given(settings)
     how = VideoLLMSettings.given(video_settings)
-    accelerator = machine(threads, precision)
+    accelerator = make_accelerator(threads, precision)
     # Ridge uses SC-MBM and the gate of the model of all subjects. Both were learned from train BOLD
     # without captions or video tokens. The adaptor, which was not, is not used.
     reader = BrainReader.load(Arrays(adapted))

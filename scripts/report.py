@@ -4,7 +4,7 @@ from pathlib import Path
 
 from llm4brain import steps
 from llm4brain.config import Config
-from llm4brain.io import read_json, read_table, whole
+from llm4brain.io import atomic_write, read_json, read_table
 from llm4brain.report.cells import read_cells
 from llm4brain.report.contents import contents
 from llm4brain.report.glossary import SAID
@@ -57,7 +57,7 @@ def main(
     if films:
         left = PAGE - len(render(**page, strips=NO_STRIPS).encode())
         page["strips"] = strips(films, test, left)
-    with whole(out) as partial:
+    with atomic_write(out) as partial:
         partial.write_text(render(**{"strips": NO_STRIPS} | page), encoding="utf-8")
 
 

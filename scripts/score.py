@@ -9,7 +9,7 @@ import torch
 from llm4brain import steps
 from llm4brain.clips import CLIP_COLUMNS
 from llm4brain.evaluate.decoded import read_readings
-from llm4brain.evaluate.further import measures, of_films
+from llm4brain.evaluate.optional_metrics import measures, of_films
 from llm4brain.evaluate.scoring import score
 from llm4brain.evaluate.similarity import sentence_encoder
 from llm4brain.io import read_table, write_json, write_table

@@ -8,7 +8,7 @@ from llm4brain.checkpoint import remove_checkpoint
 from llm4brain.io import Arrays, read_table, write_json
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import TuneSettings, VideoLLMSettings
-from llm4brain.training import machine, save_log
+from llm4brain.training import make_accelerator, save_log
 from llm4brain.tune.lora import save_lora, tune
 from llm4brain.tune.samples import tuning_samples
 from llm4brain.video.videollm import VideoLLM, model_hash
@@ -31,7 +31,7 @@ def main(
 ) -> None:
     chosen, loaded = TuneSettings.given(settings), VideoLLMSettings.given(video_settings)
     made_by = record(chosen.model_dump(mode="json"), code, seed)
-    accelerator = machine(threads, precision)
+    accelerator = make_accelerator(threads, precision)
     arrays = Arrays(adapted)
     reader, table = BrainReader.load(arrays), read_table(captions, ("clip_id", "caption", "source"))
     whose = sorted(set(table["source"]))  # human, model or file; the latter two with hash

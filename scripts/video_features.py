@@ -9,7 +9,7 @@ from llm4brain.io import read_table
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import ClipSettings, VideoLLMSettings
 from llm4brain.sources import checksums
-from llm4brain.training import machine
+from llm4brain.training import make_accelerator
 from llm4brain.video.captions import feature_batches, feature_shapes
 from llm4brain.video.videollm import VideoLLM, model_hash
 
@@ -29,7 +29,7 @@ def main(
     chosen = ClipSettings.given(clip_settings)
     table = read_table(clips, CLIP_COLUMNS)
     how = VideoLLMSettings.given(settings)
-    accelerator = machine(threads, precision)
+    accelerator = make_accelerator(threads, precision)
     video = VideoLLM.on(accelerator, model, how)
     meta = {"clip_id": table["clip_id"].tolist(), "model": model_hash(model)}
     meta |= record(chosen.model_dump(), code, seed)

@@ -7,7 +7,7 @@ from llm4brain import steps
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import ClipSettings, VideoLLMSettings
 from llm4brain.sources import whole_folder
-from llm4brain.training import machine, save_log
+from llm4brain.training import make_accelerator, save_log
 from llm4brain.video.learn import learn, read_films, save
 from llm4brain.video.small import build
 
@@ -27,7 +27,7 @@ def main(
 ) -> None:
     chosen = VideoLLMSettings.given(settings)
     frames = ClipSettings.given(clip_settings).frames
-    accelerator = machine(threads, precision)
+    accelerator = make_accelerator(threads, precision)
     video = build(llm, chosen, seed)
     seen = read_films(films, frames, video.pixels)
     hashes = {p.name: sha256(p) for p in sorted([*films.iterdir(), *llm.glob("*.safetensors")])}

@@ -20,7 +20,7 @@ from llm4brain.brain.sc_mbm import SCMBM
 from llm4brain.errors import UserError
 from llm4brain.io import Arrays, write_arrays, write_table
 from llm4brain.sections import EncoderSettings, FitSettings
-from llm4brain.training import machine
+from llm4brain.training import make_accelerator
 
 SETTINGS = EncoderSettings(patch_size=2, embed_dim=24, depth=1, num_heads=2, decoder_embed_dim=32)
 VOXELS = np.argwhere(np.ones((4, 4, 4)))
@@ -70,7 +70,9 @@ def test_a_stage_ends_at_ridge_or_above_it(cohort, tmp_path, methods):
     start = aligner.refit()
     aligner.readout = None
     frozen = {k: v.clone() for k, v in aligner.reader.encoder.state_dict().items()}
-    stage = train_stage(aligner, FITTING, 0.1, 0, "align", tmp_path / "ck", machine(1, "fp32"))
+    stage = train_stage(
+        aligner, FITTING, 0.1, 0, "align", tmp_path / "ck", make_accelerator(1, "fp32")
+    )
     assert stage.readout.validation >= start - 1e-9
     assert 1 - stage.log["val_loss"].min() == pytest.approx(stage.readout.validation, abs=1e-6)
     assert unchanged(frozen, aligner.reader.encoder.state_dict())
@@ -162,16 +164,16 @@ def test_features_larger_than_memory_are_read_alike(cohort, tmp_path, monkeypatc
     for name, held, block in (("whole", 2**31, 2**30), ("parts", 0, 5000)):
         monkeypatch.setattr(features, "HELD", held)
         monkeypatch.setattr(features, "BLOCK", block)
-        assert isinstance(features.room(64, 10), np.memmap) == (name == "parts")
+        assert isinstance(features.allocate(64, 10), np.memmap) == (name == "parts")
         assert (len(features.blocks(64, 100)) > 1) == (name == "parts")
         aligner = build(*cohort, ("gate",))
-        train_stage(aligner, FITTING, 0.0, 0, "align", tmp_path / name, machine(1, "fp32"))
+        train_stage(aligner, FITTING, 0.0, 0, "align", tmp_path / name, make_accelerator(1, "fp32"))
         chosen.append((aligner.reader.alpha, aligner.reader.power))
         read.append(aligner.reader.components(validation.windows, who))
     assert chosen[0] == chosen[1]
     np.testing.assert_allclose(*read, atol=1e-3)
     with pytest.raises(UserError, match="has no 4000000 GB for features"):
-        features.room(10**9, 10**6)
+        features.allocate(10**9, 10**6)
 
 
 def test_a_stranger_is_read_by_what_subjects_share(cohort):
@@ -199,7 +201,7 @@ def test_killed_and_resumed_is_the_same_as_uninterrupted(cohort, tmp_path):
                 return inner()
 
             aligner.refit = refit
-        stage = train_stage(aligner, fitting, 0.0, 0, "align", folder, machine(1, "fp32"))
+        stage = train_stage(aligner, fitting, 0.0, 0, "align", folder, make_accelerator(1, "fp32"))
         return aligner, stage
 
     whole, whole_stage = run(tmp_path / "a")

@@ -18,7 +18,7 @@ from llm4brain.brain.sc_mbm import SCMBM
 from llm4brain.brain.tokenizer import Tokenizer3D
 from llm4brain.io import write_arrays, write_table
 from llm4brain.sections import EncoderSettings, FitSettings
-from llm4brain.training import machine
+from llm4brain.training import make_accelerator
 
 SIZES = {"embed_dim": 48, "depth": 2, "num_heads": 4, "decoder_embed_dim": 32, "decoder_depth": 1}
 SETTINGS = EncoderSettings(patch_size=2, **SIZES)
@@ -270,7 +270,7 @@ SMALL = EncoderSettings(
 @pytest.fixture(scope="module")
 def fitted(people, tmp_path_factory):
     folder, both = tmp_path_factory.mktemp("fitted"), (people["train"], people["validation"])
-    return pretrain(*both, SMALL, 0, folder / "checkpoint", machine(1, "fp32"))
+    return pretrain(*both, SMALL, 0, folder / "checkpoint", make_accelerator(1, "fp32"))
 
 
 def test_training_ends_above_the_linear_model_on_somebody_else(people, fitted):
@@ -294,7 +294,7 @@ def test_without_epochs_and_components_nothing_is_predicted(people, tmp_path):
     no_epochs = FitSettings(epochs=0, batch_size=32, lr=1e-3)
     none = SMALL.model_copy(update={"n_components": 0, "fit": no_epochs})
     fitted = people["train"], people["validation"]
-    model, _ = pretrain(*fitted, none, 0, tmp_path / "checkpoint", machine(1, "fp32"))
+    model, _ = pretrain(*fitted, none, 0, tmp_path / "checkpoint", make_accelerator(1, "fp32"))
     windows = torch.from_numpy(people["stranger"].read(people["stranger"].places[:4]))
     assert not model.predictable(windows).any()
 
@@ -314,7 +314,7 @@ def test_attention_that_adds_too_little_is_left_out(people, tmp_path, monkeypatc
     monkeypatch.setattr(pretraining, "WORTH", 1.0)
     short = SMALL.model_copy(update={"fit": FitSettings(epochs=1, batch_size=32, lr=3e-3)})
     some, validation = people["stranger"], people["validation"]
-    model, log = pretrain(some, validation, short, 0, tmp_path / "fit", machine(1, "fp32"))
+    model, log = pretrain(some, validation, short, 0, tmp_path / "fit", make_accelerator(1, "fp32"))
     assert not model.learns
     found = explained_in_turns(model, validation, validation.places)
     assert found == pytest.approx(log["r2_without_attention"].iloc[0], abs=1e-6)

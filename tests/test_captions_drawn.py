@@ -14,9 +14,9 @@ from llm4brain.errors import UserError
 from llm4brain.ready import require_captions
 from llm4brain.sections import CaptionSettings, Splits
 from llm4brain.video.captions import generated_captions
+from llm4brain.video.reference_captions import file_captions
 from llm4brain.video.sampled import distinct, drawing, seed_of
 from llm4brain.video.videollm import VideoLLM
-from llm4brain.video.written import file_captions
 
 HOT = CaptionSettings(samples=4, temperature=2.0, top_p=1.0)
 

@@ -14,12 +14,12 @@ from tiny_models import llm
 
 from llm4brain.errors import UserError
 from llm4brain.sections import VideoLLMSettings
-from llm4brain.training import machine
+from llm4brain.training import make_accelerator
 from llm4brain.video.captions import feature_batches, feature_shapes, generated_captions
 from llm4brain.video.learn import learn, read_films, save
+from llm4brain.video.reference_captions import human_captions
 from llm4brain.video.small import Words, build
 from llm4brain.video.videollm import VideoLLM, model_hash
-from llm4brain.video.written import human_captions
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 TINY = VideoLLMSettings.model_validate(
@@ -48,7 +48,15 @@ def clips() -> pd.DataFrame:
 
 def train(films: Path, base: Path, work: Path) -> VideoLLM:
     video = build(base, TINY, seed=0)
-    learn(video, read_films(films, 2, video.pixels), TINY, 0, work, machine(1, "fp32"), "same")
+    learn(
+        video,
+        read_films(films, 2, video.pixels),
+        TINY,
+        0,
+        work,
+        make_accelerator(1, "fp32"),
+        "same",
+    )
     return video
 
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from llm4brain import errors, hub, sources
 from llm4brain.errors import UserError, one_line_errors, warn
-from llm4brain.io import whole
+from llm4brain.io import atomic_write
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -65,7 +65,7 @@ def test_a_terminal_obeys_no_name_of_a_file(capsys):
     ],
 )
 def test_a_full_disk_is_told_with_the_file(tmp_path, capsys, error):
-    with pytest.raises(SystemExit), one_line_errors(), whole(tmp_path / "made.txt"):
+    with pytest.raises(SystemExit), one_line_errors(), atomic_write(tmp_path / "made.txt"):
         raise error
     said = f"error: {tmp_path}/made.txt: cannot be written: the disk is full; free space on it"
     assert capsys.readouterr().err.startswith(said)

@@ -142,7 +142,7 @@ def test_the_disk_of_temporary_files_is_told(disk, monkeypatch, capsys):
     monkeypatch.setattr(tempfile, "tempdir", str(disk))
     monkeypatch.setattr(features, "HELD", SIZE)
     with pytest.raises(SystemExit), one_line_errors():
-        features.room(2, SIZE)
+        features.allocate(2, SIZE)
     said = rf"error: {disk}: has no .* GB for features \(.*\); point TMPDIR elsewhere\n"
     assert re.fullmatch(said, capsys.readouterr().err)
     with pytest.raises(SystemExit), one_line_errors(), io.scratch("some") as folder:
@@ -179,7 +179,7 @@ def test_log_and_output_on_one_full_disk(disk, tmp_path):
 # Calls that write a file
 WRITES = {"write_text", "write_bytes", "save_file", "savefig", "to_csv", "save_pretrained"}
 WRITES |= {"copy", "copy2", "copyfile", "copytree", "to_filename", "extractall", "copied"}
-SAFE = {"whole", "whole_folder", "scratch", "needs_space"}
+SAFE = {"atomic_write", "whole_folder", "scratch", "needs_space"}
 # Called within `whole_folder`
 INSIDE = {"learn.save", "sources.convert_gguf", "sources.unpack", "sources._from_path"}
 INSIDE |= {"sources._from_pypi", "hub.copied", "hub.fetch"}

@@ -12,7 +12,7 @@ from tiny_films import grey_films, some_clips
 from llm4brain.errors import UserError
 from llm4brain.sections import CaptionSettings, FitSettings, TuneSettings, VideoLLMSettings
 from llm4brain.sources import resolve
-from llm4brain.training import machine
+from llm4brain.training import make_accelerator
 from llm4brain.tune.lora import load_lora, save_lora, targets, tune
 from llm4brain.tune.samples import Samples
 from llm4brain.video import checkpoint
@@ -149,7 +149,7 @@ def test_weights_take_their_precision_as_they_are_read(folder):
 
 def test_from_films_to_decoding(kind, folder, tmp_path):
     films, clips = grey_films(tmp_path), some_clips()
-    llm = VideoLLM.on(machine(1, "fp32"), folder, VideoLLMSettings())
+    llm = VideoLLM.on(make_accelerator(1, "fp32"), folder, VideoLLMSettings())
     parts = [batch() for batch in feature_batches(llm, clips, films, 2)]
     features = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     assert features["vit_tokens"].shape == (4, 2, 5, 16)
@@ -163,7 +163,7 @@ def test_from_films_to_decoding(kind, folder, tmp_path):
     given = (lambda rows: rows, features["video_tokens"])
     samples = Samples(z_f, np.arange(4), np.arange(4), learned, *given)
     settings = TuneSettings(fit=FitSettings(epochs=2, batch_size=2, lr=1e-2))
-    log = tune(llm, samples, samples, settings, 0, tmp_path / "ck", machine(1, "fp32"))
+    log = tune(llm, samples, samples, settings, 0, tmp_path / "ck", make_accelerator(1, "fp32"))
     assert log["val_loss"].iloc[-1] < log["val_loss"].iloc[0]
     save_lora(llm.model.language_model, tmp_path / "tune", "models/video_llm")
     again = VideoLLM.load(folder)

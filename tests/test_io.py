@@ -26,7 +26,7 @@ def files(folder):
 
 def stopped(path, error):
     """Write half of a file and stop."""
-    with io.whole(path) as partial:
+    with io.atomic_write(path) as partial:
         assert partial.suffixes == path.suffixes  # NIfTI writers go by them
         assert partial.parent == path.parent
         partial.write_text("half")
@@ -51,7 +51,7 @@ def test_a_stop_leaves_what_was_there(tmp_path):
 
 def test_success_replaces_and_makes_folders(tmp_path):
     for text in ("one", "two"):
-        with io.whole(tmp_path / "a" / "b.txt") as partial:
+        with io.atomic_write(tmp_path / "a" / "b.txt") as partial:
             partial.write_text(text)
     assert (tmp_path / "a" / "b.txt").read_text() == "two"
     assert files(tmp_path / "a") == ["b.txt"]
@@ -205,7 +205,7 @@ def test_what_a_kill_left_of_a_file_is_removed_and_of_that_file_alone(tmp_path):
     others = [tmp_path / name for name in names]
     for path in (left, *others):
         path.write_text("half")
-    with io.whole(tmp_path / "a.txt") as partial:
+    with io.atomic_write(tmp_path / "a.txt") as partial:
         partial.write_text("whole")
     assert not left.exists()
     assert all(path.exists() for path in others)

@@ -10,7 +10,7 @@ from llm4brain.phantom.anatomy import head_on_grid
 from llm4brain.preprocess.clean import clean_run
 from llm4brain.release.noise import NOISE, against_noise, noise_windows
 from llm4brain.sections import BoldSettings
-from llm4brain.tune.broken import phase_randomised
+from llm4brain.tune.null_inputs import phase_randomised
 
 VOXEL, VOLUMES, TR, RANK, SPAN, RUNS = 18.0, 120, 2.0, 32, 2, 200
 MOMENTS = np.arange(4, VOLUMES - 12, 2)  # first volume of a clip's window; every 4 s, all apart

@@ -15,7 +15,7 @@ from llm4brain.cli import app
 from llm4brain.errors import UserError
 from llm4brain.io import read_json, read_table, write_json
 from llm4brain.release.decoder import BrainDecoder, moments, run_of
-from llm4brain.tune.broken import phase_randomised
+from llm4brain.tune.null_inputs import phase_randomised
 
 FUNC = "data/derivatives/minimal/sub-01/func"
 

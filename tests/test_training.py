@@ -17,7 +17,7 @@ from torch import nn
 from llm4brain.checkpoint import Checkpoint, remove_checkpoint
 from llm4brain.errors import UserError
 from llm4brain.sections import FitSettings
-from llm4brain.training import fit, machine, save_log, seed_everything, trainable
+from llm4brain.training import fit, make_accelerator, save_log, seed_everything, trainable
 
 SETTINGS = FitSettings(epochs=5, batch_size=4, lr=0.05)
 
@@ -255,7 +255,7 @@ def test_seeding_covers_numpy_and_torch():
 def test_threads_are_clipped_to_the_machine():
     before = torch.get_num_threads()
     try:
-        assert machine(4096, "fp32").mixed_precision == "no"
+        assert make_accelerator(4096, "fp32").mixed_precision == "no"
         assert torch.get_num_threads() <= (os.cpu_count() or 1)
     finally:
         torch.set_num_threads(before)

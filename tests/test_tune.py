@@ -14,11 +14,11 @@ from llm4brain.brain.cohort import Cohort
 from llm4brain.clips import Run, cut_windows
 from llm4brain.errors import UserError
 from llm4brain.sections import ClipSettings, FitSettings, TuneSettings
-from llm4brain.training import machine
-from llm4brain.tune.broken import noise_like, windows_of
+from llm4brain.training import make_accelerator
 from llm4brain.tune.decode import Decoded, prompt_alone, put_into_words, read, shuffled
 from llm4brain.tune.gap import understanding_gap
 from llm4brain.tune.lora import add_lora, load_lora, save_lora, tune
+from llm4brain.tune.null_inputs import noise_like, windows_of
 from llm4brain.tune.samples import Samples, tuning_samples
 from llm4brain.tune.teacher import Teacher
 from llm4brain.video.videollm import VideoLLM
@@ -64,7 +64,7 @@ def test_tuning_trains_lora_alone_and_is_saved_in_pefts_format(folder, tmp_path)
     frozen = {n: p.clone() for n, p in llm.model.language_model.named_parameters()}
     settings = TuneSettings(fit=FitSettings(epochs=3, batch_size=2, lr=1e-2))
     train = samples(tokens(8, 0), np.repeat(np.arange(4), 2), tokens(4, 1), CAPTIONS)
-    log = tune(llm, train, train, settings, 0, tmp_path / "ck", machine(1, "fp32"))
+    log = tune(llm, train, train, settings, 0, tmp_path / "ck", make_accelerator(1, "fp32"))
     assert {"caption_loss", "gap_loss", "val_loss", "best"} <= set(log.columns)
     assert log["val_loss"].iloc[-1] < log["val_loss"].iloc[0]
     after = dict(llm.model.language_model.named_parameters())

@@ -18,7 +18,7 @@ HELD = 2**30  # largest array kept in memory, bytes
 BLOCK = 2**29  # largest block of columns multiplied at once, bytes
 
 
-def room(rows: int, columns: int) -> np.ndarray:
+def allocate(rows: int, columns: int) -> np.ndarray:
     """Allocate an uninitialised (rows, columns) float32; on disk (TMPDIR) if larger than `HELD`.
 
     Raises:

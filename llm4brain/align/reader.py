@@ -17,13 +17,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from llm4brain.align.basis import Basis
-from llm4brain.align.features import blocks, room
+from llm4brain.align.features import allocate, blocks
 from llm4brain.align.gate import gate_weights
 from llm4brain.brain.adaptor import PositionAdaptor, freeze
 from llm4brain.brain.encoder import patch_grid
 from llm4brain.brain.pretrain import load_encoder
 from llm4brain.brain.sc_mbm import SCMBM
-from llm4brain.io import Arrays, whole
+from llm4brain.io import Arrays, atomic_write
 
 BATCH = 64  # windows per forward pass of the encoder
 
@@ -91,8 +91,8 @@ class BrainReader(nn.Module):
             is False.
         """
         device = self.encoder.pos.device
-        mean = room(len(windows), windows.shape[2])
-        predictable = room(*mean.shape) if predict else None
+        mean = allocate(len(windows), windows.shape[2])
+        predictable = allocate(*mean.shape) if predict else None
         for i in range(0, len(windows), BATCH):
             part = torch.from_numpy(np.asarray(windows[i : i + BATCH], np.float32)).to(device)
             mean[i : i + BATCH] = part.mean(1).cpu().numpy()
@@ -131,7 +131,7 @@ class BrainReader(nn.Module):
         self, mean: np.ndarray, predictable: np.ndarray | None, *given: object
     ) -> np.ndarray:
         """`features` of many samples, (n, positions) float32; on disk if too large for memory."""
-        out = room(*mean.shape)
+        out = allocate(*mean.shape)
         device = self.adaptor.log_weight.device
         for part in blocks(mean.shape[1], len(mean)):
             rows = (None if x is None else _tensor(x[part], device) for x in (mean, predictable))
@@ -192,7 +192,7 @@ class BrainReader(nn.Module):
             "power": self.power,
             "ways": {name: way[:3] for name, way in self.ways.items()},
         }
-        with whole(path) as partial:
+        with atomic_write(path) as partial:
             flat = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
             save_file(flat, partial, {"meta": json.dumps(header, sort_keys=True)})
 

@@ -22,9 +22,9 @@ from llm4brain.brain.stored import Stored
 from llm4brain.brain.weights import Published
 from llm4brain.checkpoint import Progress
 from llm4brain.errors import UserError
-from llm4brain.io import Arrays, whole
+from llm4brain.gradient_accumulation import Columns
+from llm4brain.io import Arrays, atomic_write
 from llm4brain.sections import EncoderSettings
-from llm4brain.shares import Columns
 from llm4brain.training import fit, seed_everything, spread
 
 CHUNK = 128  # windows per batch, outside training
@@ -190,7 +190,7 @@ def save_encoder(path: Path, model: SCMBM, cohort: Stored, meta: dict[str, Any])
         "encoder": model.settings.model_dump(mode="json"),
         "volumes": model.tokenizer.volumes,
     }
-    with whole(path) as written:
+    with atomic_write(path) as written:
         save_file(tensors, written, {"meta": json.dumps(meta, sort_keys=True)})
 
 

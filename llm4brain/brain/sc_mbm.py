@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from llm4brain.activation_checkpointing import checkpoint_activations
 from llm4brain.brain.masked_linear import from_visible
 from llm4brain.brain.positions import PatchGrid
 from llm4brain.brain.tokenizer import Surround, Tokenizer, Tokenizer3D, TokenizerSurface
-from llm4brain.recompute import recompute
 from llm4brain.sections import EncoderSettings
 
 NOISES = (1.0, 0.25, 4.0)  # noise levels of the linear path, relative to s; the first is s itself
@@ -148,7 +148,7 @@ class SCMBM(nn.Module):
         self._grams: Tensor | None = None
         self._reads: dict[int, Tensor] = {}
         if s.gradient_checkpointing:
-            recompute([*self.blocks, *self.decoder_blocks])
+            checkpoint_activations([*self.blocks, *self.decoder_blocks])
 
     def new_tokenizer(self, grid: PatchGrid, volumes: int) -> Tokenizer:
         """The 3D CNN for cubes, or the tokenizer for patches of grayordinates."""

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from llm4brain.evaluate.table import MEAN
-from llm4brain.io import whole
+from llm4brain.io import atomic_write
 
 PANELS = {
     "cider": "CIDEr (x 100)",
@@ -79,6 +79,6 @@ def draw(table: pd.DataFrame) -> Figure:
 
 def save(figure: Figure, path: Path, dpi: int = 150) -> None:
     """Write a PNG without date and version, so that the bytes are reproducible."""
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, dpi=dpi, metadata={"Software": None})
     plt.close(figure)

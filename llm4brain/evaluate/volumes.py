@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from nilearn import datasets, plotting
 
 from llm4brain.errors import UserError
-from llm4brain.io import whole
+from llm4brain.io import atomic_write
 
 SLICES = [-24, -12, 0, 12, 24, 36, 48]  # mm, z of the axial slices
 COLOURS = "RdBu_r"
@@ -52,7 +52,7 @@ def image(
 
 def save_image(made: nib.Nifti1Image, path: Path) -> None:
     """Write .nii.gz without the date, so that the bytes are reproducible."""
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(gzip.compress(made.to_bytes(), mtime=0))
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 import llm4brain
 from llm4brain.config import Config
-from llm4brain.io import keep_only, whole, write_json, write_table
+from llm4brain.io import atomic_write, keep_only, write_json, write_table
 from llm4brain.phantom.films import caption_table, scene_film
 from llm4brain.phantom.grammar import Scene
 from llm4brain.phantom.plan import cohort_films, video_films
@@ -86,7 +86,7 @@ def write_description(folder: str | Path, record: Any) -> None:
             "Simulation": record,
         },
     )
-    with whole(folder / "README") as partial:
+    with atomic_write(folder / "README") as partial:
         partial.write_text(_README)
 
 

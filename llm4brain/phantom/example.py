@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from llm4brain.errors import UserError
-from llm4brain.io import whole, write_json, write_table
+from llm4brain.io import atomic_write, write_json, write_table
 from llm4brain.phantom.dataset import SIMULATED, write_participants
 from llm4brain.phantom.films import caption_table, read_luminance, scene_film
 from llm4brain.phantom.grammar import Scene, every_scene
@@ -117,7 +117,7 @@ def write_example(folder: Path, like: str, seed: int = 0) -> None:
         folder / "dataset_description.json",
         about | {"DatasetType": "raw", "License": "CC0", "Authors": ["LLM4Brain developers"]},
     )
-    with whole(folder / "README") as partial:
+    with atomic_write(folder / "README") as partial:
         partial.write_text(README.format(like=like))
 
     settings = made.settings

@@ -13,7 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from llm4brain.errors import UserError
-from llm4brain.io import whole
+from llm4brain.io import atomic_write
 from llm4brain.phantom.grammar import Scene, captions
 from llm4brain.phantom.render import Look, clip_frames
 
@@ -29,7 +29,7 @@ def write_film(path: str | Path, frames: Iterable[Image.Image], fps: float, grou
     """
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     with (
-        whole(path) as partial,
+        atomic_write(path) as partial,
         av.open(
             str(partial),
             "w",

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from llm4brain.io import keep_only, whole, write_arrays, write_json, write_table
+from llm4brain.io import atomic_write, keep_only, write_arrays, write_json, write_table
 from llm4brain.phantom import haemodynamics as haemo
 from llm4brain.phantom.anatomy import t1w_image, template
 from llm4brain.phantom.films import read_luminance
@@ -92,7 +92,7 @@ def write_nifti(
         image.header.set_zooms((*image.header.get_zooms()[:3], tr))
     image.set_sform(affine, code="scanner")
     image.set_qform(affine, code="scanner")
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
 
 

@@ -12,7 +12,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from llm4brain.errors import UserError, warn
-from llm4brain.io import missing, whole
+from llm4brain.io import atomic_write, missing
 
 BROKEN = (OSError, EOFError, zlib.error, ImageFileError, HeaderDataError, ValueError)
 
@@ -180,5 +180,5 @@ def write(path: Path, data: np.ndarray, affine: np.ndarray, tr: float | None = N
     image.set_qform(affine, code=4)
     if tr is not None:
         image.header["pixdim"][4] = tr
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         nib.save(image, partial)

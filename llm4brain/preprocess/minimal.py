@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from llm4brain import __version__
 from llm4brain.errors import UserError
-from llm4brain.io import whole, write_json, write_table
+from llm4brain.io import atomic_write, write_json, write_table
 from llm4brain.preprocess import confounds, find, images, motion
 from llm4brain.preprocess.grid import Grid, mni_grid
 from llm4brain.preprocess.timing import repetition_time, slice_times
@@ -192,5 +192,5 @@ def describe(out: Path) -> None:
     )
     # the validator does not know fMRIPrep's confounds; fMRIPrep has it ignore them, too
     for name, text in (("README", NO_SUBSTITUTE), (".bidsignore", "*_timeseries.*")):
-        with whole(out / name) as partial:
+        with atomic_write(out / name) as partial:
             partial.write_text(text + "\n")

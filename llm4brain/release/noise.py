@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from llm4brain.evaluate.retrieval import centred, correlations
-from llm4brain.tune.broken import phase_randomised
+from llm4brain.tune.null_inputs import phase_randomised
 
 NOISE = 999  # number of noise windows in the null distribution
 COPIES = 10  # minimum number of surrogates: one of a long run is one draw of its slow phases

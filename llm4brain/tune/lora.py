@@ -14,12 +14,12 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from llm4brain.activation_checkpointing import checkpoint_activations
 from llm4brain.checkpoint import Progress
 from llm4brain.errors import UserError, needs_space
+from llm4brain.gradient_accumulation import Columns, validation_mean
 from llm4brain.io import Arrays, partial_of, read_json
-from llm4brain.recompute import recompute
 from llm4brain.sections import TuneSettings
-from llm4brain.shares import Columns, validation_mean
 from llm4brain.tensors import loading, require_whole
 from llm4brain.training import fit, seed_everything
 from llm4brain.tune.gap import caption_loss, understanding_gap
@@ -136,7 +136,9 @@ def tune(
     ]
     if settings.gradient_checkpointing:
         layers = llm.model.language_model.modules()
-        recompute(layer for layer in layers if isinstance(layer, GradientCheckpointingLayer))
+        checkpoint_activations(
+            layer for layer in layers if isinstance(layer, GradientCheckpointingLayer)
+        )
     readings, turns = train.readings(), held.readings()
     seed_everything(seed, "tune")
     peft = add_lora(llm, settings)

@@ -19,9 +19,9 @@ from llm4brain.sections import VideoLLMSettings
 from llm4brain.sources import SIDECAR
 from llm4brain.training import fit, spread
 from llm4brain.video.frames import film_frames
+from llm4brain.video.reference_captions import film_captions
 from llm4brain.video.small import Contrast, Reading, Words, caption_loss, embedded
 from llm4brain.video.videollm import VideoLLM
-from llm4brain.video.written import film_captions
 
 HELD_OUT = 8  # every eighth film is held out for validation
 CHUNK = 64  # clips per batch without training

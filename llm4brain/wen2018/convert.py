@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from llm4brain import __version__
 from llm4brain.errors import UserError
-from llm4brain.io import keep_only, whole, write_json, write_table
+from llm4brain.io import atomic_write, keep_only, write_json, write_table
 from llm4brain.preprocess import images
 from llm4brain.preprocess.clean import LEAST_COVER
 from llm4brain.sections import Wen2018Settings
@@ -80,7 +80,7 @@ def describe(bids: Path, out: Path) -> None:
     write_json(bids / "dataset_description.json", raw | about)
     write_json(out / "dataset_description.json", derived | about)
     for path, text in ((bids / "README", _README), (out / ".bidsignore", "*_timeseries.*\n")):
-        with whole(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text(text)
 
 

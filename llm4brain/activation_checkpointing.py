@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 
-def recompute(layers: Iterable[nn.Module]) -> None:
+def checkpoint_activations(layers: Iterable[nn.Module]) -> None:
     """Make these layers keep only their inputs and recompute activations in the backward pass.
 
     A step then takes about a third longer, because of the second forward pass. Names of weights do

@@ -16,7 +16,7 @@ from llm4brain.evaluate import bertscore as bertscore_module
 from llm4brain.evaluate import captions as caption_module
 from llm4brain.evaluate.bertscore import bertscore, token_states
 from llm4brain.evaluate.clipscore import Clip, clip_score, seen
-from llm4brain.evaluate.further import measures, of_films, of_pictures
+from llm4brain.evaluate.optional_metrics import measures, of_films, of_pictures
 from llm4brain.io import read_json
 from llm4brain.video.frames import clip_frames
 

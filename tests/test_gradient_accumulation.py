@@ -11,9 +11,9 @@ from accelerate.state import AcceleratorState
 from leak_data import FITTED, SETTINGS, run, write_models, write_study
 from safetensors.numpy import load_file
 
+from llm4brain.gradient_accumulation import apart, share_out
 from llm4brain.io import Arrays, read_table
 from llm4brain.sections import EncoderSettings
-from llm4brain.shares import apart, share_out
 
 HERE = Path(__file__).parent
 
