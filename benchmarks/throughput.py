@@ -30,6 +30,7 @@ from llm4brain.brain.stored import Stored
 from llm4brain.io import write_arrays
 from llm4brain.preprocess.grid import mni_grid
 from llm4brain.sections import EncoderSettings, FitSettings, TuneSettings
+from llm4brain.training import make_accelerator
 from llm4brain.tune.lora import add_lora, tune
 from llm4brain.tune.samples import Samples
 from llm4brain.video.videollm import VideoLLM
