@@ -335,14 +335,9 @@ def test_patches_repeat_the_first_voxels_as_theirs_do():
 
 def test_a_checkpoint_of_the_published_size_fits():
     """Shapes of one block of each side; they published 24 and 8, and 16 heads."""
-    settings = EncoderSettings(
-        tokenizer="patch1d",
-        embed_dim=1024,
-        depth=1,
-        num_heads=16,
-        decoder_embed_dim=512,
-        decoder_depth=1,
-    )
+    sizes = {"embed_dim": 1024, "depth": 1, "num_heads": 16}
+    sizes |= {"decoder_embed_dim": 512, "decoder_depth": 1}
+    settings = EncoderSettings(tokenizer="patch1d", **sizes)
     model = new_encoder(settings, np.zeros((4643, 3), int), AFFINE, None, 1)
     shapes = {k: tuple(v.shape) for k, v in model.state_dict().items()}
     assert shapes["tokenizer.proj.weight"] == (1024, 1, 16)
