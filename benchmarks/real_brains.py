@@ -4,7 +4,8 @@
     python benchmarks/real_brains.py ../shared/data/partly_cloudy            # persons 70-129
 
 Data: OpenNeuro ds004146 (QTAB, CC0), "Partly Cloudy", reduced to 268 parcels by the authors of
-partlycloudy2. All is fitted on persons 0-69 and the first half of the film: the covariance, the
+partlycloudy2. The folder holds `bold.npz` with `bold` (people, time, parcels) and `parcel_mni_mm`
+(parcels, 3). All is fitted on persons 0-69 and the first half of the film: the covariance, the
 network, the gate. Persons 70-129 then find which of 37 segments of 4 s of the second half they are
 watching, by correlation with the mean of persons 0-69; a segment's neighbours are left out.
 R2 is of the second half, each parcel predicted from the others with an eighth hidden in turns.

@@ -47,14 +47,14 @@ def check(
     with one_line_errors():
         settings = load(*configfile)
         if not directory.is_dir():
-            raise UserError(directory, "is no folder", "correct --directory")
+            raise UserError(directory, "is not a folder", "correct --directory")
         os.chdir(directory)
         print(f"settings: {', '.join(map(str, configfile))} are valid")
         for line in unpinned(settings):
             print(f"warning: {line}", file=sys.stderr)
         faults = [fault for name, fault in _environment(settings) if fault or print(f"{name}: ok")]
         if faults:
-            raise UserError("environment", "; ".join(faults), "mend it and check again")
+            raise UserError("environment", "; ".join(faults), "fix it and check again")
 
 
 def _environment(settings: Config) -> Iterator[tuple[str, str]]:

@@ -178,7 +178,7 @@ class Plan:
         span: volumes of a window.
         left_out: reason -> how many showings of a clip have no window for it.
         whose: reason -> stimulus -> how many of those are its own.
-        taken: a name in the events that is no film's -> the film that it was taken for.
+        taken: a name in the events that is not a film's -> the film that it was taken for.
     """
 
     trials: pd.DataFrame
@@ -276,7 +276,7 @@ def plan_windows(
     if len(set(spans)) != 1:
         raise UserError(
             "runs",
-            f"differ in TR, and so in volumes a window: {_told(labels, trs)}",
+            f"differ in TR, and so in volumes per window: {_told(labels, trs)}",
             "keep runs of one TR (tasks names those that are read), or choose another clips.window",
         )
     whose = {reason: own for reason, own in whose.items() if own}

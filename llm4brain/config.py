@@ -123,7 +123,7 @@ class Config(Settings):
             encoder = self.arm(arm).encoder
             if encoder.embed_dim % encoder.num_heads:
                 raise ValueError(
-                    f"arms.{arm}: encoder.embed_dim is no multiple of encoder.num_heads"
+                    f"arms.{arm}: encoder.embed_dim is not a multiple of encoder.num_heads"
                 )
             one_dimensional = encoder.tokenizer == "patch1d" or self.bold.space == "fsLR"
             if not one_dimensional and encoder.embed_dim < encoder.patch_size**3:
@@ -221,7 +221,7 @@ def _wrong(error: ValidationError, section: str = "") -> str:
         if e["type"] == "string_pattern_mismatch" and e["ctx"]["pattern"] == SOURCE:
             message = f"'{e['input']}' is no {FORMS}"
         if e["type"] == "string_pattern_mismatch" and e["ctx"]["pattern"] == WEN2018_RUN:
-            message = f"'{e['input']}' is no run (write subject1/seg1_1)"
+            message = f"'{e['input']}' is not a run (write subject1/seg1_1)"
         said[key] = message  # of alternatives, what the last one says
     return "; ".join(": ".join(filter(None, pair)) for pair in said.items())
 

@@ -165,7 +165,7 @@ class Stream:
         """Write an array's next rows."""
         dtype, shape = self._shapes[name]
         if rows.dtype != dtype or rows.shape[1:] != shape[1:]:
-            wrong = f"{rows.dtype} {rows.shape} is no part of {self._shapes[name]}"
+            wrong = f"{rows.dtype} {rows.shape} is not a part of {self._shapes[name]}"
             raise ValueError(f"{name}: {wrong}")
         row = math.prod(shape[1:]) * rows.itemsize
         file.seek(len(self._header) + self._place[name] + self.done[name] * row)
@@ -290,7 +290,7 @@ def read_table(
     except FileNotFoundError:
         raise missing(path, "make it or correct the path") from None
     except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise UserError(path, f"is not a table ({error})", "write it anew") from None
+        raise UserError(path, f"is not a table ({error})", "write it again") from None
     lacks = [c for c in columns if c not in table]
     if lacks:
         raise UserError(path, f"has no column {', '.join(lacks)}", "add it")
@@ -326,4 +326,4 @@ def read_json(path: str | Path, *, once: bool = False) -> Any:
     except FileNotFoundError:
         raise missing(path, "make it or correct the path") from None
     except (OSError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(path, f"is not JSON ({error})", "write it anew") from None
+        raise UserError(path, f"is not JSON ({error})", "write it again") from None

@@ -74,7 +74,7 @@ def require(settings: Config, *, raw: bool = True, contents: bool = True) -> Non
         return
     root = Path(settings.bids_dir or "")
     if not (root / "dataset_description.json").is_file():
-        wrong = "is no BIDS data set (it has no dataset_description.json)"
+        wrong = "is not a BIDS data set (it has no dataset_description.json)"
         raise UserError(root, wrong, "correct bids_dir")
     for subject in settings.subjects:
         recordings(root, subject, settings.tasks)
@@ -193,7 +193,7 @@ def _models(settings: Config) -> None:
 def _further(settings: Config, further: Path) -> None:
     """The pretraining cohort is there, and is not the one that the decoder is tested on."""
     if not (further / "dataset_description.json").is_file():
-        wrong = "is no BIDS data set (it has no dataset_description.json)"
+        wrong = "is not a BIDS data set (it has no dataset_description.json)"
         raise UserError(further, wrong, "correct pretraining.derivatives")
     # masked pretraining would see the test runs
     if further.resolve() == settings.derivatives_dir.resolve():

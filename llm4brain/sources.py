@@ -59,7 +59,7 @@ def resolve(source: str, out: Path, prompt: str = "") -> None:
     kind, _, rest = source.partition(":")
     makers = {"hub": partial(hub.fetch, before=out), "path": _from_path, "pypi": _from_pypi}
     if kind not in makers or not rest:
-        raise UserError(source, "is no model source", "use hub:, path: or pypi:")
+        raise UserError(source, "is not a model source", "use hub:, path: or pypi:")
     with whole_folder(out) as whole:
         makers[kind](rest, whole)
         check_folder(whole, source)

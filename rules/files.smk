@@ -322,6 +322,6 @@ if NO_RAW:
             if not ledger.made_with(path, part):
                 raise UserError(
                     path,
-                    f"was made with other settings, and {BIDS} is not here to make it anew",
+                    f"was made with other settings, and {BIDS} is not here to make it again",
                     "put the settings back, or get the data set",
                 )

@@ -198,10 +198,10 @@ def test_cells_that_hold_a_space_or_n_a_are_read_as_meant(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ("0\t12,0\ta.mp4", "row 2 has duration '12,0', which is no number of seconds"),
-        ("1,5\t12\ta.mp4", "row 2 has onset '1,5', which is no number of seconds"),
-        ("-inf\t12\ta.mp4", "row 2 has onset '-inf', which is no number"),
-        ("0\tinf\ta.mp4", "row 2 has duration 'inf', which is no number"),
+        ("0\t12,0\ta.mp4", "row 2 has duration '12,0', which is not a number of seconds"),
+        ("1,5\t12\ta.mp4", "row 2 has onset '1,5', which is not a number of seconds"),
+        ("-inf\t12\ta.mp4", "row 2 has onset '-inf', which is not a number"),
+        ("0\tinf\ta.mp4", "row 2 has duration 'inf', which is not a number"),
         ("0\t-3\ta.mp4", "row 2 has a duration of -3 s"),
         ("n/a\t3\ta.mp4", "row 2 has no onset"),
     ],
@@ -256,7 +256,7 @@ def test_what_was_made_of_a_run_that_is_no_more_is_left_out_and_said(data, capsy
     for path in (data.raw / "sub-01" / "func").glob("*_run-02_*"):
         path.unlink()
     assert set(data.read().meta["runs"]) == {"01"}
-    assert "sub-01_task-film_run-02: is no run of" in capsys.readouterr().err
+    assert "sub-01_task-film_run-02: is not a run of" in capsys.readouterr().err
 
 
 def test_sessions_whose_run_numbers_repeat_keep_their_names(data):

@@ -163,9 +163,9 @@ def spoil_events_no_film(data, run):
         (spoil_confounds_rows, r"timeseries.tsv: has 77 rows for 80 volumes"),
         (spoil_confounds_columns, r"timeseries.tsv: lacks what bold.confounds: simple needs"),
         (spoil_confounds_middle, r"timeseries.tsv: holds n/a below the first row of trans_x"),
-        (spoil_confounds_comma, r"timeseries.tsv: row 9 has rot_x '0,02', which is no number"),
+        (spoil_confounds_comma, r"timeseries.tsv: row 9 has rot_x '0,02', which is not a number"),
         (spoil_confounds_word, r"timeseries.tsv: row 9 has framewise_displacement 'high', which"),
-        (spoil_confounds_infinite, r"timeseries.tsv: row 9 has csf 'inf', which is no number"),
+        (spoil_confounds_infinite, r"timeseries.tsv: row 9 has csf 'inf', which is not a number"),
         (
             spoil_confounds_old_name,
             r"timeseries.tsv: is missing; there is sub-01_.*_regressors.tsv, fMRIPrep's name",
@@ -181,12 +181,12 @@ def spoil_events_no_film(data, run):
         (spoil_bold_cut, r"preproc_bold.nii.gz: is not a whole NIfTI"),
         (spoil_bold_missing, r"sub-01: holds no preprocessed BOLD in space MNI152"),
         (spoil_space, r"preproc_bold.nii.gz: covers 0% of the MNI brain"),
-        (spoil_sidecar_list, r"preproc_bold.json: is no sidecar \(no JSON object\)"),
+        (spoil_sidecar_list, r"preproc_bold.json: is not a sidecar \(no JSON object\)"),
         (spoil_sidecar_deep, r"preproc_bold.json: is not JSON"),
         (spoil_tr, r"preproc_bold.nii.gz: has no RepetitionTime"),
         (spoil_second_resolution, r"is not the only resolution of sub-01_task-film_run-01"),
         (spoil_events_late, r"events.tsv: row 3 starts at 500 s, but the run ends at 120.75 s"),
-        (spoil_events_onset, r"events.tsv: row 2 has onset 'soon', which is no number"),
+        (spoil_events_onset, r"events.tsv: row 2 has onset 'soon', which is not a number"),
         (spoil_events_columns, r"events.tsv: has no column duration"),
         (spoil_events_no_film, r"sub-01: has no event with a stim_file in any run"),
     ],
@@ -228,7 +228,7 @@ def test_a_run_without_a_valid_volume_is_warned_of_and_refused_by_the_stages(dat
     [
         (spoil_confounds_old_name, r"timeseries.tsv: is missing; there is sub-01_.*_regressors"),
         (spoil_mask_missing, r"brain_mask.nii.gz: is missing; keep fMRIPrep's files of the run"),
-        (spoil_sidecar_list, r"preproc_bold.json: is no sidecar \(no JSON object\)"),
+        (spoil_sidecar_list, r"preproc_bold.json: is not a sidecar \(no JSON object\)"),
     ],
 )
 def test_a_run_to_decode_is_refused_in_the_same_words(data, spoil, said):

@@ -129,11 +129,11 @@ def test_what_is_wrong_with_a_table_is_one_line(tmp_path):
         r"has no caption of film-2_2\.0, film-0_6\.0, film-0_2\.0", clip_id=names[:1], caption=["a"]
     )
     more = [*names, "film-0_3.5"]
-    wrong(r"captions of what is no clip: film-0_3\.5", clip_id=more, caption=["a"] * 5)
+    wrong(r"captions for clips that do not exist: film-0_3\.5", clip_id=more, caption=["a"] * 5)
     rows = {"stim_file": clips["stim_file"], "onset": clips["onset"]}
     extra = {"stim_file": ["film-0.mp4"], "onset": [3.5]}
     both = {key: [*rows[key], *extra[key]] for key in rows}
-    wrong(r"no clip: film-0\.mp4 at 3\.5 s", **both, caption=["a"] * 5)
+    wrong(r"do not exist: film-0\.mp4 at 3\.5 s", **both, caption=["a"] * 5)
     wrong(r"row 3", clip_id=names, caption=["a", " ", "b", "c"])
     wrong(r"no column clip_id", caption=["a"])
     with pytest.raises(UserError, match="does not exist"):

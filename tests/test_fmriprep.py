@@ -290,7 +290,7 @@ def test_further_arguments_reach_fmriprep(place):
         (["--participant", "02"], "--participant is set"),  # argparse takes it for the whole
         (["--task-id", "rest"], "--task-id is set"),
         (["-w", "elsewhere"], "-w is set"),
-        (["T1w"], "begins with 'T1w', which is no option"),
+        (["T1w"], "begins with 'T1w', which is not an option"),
     ],
 )
 def test_what_the_pipeline_sets_itself_is_no_further_argument(extra, said):

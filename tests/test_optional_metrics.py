@@ -142,7 +142,7 @@ def test_another_model_is_no_clip(bert, tmp_path):
     with pytest.raises(UserError, match="is a bert model, not CLIP"):
         Clip(bert)
     (tmp_path / "config.json").write_text('{"model_type": "clip"}')
-    with pytest.raises(UserError, match="is no whole CLIP"):
+    with pytest.raises(UserError, match="is not a whole CLIP"):
         Clip(tmp_path)
 
 
@@ -217,10 +217,10 @@ def test_pictures_that_are_missing_or_none_are_one_line(files, clip):
     assert "give both or neither" in scored(files, *model).output
     (files / "frames" / "3" / "0.png").write_text("no picture")
     said = scored(files, *model, "--frames", str(files / "frames")).output
-    assert "is no picture" in said.replace("\n", " ")
+    assert "is not a picture" in said.replace("\n", " ")
     with pytest.raises(UserError, match="has no picture of 1 clips, such as 9"):
         of_pictures(files / "frames")(["0", "9"])
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         of_pictures(files / "nowhere")(["0"])
 
 

@@ -147,6 +147,6 @@ def test_it_says_that_it_is_simulated(made):
 
 
 def test_a_subject_without_films_is_one_line_and_leaves_nothing(tmp_path):
-    with pytest.raises(UserError, match=r"film-01\.mp4: is no film .* make the stimuli first"):
+    with pytest.raises(UserError, match=r"film-01\.mp4: is not a film .* make the stimuli first"):
         write_subject(tmp_path, tmp_path / "truth.safetensors", TINY, "01", 7, {})
     assert not list(tmp_path.iterdir())

@@ -131,5 +131,5 @@ def test_films_are_the_same_bytes_and_play(tmp_path):
 
 
 def test_a_missing_film_is_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"none\.mp4: is no film"):
+    with pytest.raises(UserError, match=r"none\.mp4: is not a film"):
         read_luminance(tmp_path / "none.mp4", 3)

@@ -139,7 +139,7 @@ def test_check_reads_relative_paths_from_where_the_run_will(watched, monkeypatch
     (data.parent / "my.yaml").write_text(yaml.safe_dump(own))
     (data.parent / "study").mkdir()
     asked = ["check", "--configfile", str(ROOT / "config.yaml"), "--configfile", "my.yaml"]
-    for where, said in (("study", "data: ok"), ("elsewhere", "elsewhere: is no folder")):
+    for where, said in (("study", "data: ok"), ("elsewhere", "elsewhere: is not a folder")):
         monkeypatch.chdir(data.parent)
         found = CliRunner().invoke(app, [*asked, "--directory", where])
         assert said in found.output
@@ -151,7 +151,7 @@ def test_check_reads_relative_paths_from_where_the_run_will(watched, monkeypatch
     found = CliRunner().invoke(app, [*asked, "--directory", "study"])
     assert "has a RepetitionTime of 2000 in its JSON sidecar" in found.output
     monkeypatch.chdir(data.parent)
-    assert "is no BIDS data set" in CliRunner().invoke(app, asked).output
+    assert "is not a BIDS data set" in CliRunner().invoke(app, asked).output
 
 
 def filled(data, text, *names):

@@ -1,6 +1,6 @@
 """Masked models of arrays: planted noise is taken away, and so is that of real brains.
 
-Real BOLD is no part of the repository: `../shared/data/partly_cloudy`, or the folder that
+Real BOLD is not a part of the repository: `../shared/data/partly_cloudy`, or the folder that
 LLM4BRAIN_REAL_BOLD names. Of its people, 70 to 129 are the held-out ones of
 `benchmarks/real_brains.py` and are not read here.
 """

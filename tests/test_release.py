@@ -144,10 +144,10 @@ def test_what_cannot_be_read_is_one_line(exported, tiny_run, tmp_path):
         "--model", exported, "--bold", run, "--interval", 4, "--out", out, "--subject", "sub-01"
     )
     assert status == 1
-    assert "subject sub-01: is no subject of the training (01, 02)" in said
+    assert "subject sub-01: is not a subject of the training (01, 02)" in said
     status, said = decode("--model", tmp_path, "--bold", run, "--interval", 4, "--out", out)
     assert status == 1
-    assert "is no exported model" in said
+    assert "is not an exported model" in said
     assert not out.exists()
 
 
@@ -167,7 +167,7 @@ def test_a_run_of_another_tr_is_one_line(exported, tiny_run, tmp_path):
     given = ("--model", exported, "--bold", tmp_path / run.name, "--interval", 4, "--out", out)
     status, said = decode(*given)
     assert status == 1
-    assert "has 1 volumes a window at its TR of 4 s; the model reads 2" in said
+    assert "has 1 volumes per window at its TR of 4 s; the model reads 2" in said
 
 
 def test_a_model_that_was_not_trained_is_one_line(tmp_path):

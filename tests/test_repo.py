@@ -125,7 +125,7 @@ def test_check_says_what_is_missing_on_one_line(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "nowhere: is no BIDS data set" in done.stderr
+    assert "nowhere: is not a BIDS data set" in done.stderr
     assert "FreeSurfer licence" in done.stderr
 
 

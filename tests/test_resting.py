@@ -193,7 +193,7 @@ def test_grayordinates_of_people_at_rest_are_read_the_same_way(tmp_path):
 def test_a_further_cohort_that_is_not_there_is_told_at_once(tmp_path):
     over = tmp_path / "over.yaml"
     over.write_text("pretraining: {derivatives: nowhere}\n")
-    with pytest.raises(UserError, match="nowhere: is no BIDS data set"):
+    with pytest.raises(UserError, match="nowhere: is not a BIDS data set"):
         require(load(ROOT / "config.yaml", over))
 
 

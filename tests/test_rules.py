@@ -142,7 +142,7 @@ def test_a_target_behind_configfile_is_told(tmp_path):
     (tmp_path / "metrics.json").write_text("{}")
     done = snakemake(tmp_path, "--dry-run", "--configfile", tmp_path / "metrics.json")
     assert done.returncode
-    assert "metrics.json: is no YAML file; put targets before --configfile" in done.stderr
+    assert "metrics.json: is not a YAML file; put targets before --configfile" in done.stderr
 
 
 def test_memory_grows_with_what_a_job_reads(tmp_path):

@@ -82,7 +82,7 @@ def dangling(path):
     ("spoil", "said"),
     [
         (broken, "bold.json: is not JSON"),
-        (a_list, "bold.json: is no sidecar"),
+        (a_list, "bold.json: is not a sidecar"),
         (dangling, "bold.json: is a link to nowhere, which is not there; fetch that file"),
     ],
 )

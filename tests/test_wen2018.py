@@ -233,9 +233,9 @@ def test_everything_that_is_missing_or_short_is_named_at_once(copy):
         "subject3 lacks test5_10 of mni",
         "seg4_1_mni.nii.gz has 244 volumes, not 245",
         "test2_3_mni.nii.gz is cut off",
-        "test3_1_mni.nii.gz is no whole file",
+        "test3_1_mni.nii.gz is not a whole file",
         "seg8.mp4 lasts 100 s, not 480",
-        "seg7.mp4 is no whole video",
+        "seg7.mp4 is not a whole video",
     ):
         assert part in said
 
@@ -252,7 +252,7 @@ def test_a_whole_subject_is_missing_in_few_words_and_a_root_by_its_name(whole, t
         disk.require([whole / "video_fmri_dataset"], "mni", facts.FILMS, EVERY)
     with pytest.raises(UserError, match="subject2 lacks every run of cifti; subject3 lacks every"):
         disk.require([whole], "cifti", [], EVERY)
-    with pytest.raises(UserError, match="nowhere: is no folder"):
+    with pytest.raises(UserError, match="nowhere: is not a folder"):
         disk.require([whole, "nowhere"], "mni", [], [])
     with pytest.raises(UserError, match="holds no video_fmri_dataset"):
         disk.require([tmp_path], "mni", [], [])

@@ -144,7 +144,7 @@ def test_wrong_settings_are_one_line_before_the_first_job(tmp_path, wrong, said)
 def test_a_missing_data_set_is_one_line(tmp_path):
     done = snakemake(tmp_path, "--config", "dataset=bids", "bids_dir=nowhere")
     assert done.returncode == 1
-    assert re.search(r"^error: nowhere: is no BIDS data set", done.stderr, re.MULTILINE)
+    assert re.search(r"^error: nowhere: is not a BIDS data set", done.stderr, re.MULTILINE)
     assert "Traceback" not in done.stderr
 
 

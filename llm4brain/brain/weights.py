@@ -225,7 +225,7 @@ def _safetensors(path: Path) -> dict[str, Any]:
     try:
         return dict(load_file(path))
     except (SafetensorError, OSError) as error:
-        raise UserError(path, f"is no safetensors file ({error})", "fetch it again") from None
+        raise UserError(path, f"is not a safetensors file ({error})", "fetch it again") from None
 
 
 def _pickle(path: Path) -> dict[str, Any]:
@@ -242,12 +242,12 @@ def _pickle(path: Path) -> dict[str, Any]:
         what = f"holds objects that could run code ({', '.join(refused[:3])})" if refused else ""
         raise UserError(
             path,
-            what or "is no checkpoint that can be read without running its code",
+            what or "is not a checkpoint that can be read without running its code",
             "where you trust the file, write what it holds under 'model' with "
             "safetensors.torch.save_file, and name that",
         ) from None
     except (OSError, RuntimeError, EOFError) as error:
-        raise UserError(path, f"is no checkpoint of torch ({error})", "fetch it again") from None
+        raise UserError(path, f"is not a checkpoint of torch ({error})", "fetch it again") from None
     if not isinstance(held, dict):
         raise UserError(path, "holds no weights by name", "correct encoder.weights")
     return held

@@ -138,7 +138,7 @@ def caption_metrics(
             corpus with each clip once.
 
     Returns:
-        Metric -> shape (corpora,), 0-100; CIDEr is no number for less than `LEAST_CIDER` clips.
+        Metric -> shape (corpora,), 0-100; CIDEr is not a number for less than `LEAST_CIDER` clips.
     """
     if weights is None:
         weights = np.ones((1, len(statistics.cider)))

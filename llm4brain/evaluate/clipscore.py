@@ -34,7 +34,7 @@ class Clip:
             raise UserError(folder, f"is a {kind} model, not CLIP", "correct evaluate.clip_model")
         logging.disable_progress_bar()
         how = {"local_files_only": True, "trust_remote_code": False}
-        with loading(folder, "is no whole CLIP", "fetch it again"):
+        with loading(folder, "is not a whole CLIP", "fetch it again"):
             self.model = CLIPModel.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
             ).eval()

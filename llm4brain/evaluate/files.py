@@ -32,7 +32,7 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
         names = [next((n for n in known if n in table), None) for known in (IDS, WORDS)]
         if None in names:
             wrong = f"has the columns {', '.join(table)}"
-            raise UserError(path, wrong, f"name two {IDS[0]} and {WORDS[0]}")
+            raise UserError(path, wrong, f"rename two columns to {IDS[0]} and {WORDS[0]}")
         table = table.astype({names[0]: str})
         pairs = zip(table[names[0]], table[names[1]], strict=True)
     captions: dict[str, list[str]] = {}
@@ -81,14 +81,16 @@ def aligned(
     several = [clip for clip, own in predictions.items() if len(own) > 1]
     if several:
         wrong = f"has {len(predictions[several[0]])} captions for {several[0]}"
-        raise UserError(where, wrong, "give one prediction a clip")
+        raise UserError(where, wrong, "give one prediction per clip")
     for one, other, what in (
         (predictions, references, "references"),
         (references, predictions, "predictions"),
     ):
         lone = [clip for clip in one if clip not in other]
         if lone:
-            wrong = f"{len(lone)} clips have no {what}, such as {lone[0]}"
+            some = f"{lone[0]} has" if len(lone) == 1 else f"{len(lone)} clips have"
+            more = "" if len(lone) == 1 else f", such as {lone[0]}"
+            wrong = f"{some} no {what}{more}"
             raise UserError(where, wrong, "give both files the same clips")
     ids = list(predictions)
     return ids, [predictions[i][0] for i in ids], [references[i] for i in ids]

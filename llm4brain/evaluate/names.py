@@ -28,4 +28,4 @@ def stimulus_and_onset(clip_id: str) -> tuple[str, float]:
         return stimulus, float(onset)
     except ValueError:
         wrong = f"the clip '{clip_id}' is not named <stimulus>_<onset in seconds>"
-        raise UserError("clip_id", wrong, "make the clip table anew") from None
+        raise UserError("clip_id", wrong, "make the clip table again") from None

@@ -90,7 +90,7 @@ def of_films(clips: pd.DataFrame, stimuli: Path, frames: int) -> FramesOf:
         missing = [clip for clip in ids if clip not in known.index]
         if missing:
             wrong = f"lacks {len(missing)} clips, such as {missing[0]}"
-            raise UserError("clips", wrong, "make the clip table anew")
+            raise UserError("clips", wrong, "make the clip table again")
         found: dict[str, list[np.ndarray]] = {}
         for film, own in known.loc[list(ids)].groupby("stim_file", sort=True):
             spans = list(zip(own["onset"], own["duration"], strict=True))
@@ -112,7 +112,7 @@ def of_pictures(folder: Path) -> FramesOf:
         from PIL import Image, UnidentifiedImageError
 
         if not folder.is_dir():
-            raise UserError(folder, "is no folder", "correct --frames")
+            raise UserError(folder, "is not a folder", "correct --frames")
         there: dict[str, list[Path]] = {}
         for path in sorted(folder.iterdir()):
             inside = sorted(path.iterdir()) if path.is_dir() else [path]
@@ -131,7 +131,7 @@ def of_pictures(folder: Path) -> FramesOf:
                     with Image.open(path) as picture:
                         own.append(np.asarray(picture.convert("RGB")))
                 except (OSError, UnidentifiedImageError) as error:
-                    raise UserError(path, f"is no picture ({error})", "write it anew") from None
+                    raise UserError(path, f"is not a picture ({error})", "write it again") from None
             found.append(own)
         return found
 

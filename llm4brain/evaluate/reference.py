@@ -107,7 +107,7 @@ def reference_systems(
     missing = [clip for clip in table["clip_id"] if clip not in row]
     if missing:
         wrong = f"hold no tokens for {len(missing)} clips, such as {missing[0]}"
-        raise UserError("video features", wrong, "make them anew from the same clip table")
+        raise UserError("video features", wrong, "make them again from the same clip table")
     part, rows, clips = {}, {}, {}
     for split in ("train", "validation", "test"):
         own = (table["split"] == split).to_numpy()

@@ -28,7 +28,7 @@ def references_of(
     missing = [clip for clip in clip_ids if clip not in own]
     if missing:
         wrong = f"has no caption for {len(missing)} clips, such as {missing[0]}"
-        raise UserError(where, wrong, "caption every clip, or make the file anew")
+        raise UserError(where, wrong, "caption every clip, or make the file again")
     for clip in clip_ids:
         if not all(isinstance(text, str) and text.strip() for text in own[clip]):
             raise UserError(where, f"has an empty caption for {clip}", "fill it or drop its row")

@@ -232,7 +232,7 @@ def fit_ridge(
     for windows, tokens in ((train, targets.train), (validation, targets.held)):
         if len(windows) != len(tokens) or windows.shape[1:] != train.shape[1:]:
             wrong = f"windows {windows.shape} and video tokens {tokens.shape} do not fit"
-            raise UserError("features", wrong, "make the features anew")
+            raise UserError("features", wrong, "make the features again")
     kernel = Kernel.of(_flat(train), _flat(validation), scale, gate)
     return kernel.solved(_flat(train), targets, penalties, kernel.curve(targets, penalties))
 

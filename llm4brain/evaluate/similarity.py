@@ -23,7 +23,7 @@ def sentence_encoder(folder: str | Path, batch: int = 64) -> Encoder:
         UserError: `folder` contains no such model.
     """
     if not (Path(folder) / "modules.json").is_file():
-        wrong = "is no sentence-transformers model (it has no modules.json)"
+        wrong = "is not a sentence-transformers model (it has no modules.json)"
         raise UserError(folder, wrong, "correct evaluate.sentence_model")
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
@@ -31,7 +31,7 @@ def sentence_encoder(folder: str | Path, batch: int = 64) -> Encoder:
     logging.disable_progress_bar()
     how = {"device": "cpu", "local_files_only": True, "trust_remote_code": False}
     how["model_kwargs"] = {"use_safetensors": True}
-    with loading(folder, "is no whole sentence-transformers model", "get it again"):
+    with loading(folder, "is not a whole sentence-transformers model", "get it again"):
         model = SentenceTransformer(str(checked(Path(folder))), **how)
 
     def encode(sentences: Sequence[str]) -> np.ndarray:

@@ -84,7 +84,7 @@ def read_luminance(path: str | Path, cells: int) -> tuple[np.ndarray, float]:
         float32 (frames, cells, cells) from 0 to 1, row 0 at the top; and frames per second.
 
     Raises:
-        UserError: the film is missing or is no video.
+        UserError: the film is missing or is not a video.
     """
     try:
         with av.open(str(path)) as film:
@@ -93,7 +93,7 @@ def read_luminance(path: str | Path, cells: int) -> tuple[np.ndarray, float]:
             planes = [_luma(frame) for frame in film.decode(stream)]
             rate = float(stream.average_rate or 0)
     except (av.FFmpegError, IndexError, OSError) as error:
-        raise UserError(path, f"is no film ({error})", "make the stimuli first") from None
+        raise UserError(path, f"is not a film ({error})", "make the stimuli first") from None
     edge = planes[0].shape[0] // cells
     grid = np.stack(planes)[:, : edge * cells, : edge * cells].astype(np.float32)
     # (frames, cells * edge, cells * edge) -> (frames, cells, cells)

@@ -90,7 +90,7 @@ def subject_bold(
     described: dict[str, Any] = {}
     for run, label in zip(runs, labels([r.recording for r in runs]), strict=True):
         if run.recording.stem not in scanned:  # made before the run was taken out of the data set
-            print(f"{run.recording.stem}: is no run of {bids_dir}, left out", file=sys.stderr)
+            print(f"{run.recording.stem}: is not a run of {bids_dir}, left out", file=sys.stderr)
             continue
         tr, start = timing(run)
         path = shown_when.nearest(run.recording)

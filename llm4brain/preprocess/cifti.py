@@ -137,7 +137,7 @@ def open_run(path: Path) -> tuple[Cifti2Image, BrainModelAxis]:
     """
     image, axes = _open(path)
     if not isinstance(axes[0], SeriesAxis) or image.shape[0] < 2:
-        raise UserError(path, "is no time series", "give a .dtseries.nii of several volumes")
+        raise UserError(path, "is not a time series", "give a .dtseries.nii of several volumes")
     return image, axes[1]
 
 

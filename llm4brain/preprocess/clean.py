@@ -89,7 +89,7 @@ def read_confounds(path: Path, volumes: int) -> pd.DataFrame:
     """A run's confounds as they stand.
 
     Raises:
-        UserError: no table, not one row a volume, or a value that is no number.
+        UserError: no table, not one row a volume, or a value that is not a number.
     """
     table = read_table(path, ("framewise_displacement",))
     for name in (name for name in table if name.startswith(USED)):
@@ -99,7 +99,7 @@ def read_confounds(path: Path, volumes: int) -> pd.DataFrame:
             found = str(table[name].iloc[wrong[0]])
             raise UserError(
                 path,
-                f"row {wrong[0] + 2} has {name} {found!r}, which is no number",
+                f"row {wrong[0] + 2} has {name} {found!r}, which is not a number",
                 "write it as 0.5, or run preprocessing of this run again",
             )
     if len(table) != volumes:

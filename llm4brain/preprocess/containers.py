@@ -153,7 +153,9 @@ def _check_docker(name: str) -> None:
     answer = _ask("images", "-q", name)
     if answer.returncode != 0 or not answer.stdout.strip():
         raise UserError(
-            name, "is no image of this machine's Docker", f"fetch it once with: docker pull {name}"
+            name,
+            "is not an image of this machine's Docker",
+            f"fetch it once with: docker pull {name}",
         )
 
 

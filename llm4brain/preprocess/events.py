@@ -27,7 +27,7 @@ def read_events(path: Path, end: float) -> list[dict[str, float | str | None]]:
         stim_file at all.
 
     Raises:
-        UserError: no table, two columns of one name, an onset or a duration that is no number of
+        UserError: no table, two columns of one name, an onset or a duration that is not a number of
             seconds, or an onset after the run's end.
     """
     table = read_table(path, as_text=True).fillna("n/a")  # a row may be short
@@ -73,6 +73,6 @@ def _seconds(path: Path, row: int, column: str, text: str) -> float | None:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        wrong = f"row {row} has {column} {text!r}, which is no number of seconds"
+        wrong = f"row {row} has {column} {text!r}, which is not a number of seconds"
         raise UserError(path, wrong, "write it as 12.5, or as n/a where a duration is not known")
     return value

@@ -49,7 +49,7 @@ def layout(folder: Path, subject: str, *, derivative: bool = False) -> BIDSLayou
     if not (folder / "dataset_description.json").is_file():
         raise UserError(
             folder,
-            "is no BIDS data set (no dataset_description.json)",
+            "is not a BIDS data set (no dataset_description.json)",
             "run the step that makes it" if derivative else "correct bids_dir",
         )
     if not (folder / f"sub-{subject}").is_dir():
@@ -82,7 +82,7 @@ def sidecar(path: Path) -> dict[str, Any]:
     """
     found = read_json(path)
     if not isinstance(found, dict):
-        raise UserError(path, "is no sidecar (no JSON object)", "write it anew")
+        raise UserError(path, "is not a sidecar (no JSON object)", "write it again")
     return found
 
 

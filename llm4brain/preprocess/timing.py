@@ -23,7 +23,7 @@ def repetition_time(path: Path, metadata: Mapping[str, Any], header: float | Non
             sidecar's is taken, and a warning says so.
 
     Raises:
-        UserError: the sidecars have none, or one that is no number of seconds.
+        UserError: the sidecars have none, or one that is not a number of seconds.
     """
     found = metadata.get("RepetitionTime")
     if found is None:
@@ -49,7 +49,7 @@ def start_time(path: Path, metadata: Mapping[str, Any], tr: float) -> float:
     corrected to the middle of the TR and wrote none.
 
     Raises:
-        UserError: a StartTime that is no number of seconds within the first TR.
+        UserError: a StartTime that is not a number of seconds within the first TR.
     """
     found = metadata.get("StartTime")
     if found is None:

@@ -65,7 +65,7 @@ class BrainDecoder:
         """
         folder = Path(folder)
         if not (folder / SETTINGS).is_file():
-            raise UserError(folder, "is no exported model", "make one: llm4brain export DIR")
+            raise UserError(folder, "is not an exported model", "make one: llm4brain export DIR")
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         settings = read_json(folder / SETTINGS)
         how = settings.get("loaded", {})  # missing in files of earlier versions
@@ -136,12 +136,12 @@ class BrainDecoder:
                 path, f"is not in {settings.space}", "give the run in the model's space"
             )
         if subject and subject not in self.subjects:
-            wrong = f"is no subject of the training ({', '.join(self.subjects)})"
+            wrong = f"is not a subject of the training ({', '.join(self.subjects)})"
             raise UserError(f"subject {subject}", wrong, "leave it out: the shared readout is used")
         tr, start = timing(run)
         span = window_volumes(clips["window"], tr)
         if span != self.volumes:
-            wrong = f"has {span} volumes a window at its TR of {tr:g} s; the model reads "
+            wrong = f"has {span} volumes per window at its TR of {tr:g} s; the model reads "
             wrong += str(self.volumes)
             raise UserError(path, wrong, "resample it to the TR that the model was trained at")
         grid = mni_grid(settings.voxel_mm)

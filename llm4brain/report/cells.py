@@ -24,7 +24,7 @@ def read_cells(path: str | Path) -> pd.DataFrame:
     except FileNotFoundError:
         raise UserError(path, "does not exist", "run the step that makes it") from None
     except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise UserError(path, f"is not a table ({error})", "make it anew") from None
+        raise UserError(path, f"is not a table ({error})", "make it again") from None
 
 
 def numeric(cells: pd.DataFrame) -> pd.DataFrame:

@@ -55,7 +55,9 @@ def contents(
     """
     for known, given in ((glossary.STAGES, logs), (glossary.PARTS, more)):
         if strange := sorted(set(given) - set(known)):
-            raise UserError(strange[0], "is no part of the page", f"name one of {', '.join(known)}")
+            raise UserError(
+                strange[0], "is not a part of the page", f"name one of {', '.join(known)}"
+            )
     numbers, ahead = numeric(table), numeric(lead)
     found = findings(numbers, ahead, clips["stim_file"].nunique())
     known = {"phantom": "the phantom", "wen2018": "Wen 2018"}

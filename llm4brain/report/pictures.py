@@ -139,7 +139,7 @@ def picture(path: Path, widest: int = 1600) -> Picture:
     except FileNotFoundError:
         raise UserError(path, "does not exist", "run the step that makes it") from None
     except OSError as error:
-        raise UserError(path, f"is no picture ({error})", "make it anew") from None
+        raise UserError(path, f"is not a picture ({error})", "make it again") from None
     if image.width > widest:
         tall = round(image.height * widest / image.width)
         image = image.resize((widest, tall), Image.Resampling.LANCZOS)

@@ -86,7 +86,7 @@ class PreprocessSettings(Settings):
     @classmethod
     def _not_our_own(cls, extra: list[str]) -> list[str]:
         if extra and not extra[0].startswith("-"):
-            raise ValueError(f"begins with {extra[0]!r}, which is no option")
+            raise ValueError(f"begins with {extra[0]!r}, which is not an option")
         for word in extra:
             name = word.lstrip("-").split("=")[0].replace("_", "-")
             if word.startswith("--"):  # argparse accepts abbreviated options

@@ -101,7 +101,7 @@ def file_captions(clips: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[s
     if strange:
         unknown = [str(c) if by_name else f"{film} at {c:g} s" for film, c in strange]
         todo = "drop their rows, or correct clips.duration"
-        raise UserError(path, f"has captions of what is no clip: {some(unknown)}", todo)
+        raise UserError(path, f"has captions for clips that do not exist: {some(unknown)}", todo)
     source = f"{path.name} {sha256(path)[:12]}"
     rows = [(clip, text, source) for key, clip in wanted.items() for text in found[key]]
     others = sorted({film for film, _ in found} - films)

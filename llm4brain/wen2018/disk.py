@@ -35,7 +35,7 @@ def homes(roots: Iterable[str | Path]) -> list[Path]:
     roots = [Path(root) for root in roots]
     gone = [str(root) for root in roots if not root.is_dir()]
     if gone:
-        raise UserError(", ".join(gone), "is no folder", "correct the path (wen2018.roots)")
+        raise UserError(", ".join(gone), "is not a folder", "correct the path (wen2018.roots)")
     parts = ("stimuli", *(f"subject{k}" for k in facts.SUBJECTS))
     found = [
         home
@@ -102,7 +102,7 @@ def fault_of_scan(scan: Scan, path: Path) -> str:
                 header = nib.Nifti2Header.from_fileobj(file)
             axis, size = 4, path.stat().st_size
     except (*BROKEN, HeaderDataError) as error:
-        return f"is no whole file ({str(error).splitlines()[0]})"
+        return f"is not a whole file ({str(error).splitlines()[0]})"
     shape = header.get_data_shape()
     volumes = shape[axis] if len(shape) > axis else 1
     if volumes != scan.volumes:
@@ -147,7 +147,7 @@ def fault_of_film(path: Path) -> str:
         with av.open(str(path)) as container:
             length = float((container.duration or 0) / av.time_base)
     except (av.error.FFmpegError, OSError) as error:
-        return f"is no whole video ({error.strerror or error})"
+        return f"is not a whole video ({error.strerror or error})"
     if length < facts.FILM_SECONDS - SLACK:
         return f"lasts {length:.0f} s, not {facts.FILM_SECONDS:.0f}"
     return ""
