@@ -243,7 +243,7 @@ def test_a_run_to_decode_is_refused_in_the_same_words(data, spoil, said):
 )
 def test_no_derivatives_at_all(data):
     data.add()
-    with pytest.raises(UserError, match="no BIDS data set"):
+    with pytest.raises(UserError, match="not a BIDS data set"):
         subject_bold(data.raw, data.out / "nowhere", "01", SETTINGS)
     with pytest.raises(UserError, match="has no sub-02"):
         subject_bold(data.raw, data.out, "02", SETTINGS)

@@ -215,7 +215,7 @@ def test_bad_input_is_one_line_that_names_the_file(tmp_path, spoil, said):
 
 
 def test_missing_subject_and_data_set(tmp_path):
-    with pytest.raises(UserError, match="no BIDS data set"):
+    with pytest.raises(UserError, match="not a BIDS data set"):
         minimal.preprocess_subject(tmp_path, tmp_path / "out", "01")
     write_run(tmp_path / "raw", STEM)
     with pytest.raises(UserError, match="has no sub-07"):

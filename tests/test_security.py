@@ -144,7 +144,7 @@ def test_no_pickle_is_read(tmp_path, monkeypatch):
     assert sentence_encoder(folder)(["a dog"]).shape[0] == 1
     write_json(folder / "modules.json", [{"idx": 0, "name": "0", "path": "x", "type": "joblib.x"}])
     (folder / "x").write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(UserError, match="no whole sentence-transformers model"):
+    with pytest.raises(UserError, match="not a whole sentence-transformers model"):
         sentence_encoder(folder)
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Trap()))
