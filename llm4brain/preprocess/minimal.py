@@ -20,7 +20,7 @@ from llm4brain.preprocess.timing import repetition_time, slice_times
 
 SPACE = "MNI152NLin2009cAsym"
 NO_SUBSTITUTE = (
-    "Made by LLM4Brain's minimal backend, which is not a substitute for fMRIPrep: it trusts the "
+    "Made by LLM4Brain's minimal backend, which is no substitute for fMRIPrep: it trusts the "
     "header's affine to be in MNI space, corrects rigid head motion only, and does no slice "
     "timing, no distortion correction and no nonlinear registration. For data of your own set "
     "preprocess: backend: fmriprep."
