@@ -16,7 +16,9 @@ with one_line_errors():
     files = [Path(file) for file in workflow.configfiles]
     for file in files:
         if file.suffix not in (".yaml", ".yml"):
-            raise UserError(file, "is not a YAML file", "put targets before --configfile")
+            raise UserError(
+                file, "is not a YAML file", "put targets before --configfile"
+            )
         read(file)  # rejects duplicated keys, which Snakemake does not detect
     SETTINGS = check(config, ", ".join(file.name for file in files))
 

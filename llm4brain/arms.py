@@ -15,7 +15,7 @@ others and on these minutes. Encoder, gate, adaptor and LLM remain as trained wi
 The suffix after the minutes says how the others' data are used (`align/stranger.py`): with no
 suffix, people are coupled by anatomy; with `-functional`, also by their responses to the same
 films; with `-unlabelled`, by these responses only, without captions; with `-gated`, by encoder,
-gate and whitening, but not by the readout; with `-alone`, by nothing on the fMRI side.
+gate and whitening, but not by the readout; with `-alone`, by settings and component weights only.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ other work: numbers and texts as JSON lines, tensors as safetensors files.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -85,6 +86,10 @@ class Progress:
             for old in folder.glob("part-*"):
                 if not old.name.startswith(self._own):
                     old.unlink()
+        self._read()
+
+    def _read(self) -> None:
+        """Read the values that are kept."""
         if self._lines.is_file():
             for line in self._lines.read_text(errors="replace").split("\n"):
                 try:
@@ -154,7 +159,7 @@ class Progress:
 
         Raises:
             ValueError: the rows do not match `shapes`.
-            UserError: the disk is full.
+            UserError: the disk is full, or another process writes the same file.
         """
         if self.folder is None:
             parts = (part for make in batches for part in make().items())
@@ -162,26 +167,45 @@ class Progress:
         stream, partial = Stream(shapes, meta), self.folder / f"{self._own}.stream"
         name = _digest(["stream", path.name])
         try:
-            whole_size = partial.is_file() and partial.stat().st_size == stream.size
-            if not whole_size or name not in self._values:
-                self._keep(name, [0, stream.done])
-                with partial.open("wb") as file:
-                    stream.begin(file)
-            finished, stream.done = self._values[name]
-            with partial.open("r+b") as file:
-                for i, make in enumerate(islice(batches, finished, None), start=finished + 1):
-                    for array, rows in make().items():
-                        stream.put(file, array, rows)
-                    file.flush()
-                    self._keep(name, [i, stream.done])
-            stream.require_complete()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            readable(partial)
-            os.replace(partial, path)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = self.folder / f"{self._own}.lock"
+            with lock.open("w") as held:
+                try:
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    todo = "wait until it has ended"
+                    raise UserError(path, "is being written by another process", todo) from None
+                self._read()  # what another process has finished in the meantime
+                self._write(stream, partial, name, batches)
+                stream.require_complete()
+                path.parent.mkdir(parents=True, exist_ok=True)
+                readable(partial)
+                os.replace(partial, path)
         except OSError as error:
             if not disk_is_full(error):
                 raise
             raise full_disk(path) from None
+
+    def _write(
+        self,
+        stream: Stream,
+        partial: Path,
+        name: str,
+        batches: Iterable[Callable[[], Mapping[str, np.ndarray]]],
+    ) -> None:
+        """Write the batches that are not finished yet."""
+        whole_size = partial.is_file() and partial.stat().st_size == stream.size
+        if not whole_size or name not in self._values:
+            self._keep(name, [0, stream.done])
+            with partial.open("wb") as file:
+                stream.begin(file)
+        finished, stream.done = self._values[name]
+        with partial.open("r+b") as file:
+            for i, make in enumerate(islice(batches, finished, None), start=finished + 1):
+                for array, rows in make().items():
+                    stream.put(file, array, rows)
+                file.flush()
+                self._keep(name, [i, stream.done])
 
 
 def remove_checkpoint(folder: Path) -> None:

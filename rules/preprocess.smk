@@ -144,6 +144,7 @@ if SETTINGS.derivatives is None and not WEN2018 and not NO_RAW:
                     "benchmarks/jobs/preprocess_fmriprep/sub-{subject}.tsv"
                 wildcard_constraints:
                     subject=LABELS,
+                retries: 0  # hours each; an error of the data would only be repeated
                 conda:
                     "../envs/llm4brain.yaml"
                 threads: HEAVY

@@ -8,6 +8,7 @@ from llm4brain.checkpoint import remove_checkpoint
 from llm4brain.io import Arrays, read_table, write_json
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import TuneSettings, VideoLLMSettings
+from llm4brain.sources import checksums
 from llm4brain.training import make_accelerator, save_log
 from llm4brain.tune.lora import save_lora, tune
 from llm4brain.tune.samples import tuning_samples
@@ -42,7 +43,7 @@ def main(
         include={"quantize", "device_map"}
     )
     identity = [made_by, reads, accelerator.mixed_precision]
-    identity += map(sha256, [adapted, video, captions])
+    identity += [checksums(video_llm), *map(sha256, [adapted, video, captions])]
     folder = out.parent.with_suffix(".checkpoint")
     table = tune(llm, train, validation, chosen, seed, folder, accelerator, identity)
     if accelerator.is_main_process:

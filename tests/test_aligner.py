@@ -158,6 +158,18 @@ def test_a_reader_is_saved_whole(cohort, tmp_path):
     assert np.array_equal(again.query_tokens(found), reader.query_tokens(found))
 
 
+def test_a_model_of_another_version_is_one_line(cohort, tmp_path):
+    path, reader = tmp_path / "pretrain.safetensors", build(*cohort).reader
+    save_encoder(path, reader.encoder, cohort[0].split("train"), {})
+    arrays = Arrays(path)
+    settings = arrays.meta["encoder"]
+    old = {"width" if key == "embed_dim" else key: value for key, value in settings.items()}
+    held = {name: arrays[name] for name in arrays.names}
+    write_arrays(tmp_path / "old.safetensors", held, arrays.meta | {"encoder": old})
+    with pytest.raises(UserError, match="made by another version of LLM4Brain"):
+        load_encoder(Arrays(tmp_path / "old.safetensors"))
+
+
 def test_features_larger_than_memory_are_read_alike(cohort, tmp_path, monkeypatch):
     validation = cohort[0].split("validation")
     who, read, chosen = validation.column("subject"), [], []

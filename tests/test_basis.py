@@ -5,6 +5,7 @@ import pytest
 
 from llm4brain.align import basis as module
 from llm4brain.align.basis import Basis, Space
+from llm4brain.errors import UserError
 from llm4brain.evaluate.decoded import read_readings, write_readings
 from llm4brain.evaluate.retrieval import centred, correlations, credit
 from llm4brain.io import Arrays, write_arrays
@@ -38,6 +39,9 @@ def test_the_basis_is_that_of_a_singular_value_decomposition(tokens, tmp_path):
 def test_clips_that_are_few_or_alike_have_few_components(tokens):
     assert len(Basis.fit(tokens[:4], 20).axes) == 3
     assert len(Basis.fit(np.repeat(tokens[:4], 5, axis=0), 20).axes) == 3
+    for alike in (tokens[:1], np.repeat(tokens[:1], 5, axis=0)):
+        with pytest.raises(UserError, match="equal video tokens"):
+            Basis.fit(alike, 20)
 
 
 def test_correlations_of_components_are_those_of_tokens(tokens):

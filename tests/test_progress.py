@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from llm4brain.checkpoint import NO_PROGRESS, Progress, hash_of, remove_checkpoint, stamp
+from llm4brain.errors import UserError
 from llm4brain.io import write_arrays
 
 SHAPES = {"a": ("float32", (6, 2)), "b": ("int16", (3,))}
@@ -116,6 +117,21 @@ def test_a_stream_whose_file_is_lost_begins_again(tmp_path, loss):
     Progress(folder, "x").stream(out, SHAPES, batches(made))
     write_arrays(tmp_path / "whole", WHOLE)
     assert made == [0, 1, 2, 3]
+    assert out.read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_a_stream_that_another_process_writes_is_left_to_it(tmp_path):
+    """The second one neither truncates the first one's file nor takes its place."""
+    folder, out = tmp_path / "kept", tmp_path / "out"
+    first, *others = batches([])
+
+    def disturbed():
+        with pytest.raises(UserError, match="is being written by another process"):
+            Progress(folder, "x").stream(out, SHAPES, batches([]))
+        return first()
+
+    Progress(folder, "x").stream(out, SHAPES, [disturbed, *others])
+    write_arrays(tmp_path / "whole", WHOLE)
     assert out.read_bytes() == (tmp_path / "whole").read_bytes()
 
 

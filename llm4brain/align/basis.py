@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from llm4brain.errors import UserError
+
 BLOCK = 2**27  # bytes of a block of columns in float64
 SMALLEST = 1e-12  # variance of a component, relative to the first, below which it is rounding
 
@@ -52,6 +54,9 @@ class Basis:
             tokens: (clips, ...), may be memory-mapped.
             rank: number of components; fewer if the clips have fewer.
             rows: of train clips; by default all.
+
+        Raises:
+            UserError: all train clips have the same tokens, or there is one.
         """
         kind = tokens.dtype if tokens.dtype.kind == "f" else np.dtype(np.float32)
         size = int(np.prod(tokens.shape[1:]))
@@ -63,6 +68,9 @@ class Basis:
         values, vectors = np.linalg.eigh(gram)
         values, vectors = values[::-1], vectors[:, ::-1]
         rank = min(rank, len(values) - 1, int((values > SMALLEST * values[0]).sum()))
+        if not rank:
+            wrong = "hold equal video tokens, so there is nothing to predict"
+            raise UserError("train clips", wrong, "add train clips, or use another video-LLM")
         values, turn = np.sqrt(values[:rank]), vectors[:, :rank] / np.sqrt(values[:rank])
         axes = np.empty((rank, size), dtype=np.float32)
         for part, block in column_blocks(tokens, rows):

@@ -211,6 +211,11 @@ class Known:
             # one remaining person without repeats gives no agreement: use the gate of all people
             gates |= {s: gate for s, gate in learned.items() if gate is not None}
         few = {s: self.data.few(reader, s, trials) for s in left_out} if trials else {}
+        if how in stranger.OWN_READOUT:  # cannot be fitted to a person whose first trials are bad
+            gates = {s: gate for s, gate in gates.items() if len(few[s])}
+        if not gates:
+            wrong = f"have no valid one among their first {trials} train trials"
+            raise UserError("the known people", wrong, "give more minutes")
         free = {
             name: getattr(stranger, name.upper()) if len(values) > 1 else values
             for name, values in self.options.items()

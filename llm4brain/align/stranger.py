@@ -15,8 +15,9 @@ How the others' data are used (`Help`):
     unlabelled   the shared space only: no caption of the new person is used
     gated        the readout is fitted on the new person's minutes only; encoder, gate, adaptor and
                  whitening are the others'
-    alone        the new person's minutes only, a baseline without others' data: the BOLD as it is,
-                 whitened by its own directions; only the settings are chosen on the others
+    alone        the new person's minutes only, a baseline without others' BOLD: the BOLD as it is,
+                 whitened by its own directions. Settings, the size of the predictions and the
+                 weights of the components are still those of the others
 """
 
 from __future__ import annotations

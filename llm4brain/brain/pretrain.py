@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from llm4brain.brain.encoder import new_encoder
@@ -195,8 +196,16 @@ def save_encoder(path: Path, model: SCMBM, cohort: Stored, meta: dict[str, Any])
 
 
 def load_encoder(arrays: Arrays) -> SCMBM:
-    """Load SC-MBM from a file written by `save_encoder`, or by a later stage that includes it."""
-    settings = EncoderSettings.model_validate(arrays.meta["encoder"])
+    """Load SC-MBM from a file written by `save_encoder`, or by a later stage that includes it.
+
+    Raises:
+        UserError: the file is of another version of LLM4Brain.
+    """
+    try:
+        settings = EncoderSettings.model_validate(arrays.meta["encoder"])
+    except ValidationError:
+        todo = "train or export the model again"
+        raise UserError(arrays.path, "was made by another version of LLM4Brain", todo) from None
     at = arrays["grid.coordinates"] if "grid.coordinates" in arrays.names else None
     grid = (arrays["grid.voxels"], arrays["grid.affine"], at)
     model = new_encoder(settings, *grid, arrays.meta["volumes"])

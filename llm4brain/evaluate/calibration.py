@@ -18,7 +18,7 @@ WAYS = {
     "coupled": ("minutes with captions, others by anatomy", COLOURS["model"]),
     "unlabelled": ("minutes without captions, others by responses", COLOURS["control"]),
     "gated": ("minutes with captions, others' gate", "#ca6f1e"),
-    "alone": ("minutes with captions, nothing of others", COLOURS["baseline"]),
+    "alone": ("minutes with captions, alone", COLOURS["baseline"]),
 }
 WIDE = 0.8  # width in octaves of the intervals at one number of minutes
 
