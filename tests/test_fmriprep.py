@@ -118,7 +118,7 @@ def test_another_image_is_asked_for_and_run(place):
     ("mode", "said"),
     [
         ("no daemon", "docker: does not answer .*Cannot connect.*start the Docker daemon"),
-        ("no image", "nipreps/fmriprep:25.2.7: is no image .* docker pull nipreps/fmriprep"),
+        ("no image", "nipreps/fmriprep:25.2.7: is not an image .* docker pull nipreps/fmriprep"),
         ("fails", "sub-01: fMRIPrep ended with status 3"),
         ("killed", "sub-01: fMRIPrep was killed, .* memory; raise preprocess.mem_mb; a rerun"),
         ("incomplete", r"run-01_space-\S*_desc-brain_mask.nii.gz: was not written"),

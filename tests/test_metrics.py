@@ -244,5 +244,5 @@ def test_similarity_is_the_mean_over_references():
 
 
 def test_a_folder_that_is_no_sentence_model_is_one_clear_line(tmp_path):
-    with pytest.raises(UserError, match="no sentence-transformers model"):
+    with pytest.raises(UserError, match="not a sentence-transformers model"):
         sentence_encoder(tmp_path)

@@ -197,7 +197,8 @@ def test_every_shipped_configuration_can_be_planned(tmp_path, path):
     assert counted["table"] == counted["figure"] == 1
     if settings.get("dataset") == "bids":
         assert not [name for name in counted if name.startswith("phantom_")]
-        assert counted["preprocess_fmriprep"] == counted["fetch_video_llm"] == 1
+        assert counted["preprocess_fmriprep"] == counted["bold"]  # one each, by one rule
+        assert counted["fetch_video_llm"] == 1
         assert "video_llm" not in counted
         assert "captions_human" not in counted
     if settings.get("dataset") == "wen2018":
