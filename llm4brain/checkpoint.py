@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from llm4brain.errors import UserError, disk_is_full, full_disk
+from llm4brain.errors import UserError, needs_space
 from llm4brain.io import Stream, atomic_write, read_json, readable, stream_arrays, write_json
 
 
@@ -166,7 +166,7 @@ class Progress:
             return stream_arrays(path, shapes, parts, meta)
         stream, partial = Stream(shapes, meta), self.folder / f"{self._own}.stream"
         name = _digest(["stream", path.name])
-        try:
+        with needs_space(path):
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = self.folder / f"{self._own}.lock"
             with lock.open("w") as held:
@@ -181,10 +181,6 @@ class Progress:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 readable(partial)
                 os.replace(partial, path)
-        except OSError as error:
-            if not disk_is_full(error):
-                raise
-            raise full_disk(path) from None
 
     def _write(
         self,

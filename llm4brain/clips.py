@@ -11,8 +11,9 @@ exist: that trial is left out and counted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -201,11 +202,11 @@ class Plan:
         if self.left_out:
             yield f"warning: showings of clips left out: {_reasons(self.whose)}"
 
-    def windows(self, runs: Iterable[Run]) -> Iterator[np.ndarray]:
-        """A run's windows, (trials of the run, span, voxels) float16, run by run."""
+    def windows(self, runs: Iterable[Run]) -> Iterator[Callable[[], np.ndarray]]:
+        """Functions that cut a run's windows, (trials of the run, span, voxels) float16."""
         for run, parts in zip(runs, self.parts, strict=True):
             if parts:
-                yield run_windows(run, parts)
+                yield partial(run_windows, run, parts)
 
 
 @dataclass(frozen=True)
@@ -303,7 +304,9 @@ def cut_windows(
     """
     turned = [run.rolled(roll) if roll else run for run in runs]
     plan = plan_windows(turned, clips, settings, lag=lag)
-    return Windows(np.concatenate(list(plan.windows(turned))), plan.trials, plan.left_out)
+    return Windows(
+        np.concatenate([cut() for cut in plan.windows(turned)]), plan.trials, plan.left_out
+    )
 
 
 def _reasons(whose: Mapping[str, Counter[str]]) -> str:

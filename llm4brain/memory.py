@@ -20,7 +20,7 @@ from llm4brain.errors import UserError
 VOXELS = "raise bold.voxel_mm"
 LOADED = "set video_llm.quantize or video_llm.device_map"
 # Script -> the settings that decide its memory
-TODO = {
+REMEDY = {
     "pretraining": "lower pretraining.fit.batch_size, or set encoder.gradient_checkpointing",
     "pretrain": "lower encoder.fit.batch_size, or set encoder.gradient_checkpointing",
     "align": f"lower align.fit.batch_size, or {VOXELS}",
@@ -29,8 +29,8 @@ TODO = {
     "video_llm": "lower video_llm.contrast.batch_size and video_llm.generate.batch_size",
     "preprocess_fmriprep": "raise preprocess.mem_mb",
 }
-TODO |= dict.fromkeys(("video_features", "captions_generated", "decode", "reference"), LOADED)
-TODO |= dict.fromkeys(("bold", "bold_features", "pretraining_bold", "brain_map"), VOXELS)
+REMEDY |= dict.fromkeys(("video_features", "captions_generated", "decode", "reference"), LOADED)
+REMEDY |= dict.fromkeys(("bold", "bold_features", "pretraining_bold", "brain_map"), VOXELS)
 MORE = "run fewer jobs at once, or give it more memory (on a cluster, mem_mb: docs/cluster.md)"
 KILLED = 128 + 9  # status of a shell's command that got SIGKILL
 # What torch (CPU), numpy's and the system's allocators say where they raise no error of their own
@@ -52,7 +52,7 @@ def too_little(script: str, wrong: str, more: bool = True) -> UserError:
         script: its name, without `.py`.
         more: whether more memory, or fewer jobs at once, would help too.
     """
-    todo = [*([TODO[script]] if script in TODO else []), *([MORE] if more else [])]
+    todo = [*([REMEDY[script]] if script in REMEDY else []), *([MORE] if more else [])]
     return UserError(script, wrong, ", or ".join(todo) or "take a GPU with more memory")
 
 

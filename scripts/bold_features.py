@@ -8,7 +8,7 @@ import numpy as np
 
 from llm4brain import steps
 from llm4brain.checkpoint import Progress, remove_checkpoint, stamp
-from llm4brain.clips import CLIP_COLUMNS, plan_windows, read_runs, run_windows
+from llm4brain.clips import CLIP_COLUMNS, plan_windows, read_runs
 from llm4brain.io import Arrays, read_table, write_table
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import ClipSettings
@@ -37,9 +37,8 @@ def main(
 
     def batches() -> Iterator[Callable[[], dict[str, np.ndarray]]]:
         yield lambda: grid
-        for run, parts in zip(read_runs(arrays), plan.parts, strict=True):
-            if parts:
-                yield lambda run=run, parts=parts: {"windows": run_windows(run, parts)}
+        for cut in plan.windows(read_runs(arrays)):
+            yield lambda cut=cut: {"windows": cut()}
 
     folder = out.with_suffix(".checkpoint")
     progress = Progress(folder, [made_by, stamp(bold), sha256(clips)])

@@ -8,10 +8,9 @@ from llm4brain.clips import CLIP_COLUMNS
 from llm4brain.io import read_table, write_table
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import CaptionSettings, ClipSettings, VideoLLMSettings
-from llm4brain.sources import checksums
 from llm4brain.training import make_accelerator
 from llm4brain.video.captions import generated_captions
-from llm4brain.video.videollm import VideoLLM, model_hash
+from llm4brain.video.videollm import VideoLLM, loaded_as, model_hash
 
 
 def main(
@@ -33,10 +32,9 @@ def main(
     table = read_table(clips, CLIP_COLUMNS)
     accelerator = make_accelerator(threads, precision)
     video, source = VideoLLM.on(accelerator, model, how), model_hash(model)
-    chosen = [how.model_dump(), frames, drawn.model_dump(mode="json")]
+    made_by = record([frames, drawn.model_dump(mode="json")], code, seed)
     films = [stamp(stimuli / name) for name in table["stim_file"].unique()]
-    identity = [record(chosen, code, seed), source, accelerator.mixed_precision, sha256(clips)]
-    identity += [checksums(model), films]
+    identity = [made_by, *loaded_as(model, how, accelerator), sha256(clips), films]
     folder = out.with_suffix(".checkpoint")
     video.progress = Progress(folder, identity)
     captions = generated_captions(

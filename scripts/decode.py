@@ -14,12 +14,11 @@ from llm4brain.evaluate.decoded import write_readings
 from llm4brain.io import Arrays, read_table, write_table
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import ClipSettings, EvaluateSettings, VideoLLMSettings
-from llm4brain.sources import checksums
 from llm4brain.training import make_accelerator
 from llm4brain.tune.decode import prompt_alone, put_into_words, read, shuffled
 from llm4brain.tune.lora import load_lora
 from llm4brain.tune.null_inputs import noise_like, rolled, windows_of
-from llm4brain.video.videollm import VideoLLM, model_hash
+from llm4brain.video.videollm import VideoLLM, loaded_as
 
 
 def main(
@@ -77,8 +76,8 @@ def main(
             [other_features], [other_trials], chosen.repeats
         )
     made_by = record(chosen.model_dump(mode="json"), code, seed)
-    identity = [made_by, window.model_dump(mode="json"), how.model_dump()]
-    identity += [accelerator.mixed_precision, model_hash(video_llm), checksums(video_llm)]
+    identity = [made_by, window.model_dump(mode="json")]
+    identity += loaded_as(video_llm, how, accelerator)
     identity += map(sha256, [tuned, tuned.with_name("adapter_config.json")])
     used = (features, trials, bold, clips, adapted, other_features, other_trials)
     folder = out.with_suffix(".checkpoint")

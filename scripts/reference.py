@@ -13,10 +13,9 @@ from llm4brain.evaluate.reference import reference_systems
 from llm4brain.io import Arrays, read_table, write_table
 from llm4brain.provenance import record
 from llm4brain.sections import EvaluateSettings, VideoLLMSettings
-from llm4brain.sources import checksums
 from llm4brain.training import make_accelerator
 from llm4brain.tune.decode import say
-from llm4brain.video.videollm import VideoLLM, model_hash
+from llm4brain.video.videollm import VideoLLM, loaded_as
 
 
 def main(
@@ -51,9 +50,7 @@ def main(
         """Generate text as `decode` does, but with the untuned LLM."""
         llm = VideoLLM.on(accelerator, video_llm, how)
         # texts are kept under the tokens' hash
-        identity = [code, how.model_dump(), accelerator.mixed_precision]
-        identity += [model_hash(video_llm), checksums(video_llm)]
-        llm.progress = Progress(folder, identity)
+        llm.progress = Progress(folder, [code, *loaded_as(video_llm, how, accelerator)])
         return say(components, write, llm, how.max_new_tokens)
 
     table = read_table(clips, ("clip_id", "split"))

@@ -8,11 +8,10 @@ from llm4brain.checkpoint import remove_checkpoint
 from llm4brain.io import Arrays, read_table, write_json
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import TuneSettings, VideoLLMSettings
-from llm4brain.sources import checksums
 from llm4brain.training import make_accelerator, save_log
 from llm4brain.tune.lora import save_lora, tune
 from llm4brain.tune.samples import tuning_samples
-from llm4brain.video.videollm import VideoLLM, model_hash
+from llm4brain.video.videollm import VideoLLM, loaded_as, model_hash
 
 
 def main(
@@ -42,8 +41,8 @@ def main(
     reads = {"video_llm": model_hash(video_llm)} | loaded.model_dump(
         include={"quantize", "device_map"}
     )
-    identity = [made_by, reads, accelerator.mixed_precision]
-    identity += [checksums(video_llm), *map(sha256, [adapted, video, captions])]
+    identity = [made_by, *loaded_as(video_llm, loaded, accelerator)]
+    identity += map(sha256, [adapted, video, captions])
     folder = out.parent.with_suffix(".checkpoint")
     table = tune(llm, train, validation, chosen, seed, folder, accelerator, identity)
     if accelerator.is_main_process:

@@ -8,10 +8,9 @@ from llm4brain.clips import CLIP_COLUMNS
 from llm4brain.io import read_table
 from llm4brain.provenance import record, sha256
 from llm4brain.sections import ClipSettings, VideoLLMSettings
-from llm4brain.sources import checksums
 from llm4brain.training import make_accelerator
 from llm4brain.video.captions import feature_batches, feature_shapes
-from llm4brain.video.videollm import VideoLLM, model_hash
+from llm4brain.video.videollm import VideoLLM, loaded_as, model_hash
 
 
 def main(
@@ -34,8 +33,7 @@ def main(
     meta = {"clip_id": table["clip_id"].tolist(), "model": model_hash(model)}
     meta |= record(chosen.model_dump(), code, seed)
     films = [stamp(stimuli / name) for name in table["stim_file"].unique()]
-    identity = [meta, how.model_dump(), accelerator.mixed_precision, sha256(clips), films]
-    identity.append(checksums(model))
+    identity = [meta, *loaded_as(model, how, accelerator), sha256(clips), films]
     folder = out.with_suffix(".checkpoint")
     progress = Progress(folder, identity)
     given = (video, len(table), chosen.frames)

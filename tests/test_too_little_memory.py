@@ -13,7 +13,7 @@ from conftest import ROOT
 
 from llm4brain.config import Config
 from llm4brain.errors import UserError, one_line_errors
-from llm4brain.memory import KILLED, TODO, in_memory, killed
+from llm4brain.memory import KILLED, REMEDY, in_memory, killed
 
 COMMON = (ROOT / "rules" / "common.smk").read_text()
 PREFIX = "".join(re.findall(r'^    "((?:exec 3>&2|trap|python -m).*)"$', COMMON, re.MULTILINE))
@@ -50,7 +50,7 @@ def test_other_errors_pass():
 
 
 def test_the_settings_and_scripts_exist():
-    for script, todo in TODO.items():
+    for script, todo in REMEDY.items():
         assert (ROOT / "scripts" / f"{script}.py").is_file()
         for name in re.findall(r"[a-z]\w*(?:\.\w+)+", todo):
             section = Config

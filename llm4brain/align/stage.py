@@ -197,16 +197,16 @@ class Known:
     def _choose(self, trials: int, how: Help, n_components: int) -> Choice:
         """Choose by leaving out each known person in turn; with one person, keep its settings."""
         reader, names = self.reader, np.unique(self.train.subjects)
-        start = (reader.alpha, reader.power)
+        start, options = (reader.alpha, reader.power), self.options
         if how == "alone":  # neither surprise nor gate: both are learned from the others
-            start = (0.0, 0.0)
+            start, options = (0.0, 0.0), {"alphas": (0.0,), "powers": (0.0,)}
         if len(names) < 2:
             now = (*start, 0.0, 0.0)
             return Choice(*now, 1.0, self.penalty, 1.0, float("nan"))
         left_out = names[: stranger.LEFT_OUT]
         print(f"left out in turn: {', '.join(left_out)}", file=sys.stderr)
         gates = dict.fromkeys(left_out, reader.agreement)
-        if max(self.options["powers"]):
+        if max(options["powers"]):
             learned = {s: self._gate_without(s) for s in left_out}
             # one remaining person without repeats gives no agreement: use the gate of all people
             gates |= {s: gate for s, gate in learned.items() if gate is not None}
@@ -218,11 +218,9 @@ class Known:
             raise UserError("the known people", wrong, "give more minutes")
         free = {
             name: getattr(stranger, name.upper()) if len(values) > 1 else values
-            for name, values in self.options.items()
+            for name, values in options.items()
             if name in ("alphas", "powers")
         }
-        if how == "alone":
-            free = {"alphas": (0.0,), "powers": (0.0,)}
         known = (self.train, self.validation, few, gates, self._features_for(how))
         given = (how, start, n_components, self.size, reader.basis)
         return stranger.choose(*known, *given, **free, progress=self.progress)

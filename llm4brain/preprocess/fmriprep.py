@@ -9,7 +9,7 @@ from pathlib import Path
 
 from llm4brain.errors import UserError
 from llm4brain.io import write_json
-from llm4brain.memory import KILLED, TODO
+from llm4brain.memory import KILLED, REMEDY
 from llm4brain.preprocess import containers, find
 from llm4brain.preprocess.containers import Places
 from llm4brain.preprocess.names import Recording, output_spaces
@@ -141,7 +141,7 @@ def preprocess_subject(
         if done.returncode in (KILLED, -signal.SIGKILL):
             wrong, todo = (
                 "fMRIPrep was killed, probably for want of memory",
-                TODO["preprocess_fmriprep"],
+                REMEDY["preprocess_fmriprep"],
             )
         raise UserError(f"sub-{subject}", wrong, f"{todo}; a rerun resumes from {work}")
     wanted = [out / name for name in expected(list(runs), settings)]

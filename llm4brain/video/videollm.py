@@ -318,6 +318,15 @@ def model_hash(folder: str | Path) -> str:
     return digest.hexdigest()[:12]
 
 
+def loaded_as(folder: str | Path, how: VideoLLMSettings, accelerator: Accelerator) -> list[object]:
+    """What the output of a loaded model depends on: its files, its settings, the precision.
+
+    For the identity of a checkpoint. `model_hash` covers the weights, also without a manifest.
+    """
+    files = [model_hash(folder), checksums(Path(folder))]
+    return [*files, how.model_dump(mode="json"), accelerator.mixed_precision]
+
+
 def _stops(model, tokenizer, own_first: bool) -> list[int]:
     """Ids that end a text: those of the LLM's configuration, and the tokenizer's end token.
 
